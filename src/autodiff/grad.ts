@@ -1,0 +1,67 @@
+/** Reverse mode on the graph: the gradient of a scalar is more graph. */
+
+import { check } from "../core/assert.ts";
+import { isComposite, labelled, type Value } from "../graph/op.ts";
+import { topological } from "../graph/order.ts";
+import { add, constant } from "../ops/index.ts";
+import { show } from "../tensor/shape.ts";
+
+/**
+ * d`loss`/d`wrt[i]`, each of the shape of `wrt[i]`.
+ * @throws KoalaError E_GRAPH when the loss is no scalar, or some `wrt` has no influence on it that can be differentiated
+ */
+export function grad(loss: Value, wrt: readonly Value[]): Value[] {
+  check(loss.shape.length === 0, "E_GRAPH", () => ({
+    where: "grad",
+    expected: "a loss of rank 0",
+    got: show(loss.shape),
+  }));
+  const cotangents = pullback(loss, constant([], [1]), wrt, new Set());
+  return wrt.map((value, i) => {
+    const cotangent = cotangents[i];
+    check(cotangent != null, "E_GRAPH", () => ({
+      where: (value.attrs.name as string | undefined) ?? (value.label === "" ? value.op.name : value.label),
+      expected: "a differentiable path to the loss",
+      got: "none",
+    }));
+    return cotangent;
+  });
+}
+
+/** The cotangents of `wrt` given `g`, that of `output`; null where none flows. Does not go behind values in `stop`. */
+function pullback(
+  output: Value,
+  g: Value,
+  wrt: readonly Value[],
+  stop: ReadonlySet<Value>,
+): (Value | null)[] {
+  const order = topological([output]);
+  const depends = new Set<Value>(wrt);
+  for (const value of order)
+    if (value.inputs.some((x) => depends.has(x)) && !stop.has(value)) depends.add(value);
+
+  const cotangents = new Map<Value, Value>([[output, g]]);
+  for (const value of order.reverse()) {
+    const cotangent = cotangents.get(value);
+    if (cotangent === undefined || !depends.has(value) || stop.has(value)) continue;
+    const parts = labelled(value.label, () => vjpOf(value, cotangent));
+    for (const [i, input] of value.inputs.entries()) {
+      const part = parts[i];
+      if (part == null || !depends.has(input)) continue;
+      const sofar = cotangents.get(input);
+      cotangents.set(input, sofar === undefined ? part : add(sofar, part));
+    }
+  }
+  return wrt.map((value) => cotangents.get(value) ?? null);
+}
+
+/** One cotangent an operand; a composite without a rule of its own is differentiated through its expansion. */
+function vjpOf(value: Value, g: Value): readonly (Value | null)[] {
+  const { op, inputs, attrs } = value;
+  if (!isComposite(op)) return op.vjp(g, value, attrs);
+  if (op.vjp !== undefined) return op.vjp(g, value, attrs);
+  const distinct = [...new Set(inputs)];
+  const cotangents = pullback(op.expand(inputs, attrs), g, distinct, new Set(distinct));
+  // an operand that is used twice gets its whole cotangent once
+  return inputs.map((x, i) => (inputs.indexOf(x) === i ? (cotangents[distinct.indexOf(x)] ?? null) : null));
+}

@@ -1,0 +1,64 @@
+/**
+ * Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598), its rescaling against overexposure
+ * (Lin et al. 2023, arXiv:2305.08891, section 3.4), and the embedding of its scale that LCM networks take.
+ */
+
+/** `unconditional + scale · (conditional − unconditional)`; equal arrays, any shape. */
+export function guide(
+  unconditional: Float32Array,
+  conditional: Float32Array,
+  scale: number,
+): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(conditional.length);
+  for (let i = 0; i < out.length; i++) {
+    const u = unconditional[i] ?? 0;
+    out[i] = u + scale * ((conditional[i] ?? 0) - u);
+  }
+  return out;
+}
+
+/**
+ * `guided` with each picture's standard deviation brought back to that of `conditional`, mixed with itself:
+ * `rescale` 0 changes nothing, 1 rescales fully. Both arrays are [N, …] with N = `pictures`.
+ */
+export function rescaleGuidance(
+  guided: Float32Array,
+  conditional: Float32Array,
+  rescale: number,
+  pictures: number,
+): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(guided.length);
+  const each = guided.length / pictures;
+  for (let start = 0; start < guided.length; start += each) {
+    const part = guided.subarray(start, start + each);
+    const ratio = deviation(conditional.subarray(start, start + each)) / deviation(part);
+    const factor = rescale * ratio + (1 - rescale);
+    for (let i = 0; i < each; i++) out[start + i] = factor * (part[i] ?? 0);
+  }
+  return out;
+}
+
+/** The sample standard deviation (n − 1), as `torch.std` has it. */
+function deviation(values: Float32Array): number {
+  let sum = 0;
+  for (const v of values) sum += v;
+  const mean = sum / values.length;
+  let squares = 0;
+  for (const v of values) squares += (v - mean) ** 2;
+  return Math.sqrt(squares / (values.length - 1));
+}
+
+/**
+ * Sinusoids of a guidance scale, [`size`], sines first: `timestep_cond` of networks with `time_cond_proj_dim`.
+ * As `get_guidance_scale_embedding` of diffusers' LCM pipelines: the frequencies of a timestep of 1000 · (scale − 1).
+ */
+export function guidanceEmbedding(scale: number, size: number): Float32Array<ArrayBuffer> {
+  const half = Math.floor(size / 2);
+  const out = new Float32Array(size); // an odd size ends in a zero
+  for (let i = 0; i < half; i++) {
+    const angle = 1000 * (scale - 1) * Math.exp((-Math.log(10000) * i) / (half - 1));
+    out[i] = Math.sin(angle);
+    out[half + i] = Math.cos(angle);
+  }
+  return out;
+}

@@ -1,0 +1,11 @@
+/** Layers: functions (scope, x, …) → Value whose parameter names are the checkpoint's. */
+
+export { type AttentionOptions, attention, spatialAttention } from "./attention.ts";
+export { type ConvOptions, conv, downsample, upsample } from "./conv.ts";
+export { embedding, featureEmbedding } from "./embedding.ts";
+export { feedForward } from "./feedforward.ts";
+export { type LinearOptions, linear } from "./linear.ts";
+export { groupNorm, layerNorm } from "./norm.ts";
+export { type ResnetOptions, resnet } from "./resnet.ts";
+export { fanIn, type Init, normal, ones, type Parameter, Scope, zeros } from "./scope.ts";
+export { type TransformerOptions, transformer2d, transformerBlock } from "./transformer.ts";

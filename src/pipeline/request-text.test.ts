@@ -1,0 +1,98 @@
+import { describe, expect, it } from "vitest";
+import type { Request } from "./request.ts";
+import { parametersText, pictureText, readPictureText } from "./request-text.ts";
+
+const request: Request = {
+  prompt: "a red apple, on a table",
+  negativePrompt: "low quality",
+  steps: 20,
+  guidance: 3.5,
+  guidanceRescale: 0,
+  width: 128,
+  height: 96,
+  seed: 1,
+  count: 4,
+  scheduler: "euler",
+  spacing: "trailing",
+  preview: true,
+};
+const maker = { model: "koala-emoji", version: "0.1.0" };
+
+describe("the parameters text", () => {
+  it("is the web UI's", () => {
+    expect(parametersText(request, maker)).toBe(
+      "a red apple, on a table\n" +
+        "Negative prompt: low quality\n" +
+        "Steps: 20, Sampler: Euler, Schedule type: SGM Uniform, CFG scale: 3.5, Seed: 1, Size: 128x96, Model: koala-emoji, Version: koala-diffusion 0.1.0",
+    );
+  });
+
+  it("leaves out an empty negative prompt and quotes what holds commas", () => {
+    const text = parametersText(
+      { ...request, prompt: "", negativePrompt: "", scheduler: "dpmpp-2m-karras", guidanceRescale: 0.7 },
+      { model: 'a, "b"', version: "0.1.0" },
+    );
+    expect(text).toBe(
+      'Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 3.5, Seed: 1, Size: 128x96, Model: "a, \\"b\\"", CFG Rescale: 0.7, Version: koala-diffusion 0.1.0',
+    );
+  });
+
+  it("of another tool gives the fields that we share", () => {
+    const text =
+      "masterpiece, a cat\nsecond line\nNegative prompt: bad, worse\n" +
+      'Steps: 25, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, Model hash: 6ce0161689, Model: v1-5-pruned, Lora hashes: "a: 1, b: 2", Version: v1.9.4';
+    expect(readPictureText({ parameters: text }, "x.png")).toEqual({
+      model: "v1-5-pruned",
+      request: {
+        prompt: "masterpiece, a cat\nsecond line",
+        negativePrompt: "bad, worse",
+        ...{ steps: 25, guidance: 7, seed: 965400086, width: 512, height: 768, scheduler: "dpmpp-2m-karras" },
+        ...{ guidanceRescale: 0, count: 1, preview: false },
+      },
+    });
+  });
+
+  it("may be a prompt alone", () => {
+    expect(readPictureText({ parameters: "just words" }, "x.png").request.prompt).toBe("just words");
+  });
+});
+
+describe("a picture's own record", () => {
+  it("repeats the request of that one picture", () => {
+    const { preview: _, ...kept } = request;
+    expect(readPictureText(pictureText(request, maker), "x.png")).toEqual({
+      model: "koala-emoji",
+      request: { ...kept, count: 1, preview: false },
+    });
+  });
+
+  it("survives through the parameters text alone", () => {
+    const { parameters } = pictureText(request, maker);
+    expect(readPictureText({ parameters }, "x.png").request).toEqual({
+      ...request,
+      count: 1,
+      preview: false,
+    });
+  });
+
+  it("is checked like any request", () => {
+    expect(() => readPictureText({ koala: '{"request":{"prompt":"a","steps":0}}' }, "x.png")).toThrow(
+      "steps: expected a whole number from 1 to 1000, got 0 [E_REQUEST]",
+    );
+    expect(() => readPictureText({ parameters: "a\nSteps: 20, CFG scale: x" }, "x.png")).toThrow(
+      "guidance: expected a number from 0 to 50, got NaN [E_REQUEST]",
+    );
+    expect(() => readPictureText({ koala: "{" }, "x.png")).toThrow(
+      "x.png: expected JSON with a request in text chunk koala, got { [E_IMAGE]",
+    );
+  });
+
+  it("has to be there", () => {
+    expect(() => readPictureText({}, "x.png")).toThrow(
+      "x.png: expected a picture that records its request (text chunk koala or parameters), got no text chunks [E_IMAGE]",
+    );
+    expect(() => readPictureText({ Software: "gimp" }, "x.png")).toThrow(
+      "x.png: expected a picture that records its request (text chunk koala or parameters), got only Software [E_IMAGE]",
+    );
+  });
+});

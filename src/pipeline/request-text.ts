@@ -1,0 +1,140 @@
+/**
+ * What a picture remembers of its making, as text. `parameters` is the line format of A1111's web UI, which most tools
+ * and galleries read; `koala` is the whole request as JSON, which repeats a picture exactly.
+ */
+
+import { check } from "../core/assert.ts";
+import {
+  parseRequest,
+  type Request,
+  type RequestInput,
+  type SchedulerName,
+  type Spacing,
+} from "./request.ts";
+
+/** The web UI's names of our samplers. */
+const samplers: Readonly<Record<SchedulerName, string>> = {
+  euler: "Euler",
+  "euler-a": "Euler a",
+  ddim: "DDIM",
+  pndm: "PLMS",
+  "dpmpp-2m": "DPM++ 2M",
+  "dpmpp-2m-karras": "DPM++ 2M",
+  lcm: "LCM",
+};
+
+/** The web UI's schedule types that give the timesteps of our spacings. */
+const scheduleTypes: Readonly<Record<Spacing, string>> = {
+  leading: "DDIM",
+  trailing: "SGM Uniform",
+  linspace: "Uniform",
+};
+
+/** What is recorded beside the request. */
+export interface Maker {
+  /** Hub id, or the folder's own name: never a path of this machine. */
+  readonly model: string;
+  /** Version of this package. */
+  readonly version: string;
+}
+
+/** The web UI quotes a value as JSON where it would be mistaken for structure. */
+const quote = (value: string): string => (/[,\n:]/.test(value) ? JSON.stringify(value) : value);
+
+/** The `parameters` text. */
+export function parametersText(r: Request, maker: Maker): string {
+  const values: Record<string, string> = {
+    Steps: String(r.steps),
+    Sampler: samplers[r.scheduler],
+    "Schedule type": r.scheduler === "dpmpp-2m-karras" ? "Karras" : scheduleTypes[r.spacing],
+    "CFG scale": String(r.guidance),
+    Seed: String(r.seed),
+    Size: `${r.width}x${r.height}`,
+    Model: maker.model,
+    ...(r.guidanceRescale === 0 ? {} : { "CFG Rescale": String(r.guidanceRescale) }),
+    Version: `koala-diffusion ${maker.version}`,
+  };
+  const line = Object.entries(values).map(([name, value]) => `${name}: ${quote(value)}`);
+  const negative =
+    r.negativePrompt === undefined || r.negativePrompt === "" ? [] : [`Negative prompt: ${r.negativePrompt}`];
+  return [r.prompt, ...negative, line.join(", ")].join("\n").trim();
+}
+
+/** The text chunks of a picture of this request: `count` is 1 there, since a picture records only itself. */
+export function pictureText(request: Request, maker: Maker): { parameters: string; koala: string } {
+  const { preview: _, ...kept } = request;
+  const own = { ...kept, count: 1 };
+  return { parameters: parametersText(request, maker), koala: JSON.stringify({ ...maker, request: own }) };
+}
+
+export interface Recorded {
+  readonly request: RequestInput;
+  /** Absent in pictures whose maker did not say. */
+  readonly model?: string;
+}
+
+/** `parameters` text of any tool → the fields that we share with it; unknown samplers are left to the model. */
+function readParameters(text: string): Recorded {
+  const lines = text.trim().split("\n");
+  const values = new Map<string, string>();
+  const last = lines.at(-1) ?? "";
+  const hasValues = /\bSteps: \d/.test(last);
+  if (hasValues) {
+    for (const [, name = "", value = ""] of last.matchAll(
+      /\s*(\w[\w \-/]*): *("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/g,
+    )) {
+      values.set(name, value.trim());
+    }
+  }
+  const body = (hasValues ? lines.slice(0, -1) : lines).join("\n");
+  const [prompt = "", negative] = body.split(/(?:^|\n)Negative prompt: ?/);
+  const number = (name: string): number | undefined => {
+    const value = values.get(name);
+    return value === undefined ? undefined : Number(value);
+  };
+  const type = values.get("Schedule type");
+  const scheduler = (Object.keys(samplers) as SchedulerName[]).find(
+    (name) =>
+      samplers[name] === values.get("Sampler") && (name === "dpmpp-2m-karras") === (type === "Karras"),
+  );
+  const spacing = (Object.keys(scheduleTypes) as Spacing[]).find((name) => scheduleTypes[name] === type);
+  const [width, height] = values.get("Size")?.split("x").map(Number) ?? [];
+  const model = values.get("Model");
+  const request = {
+    prompt: prompt.trim(),
+    negativePrompt: negative?.trim(),
+    steps: number("Steps"),
+    guidance: number("CFG scale"),
+    guidanceRescale: number("CFG Rescale"),
+    ...{ seed: number("Seed"), width, height, scheduler, spacing },
+  };
+  return { request: parseRequest(request), ...(model === undefined ? {} : { model }) };
+}
+
+/**
+ * The request that a picture's text chunks record, and the model it was for. `where` names the picture in errors.
+ * @throws KoalaError E_IMAGE when nothing is recorded, E_REQUEST when what is recorded is no request
+ */
+export function readPictureText(texts: Readonly<Record<string, string>>, where: string): Recorded {
+  if (texts.koala === undefined) {
+    check(texts.parameters !== undefined, "E_IMAGE", () => ({
+      where,
+      expected: "a picture that records its request (text chunk koala or parameters)",
+      got: Object.keys(texts).length === 0 ? "no text chunks" : `only ${Object.keys(texts).join(", ")}`,
+    }));
+    return readParameters(texts.parameters);
+  }
+  let recorded: unknown;
+  try {
+    recorded = JSON.parse(texts.koala);
+  } catch {
+    recorded = null;
+  }
+  check(typeof recorded === "object" && recorded !== null && "request" in recorded, "E_IMAGE", () => ({
+    where,
+    expected: "JSON with a request in text chunk koala",
+    got: (texts.koala ?? "").slice(0, 60),
+  }));
+  const model = "model" in recorded && typeof recorded.model === "string" ? recorded.model : undefined;
+  return { request: parseRequest(recorded.request), ...(model === undefined ? {} : { model }) };
+}

@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Defaults,
+  largestSeed,
+  parseRequest,
+  randomSeed,
+  requestFields,
+  resolveRequest,
+} from "./request.ts";
+
+const lightning: Defaults = {
+  steps: 10,
+  guidance: 3.5,
+  width: 1024,
+  height: 1024,
+  scheduler: "euler",
+  spacing: "trailing",
+};
+
+const sentence = (input: unknown, nameOf?: (key: string) => string): string => {
+  try {
+    parseRequest(input, nameOf);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return "no error";
+};
+
+describe("a request", () => {
+  it("needs no more than a prompt", () => {
+    expect(parseRequest({ prompt: "a red apple", steps: undefined })).toEqual({
+      prompt: "a red apple",
+      guidanceRescale: 0,
+      count: 1,
+      preview: false,
+    });
+  });
+
+  it("takes what it leaves open from the model", () => {
+    expect(resolveRequest({ prompt: "apple", steps: 4, seed: 7 }, lightning)).toEqual({
+      prompt: "apple",
+      ...lightning,
+      steps: 4,
+      seed: 7,
+      guidanceRescale: 0,
+      count: 1,
+      preview: false,
+    });
+  });
+
+  it("keeps the difference between no negative prompt, an empty one and the model's", () => {
+    expect(resolveRequest({ prompt: "" }, lightning)).not.toHaveProperty("negativePrompt");
+    expect(
+      resolveRequest({ prompt: "", negativePrompt: "" }, { ...lightning, negativePrompt: "worst quality" })
+        .negativePrompt,
+    ).toBe("");
+    expect(
+      resolveRequest({ prompt: "" }, { ...lightning, negativePrompt: "worst quality" }).negativePrompt,
+    ).toBe("worst quality");
+  });
+
+  it("gets a random seed with room for every picture", () => {
+    const seeds = Array.from({ length: 100 }, randomSeed);
+    expect(new Set(seeds).size).toBeGreaterThan(90);
+    expect(Math.max(...seeds) + 63).toBeLessThanOrEqual(largestSeed);
+    expect(seeds.every(Number.isSafeInteger)).toBe(true);
+  });
+
+  it("refuses a model's default that it would refuse from a user", () => {
+    expect(() => resolveRequest({ prompt: "" }, { ...lightning, scheduler: "heun" })).toThrow(
+      'scheduler: expected one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm, got "heun" [E_REQUEST]',
+    );
+  });
+});
+
+describe("what is wrong with a request is said in one sentence", () => {
+  const cases: [unknown, string][] = [
+    [null, "request: expected an object with a prompt, got null [E_REQUEST]"],
+    [{}, "prompt: expected text of at most 10000 characters, got nothing [E_REQUEST]"],
+    [{ prompt: "a", steps: 0 }, "steps: expected a whole number from 1 to 1000, got 0 [E_REQUEST]"],
+    [{ prompt: "a", steps: 1.5 }, "steps: expected a whole number from 1 to 1000, got 1.5 [E_REQUEST]"],
+    [{ prompt: "a", guidance: Number.NaN }, "guidance: expected a number from 0 to 50, got NaN [E_REQUEST]"],
+    [
+      { prompt: "a", guidance: Number.POSITIVE_INFINITY },
+      "guidance: expected a number from 0 to 50, got Infinity [E_REQUEST]",
+    ],
+    [
+      { prompt: "a", guidanceRescale: 2 },
+      "guidanceRescale: expected a number from 0 to 1, got 2 [E_REQUEST]",
+    ],
+    [
+      { prompt: "a", width: 1020 },
+      "width: expected a multiple of 8 from 8 to 4096 (px), got 1020 [E_REQUEST]",
+    ],
+    [
+      { prompt: "a", height: "tall" },
+      'height: expected a multiple of 8 from 8 to 4096 (px), got "tall" [E_REQUEST]',
+    ],
+    [{ prompt: "a", seed: -1 }, "seed: expected a whole number from 0 to 4294967295, got -1 [E_REQUEST]"],
+    [
+      { prompt: "a", seed: 4294967303 },
+      "seed: expected a whole number from 0 to 4294967295, got 4294967303 [E_REQUEST]\ntorch reads the low 32 bits of a seed: 7 draws the same picture.",
+    ],
+    [
+      { prompt: "a", seed: 4294967294, count: 3 },
+      "count: expected at most 2 from seed 4294967294 on, since seeds end at 4294967295, got 3 [E_REQUEST]",
+    ],
+    [{ prompt: "a", count: 65 }, "count: expected a whole number from 1 to 64, got 65 [E_REQUEST]"],
+    [
+      { prompt: "a", spacing: "even" },
+      'spacing: expected one of leading, trailing, linspace, got "even" [E_REQUEST]',
+    ],
+    [{ prompt: "a", preview: 1 }, "preview: expected true or false, got 1 [E_REQUEST]"],
+    [{ prompt: "a", crop: 3 }, "crop: expected { left, top } (px), got 3 [E_REQUEST]"],
+    [
+      { prompt: "a", crop: { left: -1, top: 0 } },
+      "crop.left: expected a whole number from 0 to 65536, got -1 [E_REQUEST]",
+    ],
+    [
+      { prompt: "a", stepz: 3 },
+      "stepz: expected a field of a request, got an unknown name [E_REQUEST]\nDid you mean steps?",
+    ],
+    [
+      { prompt: "a", crop: { left: 0, top: 0, bottomless: 1 } },
+      "crop.bottomless: expected a field of crop, got an unknown name [E_REQUEST]\nThe fields are left, top.",
+    ],
+    [
+      { prompt: "x".repeat(10_001) },
+      `prompt: expected text of at most 10000 characters, got "${"x".repeat(78)}… [E_REQUEST]`,
+    ],
+  ];
+  it.each(cases)("%j", (input, expected) => {
+    expect(sentence(input)).toBe(expected);
+  });
+
+  it("in the caller's own names", () => {
+    expect(sentence({ prompt: "a", steps: 0 }, (key) => `--${key}`)).toBe(
+      "--steps: expected a whole number from 1 to 1000, got 0 [E_REQUEST]",
+    );
+  });
+});
+
+describe("the fields", () => {
+  it("say everything a door needs to show", () => {
+    const fields = requestFields();
+    expect(fields.map(({ flag }) => flag)).toEqual([
+      ...["prompt", "negative", "steps", "guidance", "guidance-rescale", "width", "height", "seed", "count"],
+      ...["scheduler", "spacing", "preview", "original-size", "crop", "target-size"],
+    ]);
+    expect(fields.every(({ description }) => description.length > 5)).toBe(true);
+    expect(fields.find(({ key }) => key === "width")).toEqual({
+      key: "width",
+      flag: "width",
+      argument: "PX",
+      kind: "number",
+      description: "width of the picture",
+      fallback: undefined,
+      allowed: "a multiple of 8 from 8 to 4096 (px)",
+    });
+  });
+});

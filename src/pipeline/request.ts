@@ -1,0 +1,307 @@
+/**
+ * The request: every field with its bounds, unit, default and description. Library arguments, command line flags, their
+ * help, HTTP bodies and what a picture remembers of itself all come from this one schema.
+ * Defaults that are not here are the model's (steps, guidance, size, scheduler, spacing, negative prompt).
+ */
+
+import { z } from "zod";
+import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
+import { nearest } from "../core/nearest.ts";
+
+export const schedulerNames = [
+  "euler",
+  "euler-a",
+  "ddim",
+  "pndm",
+  "dpmpp-2m",
+  "dpmpp-2m-karras",
+  "lcm",
+] as const;
+export type SchedulerName = (typeof schedulerNames)[number];
+
+export const spacings = ["leading", "trailing", "linspace"] as const;
+export type Spacing = (typeof spacings)[number];
+
+/** Seeds are 32 bits: torch's CPU generator, whose noise ours equals, reads no more of a seed than that. */
+export const largestSeed = 4294967295;
+
+/** In pixels. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** In pixels from the top left corner. */
+export interface Offset {
+  readonly left: number;
+  readonly top: number;
+}
+
+/** A request with every default filled in: what runs, and what a picture's metadata records. */
+export interface Request {
+  readonly prompt: string;
+  /** Absent: the model's own idea of "no prompt", which for SDXL is zeros and not the encoding of "". */
+  readonly negativePrompt?: string;
+  readonly steps: number;
+  readonly guidance: number;
+  readonly guidanceRescale: number;
+  /** Pixels. */
+  readonly width: number;
+  /** Pixels. */
+  readonly height: number;
+  /** Of the first picture; picture i has `seed + i`. */
+  readonly seed: number;
+  readonly count: number;
+  readonly scheduler: SchedulerName;
+  readonly spacing: Spacing;
+  readonly preview: boolean;
+  /** SDXL's size conditioning; absent: the picture's own size. */
+  readonly originalSize?: Size;
+  /** SDXL's crop conditioning; absent: no crop. */
+  readonly crop?: Offset;
+  /** SDXL's target size conditioning; absent: the picture's own size. */
+  readonly targetSize?: Size;
+}
+
+/** What a caller may say: only the prompt is needed. */
+export type RequestInput = Pick<Request, "prompt"> & {
+  readonly [K in Exclude<keyof Request, "prompt">]?: Request[K] | undefined;
+};
+
+/** What a model brings: the values of the fields that a request leaves open. */
+export interface Defaults {
+  readonly steps: number;
+  readonly guidance: number;
+  readonly width: number;
+  readonly height: number;
+  readonly scheduler: string;
+  readonly spacing: string;
+  readonly negativePrompt?: string;
+}
+
+/** Enough for 77 tokens of any language many times over; more would only cost time in the tokenizer. */
+const text = z.string().max(10_000);
+const pixels = z.int().min(8).max(4096).multipleOf(8);
+const conditionPixels = z.int().min(0).max(65_536);
+const size = z.strictObject({ width: conditionPixels, height: conditionPixels });
+
+const fields = {
+  prompt: text.meta({ description: "what to draw" }),
+  negativePrompt: text
+    .optional()
+    .meta({ description: "what to keep out of the picture", flag: "negative", argument: "TEXT" }),
+  steps: z.int().min(1).max(1000).optional().meta({ description: "denoising steps" }),
+  guidance: z
+    .number()
+    .min(0)
+    .max(50)
+    .optional()
+    .meta({ description: "how strongly the prompt pulls; up to 1 is no guidance, and half the work" }),
+  guidanceRescale: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .meta({ description: "tames over-exposure from strong guidance (arXiv:2305.08891, section 3.4)" }),
+  width: pixels.optional().meta({ description: "width of the picture", unit: "px" }),
+  height: pixels.optional().meta({ description: "height of the picture", unit: "px" }),
+  seed: z
+    .int()
+    .min(0)
+    .max(largestSeed)
+    .optional()
+    .meta({ description: "where the noise starts; the same seed draws the same picture" }),
+  count: z.int().min(1).max(64).default(1).meta({ description: "pictures to draw, picture i from seed + i" }),
+  scheduler: z.enum(schedulerNames).optional().meta({ description: "the sampler", argument: "NAME" }),
+  spacing: z
+    .enum(spacings)
+    .optional()
+    .meta({ description: "how the timesteps are spread", argument: "NAME" }),
+  preview: z.boolean().default(false).meta({ description: "show rough pictures while denoising" }),
+  originalSize: size
+    .optional()
+    .meta({ description: "size that the model is told the picture had (SDXL)", unit: "px", argument: "WxH" }),
+  crop: z
+    .strictObject({ left: conditionPixels, top: conditionPixels })
+    .optional()
+    .meta({ description: "crop that the model is told of (SDXL)", unit: "px", argument: "LEFT,TOP" }),
+  targetSize: size
+    .optional()
+    .meta({ description: "size that the model is told to aim at (SDXL)", unit: "px", argument: "WxH" }),
+} satisfies { readonly [K in keyof RequestInput]-?: z.ZodType<RequestInput[K]> };
+
+const schema = z.strictObject(fields);
+
+/** One field as a door shows it. */
+export interface RequestField {
+  readonly key: keyof RequestInput;
+  /** Its command line flag, without dashes. */
+  readonly flag: string;
+  /** What the flag takes; null for a switch. */
+  readonly argument: string | null;
+  readonly kind: "text" | "number" | "choice" | "switch" | "size" | "offset";
+  readonly description: string;
+  /** The value where neither the request nor the model says one. */
+  readonly fallback: number | boolean | undefined;
+  /** The allowed values in words: "a whole number from 1 to 1000". */
+  readonly allowed: string;
+}
+
+/** The part of a JSON Schema that our fields use, and our own notes in it. */
+interface FieldSchema {
+  readonly type?: string;
+  readonly enum?: readonly string[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly multipleOf?: number;
+  readonly maxLength?: number;
+  readonly properties?: Readonly<Record<string, FieldSchema>>;
+  readonly default?: number | boolean;
+  readonly description?: string;
+  readonly unit?: string;
+  readonly flag?: string;
+  readonly argument?: string;
+}
+
+const fieldSchemas = (): FieldSchema => z.toJSONSchema(schema, { io: "input" }) as FieldSchema;
+
+/** The values that a field allows, in words. */
+function allowed(field: FieldSchema): string {
+  if (field.enum !== undefined) return `one of ${field.enum.join(", ")}`;
+  const unit = field.unit === undefined ? "" : ` (${field.unit})`;
+  switch (field.type) {
+    case "string":
+      return `text of at most ${field.maxLength} characters`;
+    case "boolean":
+      return "true or false";
+    case "integer":
+    case "number": {
+      const what =
+        field.multipleOf !== undefined
+          ? `a multiple of ${field.multipleOf}`
+          : field.type === "integer"
+            ? "a whole number"
+            : "a number";
+      return `${what} from ${field.minimum} to ${field.maximum}${unit}`;
+    }
+    default:
+      return field.properties === undefined
+        ? "an object"
+        : `{ ${Object.keys(field.properties).join(", ")} }${unit}`;
+  }
+}
+
+function kind(field: FieldSchema): RequestField["kind"] {
+  if (field.enum !== undefined) return "choice";
+  if (field.type === "boolean") return "switch";
+  if (field.type === "string") return "text";
+  if (field.properties === undefined) return "number";
+  return "width" in field.properties ? "size" : "offset";
+}
+
+/** Every field in the order of the schema. */
+export function requestFields(): RequestField[] {
+  return Object.entries(fieldSchemas().properties ?? {}).map(([key, field]) => ({
+    key: key as keyof RequestInput,
+    flag: field.flag ?? key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    argument:
+      field.type === "boolean"
+        ? null
+        : (field.argument ?? (field.unit === undefined ? "N" : field.unit.toUpperCase())),
+    kind: kind(field),
+    description: field.description ?? "",
+    fallback: field.default,
+    allowed: allowed(field),
+  }));
+}
+
+/** A value as an error quotes it: JSON, cut where it is long. */
+function quote(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const said = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
+  return said.length <= 80 ? said : `${said.slice(0, 79)}…`;
+}
+
+const reach = (value: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value);
+
+function unknownField(
+  path: readonly PropertyKey[],
+  name: string,
+  nameOf: (key: string) => string,
+): KoalaError {
+  const known = Object.keys(
+    (
+      reach(
+        fieldSchemas(),
+        path.flatMap((key) => ["properties", key]),
+      ) as FieldSchema
+    ).properties ?? {},
+  );
+  const [near] = nearest(name, known);
+  return new KoalaError("E_REQUEST", {
+    where: [...path, name].join("."),
+    expected: path.length === 0 ? "a field of a request" : `a field of ${path.join(".")}`,
+    got: "an unknown name",
+    hint:
+      near === undefined
+        ? `The fields are ${known.map(nameOf).join(", ")}.`
+        : `Did you mean ${nameOf(near)}?`,
+  });
+}
+
+/**
+ * Checks what came from outside. Leaves the fields open that a model fills; drops those given as `undefined`.
+ * `nameOf` says what the caller calls a field (a flag, say), for the errors.
+ * @throws KoalaError E_REQUEST that names the field, what it allows and what it got
+ */
+export function parseRequest(input: unknown, nameOf: (key: string) => string = (key) => key): RequestInput {
+  const result = schema.safeParse(input);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    const path = issue?.path ?? [];
+    if (issue?.code === "unrecognized_keys") throw unknownField(path, issue.keys[0] ?? "", nameOf);
+    const field = reach(
+      fieldSchemas(),
+      path.flatMap((key) => ["properties", key]),
+    ) as FieldSchema;
+    const value = reach(input, path);
+    throw new KoalaError("E_REQUEST", {
+      where: path.length === 0 ? "request" : [nameOf(String(path[0])), ...path.slice(1)].join("."),
+      expected: path.length === 0 ? "an object with a prompt" : allowed(field),
+      got: quote(value),
+      ...(path[0] === "seed" &&
+      typeof value === "number" &&
+      Number.isSafeInteger(value) &&
+      value > largestSeed
+        ? {
+            hint: `torch reads the low 32 bits of a seed: ${value % (largestSeed + 1)} draws the same picture.`,
+          }
+        : {}),
+    });
+  }
+  const { seed, count } = result.data;
+  check(seed === undefined || seed + count - 1 <= largestSeed, "E_REQUEST", () => ({
+    where: nameOf("count"),
+    expected: `at most ${largestSeed - (seed ?? 0) + 1} from seed ${seed} on, since seeds end at ${largestSeed}`,
+    got: String(count),
+  }));
+  return Object.fromEntries(
+    Object.entries(result.data).filter(([, value]) => value !== undefined),
+  ) as unknown as RequestInput;
+}
+
+/** A seed for a request that names none; it leaves room for `count` pictures. */
+export const randomSeed = (): number => Math.floor(Math.random() * (largestSeed - 64));
+
+/**
+ * The request with every open field taken from the model, and a random seed where none is given.
+ * @throws KoalaError E_REQUEST
+ */
+export function resolveRequest(input: RequestInput, defaults: Defaults): Request {
+  const { prompt: _, ...said } = parseRequest(input);
+  const { steps, guidance, width, height, scheduler, spacing, negativePrompt } = defaults;
+  const model = { steps, guidance, width, height, scheduler, spacing, negativePrompt };
+  return parseRequest({ prompt: input.prompt, ...model, seed: randomSeed(), ...said }) as Request;
+}

@@ -1,0 +1,35 @@
+/** The one seam to where the package runs: `#host` is `node/host.ts` under Node, `web/host.ts` in a browser. */
+
+import { host as here } from "#host";
+import type { Engine, EngineStatus } from "./session.ts";
+
+/** The files of a model; `weights/files.ts` is the same shape, said here because this folder may not import that one. */
+export interface HostFiles {
+  readonly location: string;
+  list(): Promise<readonly string[]>;
+  size(path: string): Promise<number>;
+  read(path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
+  localPath(path: string): string | null;
+}
+
+export interface OpenOptions {
+  /** Never touch the network. */
+  readonly isOffline?: boolean;
+  readonly signal?: AbortSignal;
+  /** Bytes of a download so far, for progress. */
+  onProgress?(file: string, bytes: number, total: number): void;
+}
+
+export interface Host {
+  /**
+   * A folder, a single checkpoint file, or a hub id (`owner/name`), which is downloaded first.
+   * @throws KoalaError E_MODEL, E_HUB, E_OFFLINE, E_CHECKSUM
+   */
+  openModel(location: string, o?: OpenOptions): Promise<HostFiles>;
+  /** Every engine that this package knows, there or not. */
+  engines(): Promise<readonly EngineStatus[]>;
+  /** `auto` is the fastest that is there. @throws KoalaError E_ENGINE naming those that are */
+  engine(name: string): Promise<Engine>;
+}
+
+export const host: Host = here;

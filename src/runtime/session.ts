@@ -1,0 +1,53 @@
+/** Bytes and tensors in, tensors out. What an engine must offer; it knows no graphs. */
+
+import type { Target } from "../graph/op.ts";
+import type { DType } from "../tensor/dtype.ts";
+import type { Shape } from "../tensor/shape.ts";
+import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** An initializer whose data stays where it is stored. */
+export interface ExternalWeight {
+  /** Its name in the store, and in the model. */
+  readonly name: string;
+  readonly stored: StoredTensor;
+}
+
+export interface OnnxModel {
+  /** A serialized `ModelProto`; external initializers name no path yet: the engine decides how to hand the data over. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly weights: readonly ExternalWeight[];
+  readonly store: TensorStore;
+  readonly inputs: Readonly<Record<string, { dtype: DType; shape: Shape }>>;
+  readonly outputs: Readonly<Record<string, { dtype: DType; shape: Shape }>>;
+}
+
+export interface Session {
+  /**
+   * One run. `into` gives preallocated results: those outputs are written in place.
+   * @throws KoalaError E_ENGINE when a feed is missing or misshaped, or the engine fails
+   */
+  run(feeds: Readonly<Record<string, Tensor>>, into?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /** Frees what the engine holds; a second call does nothing. */
+  dispose(): Promise<void>;
+}
+
+export interface SessionOptions {
+  /** Compute threads; absent: one a physical core that this process may use. */
+  readonly threads?: number;
+}
+
+export interface Engine {
+  /** `ort`, `webgpu`, `openvino`… as `--engine` takes it. */
+  readonly name: string;
+  readonly target: Target;
+  load(model: OnnxModel, o: SessionOptions): Promise<Session>;
+}
+
+/** What a machine has: one row an engine, for `koala engines` and for errors. */
+export interface EngineStatus {
+  readonly name: string;
+  readonly isAvailable: boolean;
+  /** The version where it is there, the reason and remedy where it is not. */
+  readonly detail: string;
+}

@@ -1,0 +1,21 @@
+/** Tensors that lie in files: where they are, without their data. */
+
+import type { DType } from "./dtype.ts";
+import type { Shape } from "./shape.ts";
+import type { Tensor } from "./tensor.ts";
+
+export interface StoredTensor {
+  readonly dtype: DType;
+  readonly shape: Shape;
+  /** The file's path on this machine, when its bytes may be mapped from there as they are; else null: use `read`. */
+  readonly file: string | null;
+  /** First byte in that file. */
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
+/** Named tensors in one or more files. Looking costs nothing; `read` brings one tensor into memory. */
+export interface TensorStore {
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  read(name: string): Promise<Tensor>;
+}
