@@ -37,8 +37,8 @@ OPENCLIP_G = clip(48, 3, 3, "gelu", 40)  # SDXL text_encoder_2; the projection d
 
 def vae(**changes: Any) -> dict[str, Any]:
     return {
-        "block_out_channels": [16, 16, 32, 32], "down_block_types": ["DownEncoderBlock2D"] * 4,
-        "up_block_types": ["UpDecoderBlock2D"] * 4, "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 8,
+        "block_out_channels": [8, 16, 32, 32], "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4, "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 4,
         "act_fn": "silu", "in_channels": 3, "out_channels": 3, "sample_size": 64, "scaling_factor": 0.18215,
     } | changes
 
@@ -57,14 +57,14 @@ LCM = ("LCMScheduler", TRAINED | {"set_alpha_to_one": True, "clip_sample": False
 
 def unet_sd(**changes: Any) -> dict[str, Any]:
     return {
-        "block_out_channels": [32, 64, 64, 64], "down_block_types": [CROSS, CROSS, CROSS, DOWN],
+        "block_out_channels": [32, 64, 96, 96], "down_block_types": [CROSS, CROSS, CROSS, DOWN],
         "up_block_types": [UP, UP_CROSS, UP_CROSS, UP_CROSS], "layers_per_block": 2, "attention_head_dim": 4,
         "cross_attention_dim": CLIP_L["hidden_size"], "norm_num_groups": 32, "sample_size": 8,
     } | changes
 
 
 def unet_sd2(**changes: Any) -> dict[str, Any]:
-    return unet_sd(attention_head_dim=[2, 4, 4, 4], cross_attention_dim=OPENCLIP_H["hidden_size"], use_linear_projection=True) | changes
+    return unet_sd(attention_head_dim=[2, 4, 6, 6], cross_attention_dim=OPENCLIP_H["hidden_size"], use_linear_projection=True) | changes
 
 
 def unet_xl(**changes: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def xl(unet: dict[str, Any], scheduler=EULER) -> Family:
 
 ONE_LAYER = {"layers_per_block": 1}
 BK_TINY = {
-    "block_out_channels": [32, 64, 64], "down_block_types": [CROSS] * 3, "up_block_types": [UP_CROSS] * 3, "mid_block_type": None,
+    "block_out_channels": [32, 64, 96], "down_block_types": [CROSS] * 3, "up_block_types": [UP_CROSS] * 3, "mid_block_type": None,
 }
 
 FAMILIES: dict[str, Family] = {

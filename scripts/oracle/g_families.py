@@ -9,7 +9,7 @@ import diffusers
 from families import FAMILIES, Family, build_pipeline
 from fill import fill
 from golden import GOLDEN, census, made, relative_error, write_json, write_tensors
-from tokenizers_ import load_tokenizers
+from clip_tokenizers import load_tokenizers
 
 #: Text tokens that the U-Net sees in these cases: not the context length, so that nothing assumes it.
 TOKENS = 9

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from families import FAMILIES, TRAINED, build_pipeline, build_scheduler
+from g_schedulers import full_config
 from golden import GOLDEN, made, write_json, write_tensors
-from tokenizers_ import load_tokenizers
+from clip_tokenizers import load_tokenizers
 
 EVEN, UNEVEN = {"width": 64, "height": 64}, {"width": 72, "height": 56}
 NEGATIVE = {"negative": "blurry, low quality"}
@@ -110,7 +111,7 @@ def make() -> None:
                 spread = pictures[name].double().std()
                 clipped = ((pictures[name] == 0) | (pictures[name] == 255)).double().mean()
                 print(f"{name}: {stability:.1f} dB when shaken, spread {spread:.0f}, {100 * clipped:.1f} % at the ends")
-                scheduler = {"scheduler": {"_class_name": r["scheduler"][0], **r["scheduler"][1]}} if "scheduler" in r else {}
+                scheduler = {"scheduler": full_config(build_scheduler(r["scheduler"]))} if "scheduler" in r else {}
                 requests[name] = {**r, **scheduler, "shakenDb": round(stability, 1)}
     about = made(
         "pictures", seed="each request names its own: picture i from torch.Generator('cpu').manual_seed(seed + i)",

@@ -55,6 +55,11 @@ def trajectory(scheduler) -> torch.Tensor:
     return torch.stack(rows)
 
 
+def full_config(scheduler) -> dict[str, Any]:
+    """What scheduler_config.json would say, less the library's version."""
+    return {"_class_name": type(scheduler).__name__} | {k: v for k, v in scheduler.config.items() if not k.startswith("_")}
+
+
 def make() -> None:
     cases, tensors = [], {}
     for name, cls, fields, predictions, spacings in SAMPLERS:
@@ -69,7 +74,7 @@ def make() -> None:
                     tensors[key] = trajectory(scheduler)
                     sigmas = getattr(scheduler, "sigmas", None)
                     cases.append({
-                        "name": key, "steps": steps, "config": {"_class_name": cls, **config},
+                        "name": key, "steps": steps, "config": full_config(scheduler),
                         "timesteps": scheduler.timesteps.tolist(),
                         **({} if sigmas is None else {"sigmas": sigmas.tolist()}),
                         "initNoiseSigma": initial_sigma, "maximum": float(tensors[key].abs().max()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from golden import GOLDEN, made, write_json
-from tokenizers_ import load_tokenizers
+from clip_tokenizers import load_tokenizers
 
 PROMPTS = [
     "", " ", "   \t\n ", "red apple", "Red APPLE", "  red   apple  ", "red\tapple\nred apple", "a photo of a cat, 4k, highly-detailed!!!",
@@ -22,9 +22,9 @@ def make() -> None:
     cases = []
     for prompt in PROMPTS:
         padded = [t(prompt, padding="max_length", max_length=t.model_max_length, truncation=True).input_ids for t in (first, second)]
-        whole = first(prompt).input_ids
+        whole, whole_2 = (t(prompt).input_ids for t in (first, second))
         cut = first.batch_decode([whole[first.model_max_length - 1 : -1]])[0] if len(whole) > first.model_max_length else None
-        cases.append({"prompt": prompt, "ids": padded[0], "ids2": padded[1], "untruncated": whole, "cut": cut})
+        cases.append({"prompt": prompt, "ids": padded[0], "ids2": padded[1], "untruncated": whole, "untruncated2": whole_2, "cut": cut})
     write_json(GOLDEN / "tokenizer.json", {"cases": cases}, made(
         "tokenizer", seed="none", tolerance="0: integers",
         tokenizers="ids: models/koala-emoji/tokenizer, padded with <|endoftext|>; ids2: tokenizer_2, padded with !; both to 32",

@@ -19,12 +19,17 @@ torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 
 
-#: The trained model of this repository, for its tokenizers and pictures; make.py --model names another.
-MODEL = [ROOT / "models" / "koala-emoji"]
+_model = ROOT / "models" / "koala-emoji"
 
 
 def model_folder() -> pathlib.Path:
-    return MODEL[0]
+    """The trained model of this repository, which gives the tokenizers and the emoji pictures."""
+    return _model
+
+
+def use_model(folder: pathlib.Path) -> None:
+    global _model
+    _model = folder
 
 
 def made(group: str, *, tolerance: str, seed: str = "none: names and indices fill every tensor (scripts/oracle/fill.py)", **more: Any) -> dict[str, Any]:
@@ -53,24 +58,22 @@ def write_tensors(path: pathlib.Path, tensors: dict[str, torch.Tensor], about: d
     path.chmod(0o644)
 
 
-def write_json(path: pathlib.Path, value: Any, about: dict[str, Any] | None = None) -> None:
-    """Two levels indented, the rest on one line each: reviewable and small."""
+def write_json(path: pathlib.Path, value: dict[str, Any], about: dict[str, Any], depth: int = 2) -> None:
+    """`made` first; `depth` levels indented, the rest on one line each: reviewable and small."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"made": about, **value} if about is not None else value
-    path.write_text(compact(whole) + "\n", encoding="utf-8")
+    path.write_text(indented({"made": about, **value}, depth) + "\n", encoding="utf-8")
 
 
-def compact(value: Any, depth: int = 2) -> str:
-    if depth == 0 or not isinstance(value, (dict, list)) or not value:
+def indented(value: Any, depth: int, indent: int = 1) -> str:
+    if depth == 0 or not isinstance(value, (dict, list, tuple)) or not value:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
-        rows = [f"{json.dumps(k, ensure_ascii=False)}: {compact(v, depth - 1)}" for k, v in value.items()]
-        open_, close = "{", "}"
+        rows = [f"{json.dumps(k, ensure_ascii=False)}: {indented(v, depth - 1, indent + 1)}" for k, v in value.items()]
     else:
-        rows = [compact(v, depth - 1) for v in value]
-        open_, close = "[", "]"
-    pad = " " * (3 - depth)
-    return f"{open_}\n" + ",\n".join(f"{pad}{row}" for row in rows) + f"\n{' ' * (2 - depth)}{close}"
+        rows = [indented(v, depth - 1, indent + 1) for v in value]
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    pad = " " * indent
+    return f"{opened}\n" + ",\n".join(f"{pad}{row}" for row in rows) + f"\n{pad[1:]}{closed}"
 
 
 def census(model: torch.nn.Module) -> dict[str, Any]:

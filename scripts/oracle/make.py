@@ -40,7 +40,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     check_versions()
-    golden.MODEL[0] = args.model
+    golden.use_model(args.model)
     for group in args.groups or GROUPS:
         start = time.time()
         importlib.import_module(f"g_{group}").make()

@@ -79,8 +79,11 @@ export function fromDenoised(
 }
 
 /** x at `level`: `signal · z₀ + noise · ε`. Equal arrays, any shape. */
-export const addNoise = (z0: Float32Array, epsilon: Float32Array, level: NoiseLevel): Float32Array<ArrayBuffer> =>
-  combine(level.signal, z0, level.noise, epsilon);
+export const addNoise = (
+  z0: Float32Array,
+  epsilon: Float32Array,
+  level: NoiseLevel,
+): Float32Array<ArrayBuffer> => combine(level.signal, z0, level.noise, epsilon);
 
 /**
  * x at the level `to`, keeping the noise that `denoised` implies and heading for `target`: DDIM's step with η = 0

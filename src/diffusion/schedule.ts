@@ -54,7 +54,9 @@ export function betasOf(c: NoiseConfig): Float32Array {
     case "squaredcos_cap_v2": {
       // Nichol and Dhariwal 2021, arXiv:2102.09672, equation 17
       const alphaBar = (t: number): number => Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2;
-      return Float32Array.from({ length: n }, (_, i) => Math.min(1 - alphaBar((i + 1) / n) / alphaBar(i / n), 0.999));
+      return Float32Array.from({ length: n }, (_, i) =>
+        Math.min(1 - alphaBar((i + 1) / n) / alphaBar(i / n), 0.999),
+      );
     }
     default:
       return unreachable(c.betaSchedule, "betasOf");
@@ -91,7 +93,9 @@ function cumulativeAlphas(betas: Float32Array): Float32Array {
 /** `n` numbers from `start` to `end`, both included, as `numpy.linspace`; one number is `start`. */
 export function linspace(start: number, end: number, n: number): number[] {
   const step = (end - start) / (n - 1);
-  return Array.from({ length: n }, (_, i) => (i > 0 && i === n - 1 ? end : i === 0 ? start : start + i * step));
+  return Array.from({ length: n }, (_, i) =>
+    i > 0 && i === n - 1 ? end : i === 0 ? start : start + i * step,
+  );
 }
 
 /** The nearest whole number, a half to the even one, as NumPy rounds. */

@@ -1,13 +1,9 @@
 /** What a running generation tells; every door (terminal, HTTP, page) renders this union. */
 
+import type { Picture } from "../image/pixels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** 8-bit RGB pixels, row by row from the top. */
-export interface Picture {
-  readonly width: number;
-  readonly height: number;
-  readonly data: Uint8Array<ArrayBuffer>;
-}
+export type { Picture };
 
 export type StageName = "load" | "text" | "denoise" | "decode";
 
@@ -15,14 +11,24 @@ export type PipelineEvent =
   | { readonly type: "stage"; readonly stage: StageName; readonly detail: string }
   | {
       readonly type: "step";
-      /** Steps done, 1 to `steps`. */
+      /** Which of the request's pictures, from 0. */
+      readonly index: number;
+      /** Network calls done for this picture, 1 to `steps`. */
       readonly step: number;
       readonly steps: number;
       readonly timestep: number;
       /** Noise level after the step, in units of the data's standard deviation. */
       readonly sigma: number;
+      /** That the step took. */
       readonly seconds: number;
     }
-  | { readonly type: "preview"; readonly step: number; readonly index: number; readonly picture: Picture }
+  | { readonly type: "preview"; readonly index: number; readonly step: number; readonly picture: Picture }
   | { readonly type: "warning"; readonly message: string }
-  | { readonly type: "image"; readonly index: number; readonly seed: number; readonly picture: Picture; readonly latents: Tensor };
+  | {
+      readonly type: "image";
+      readonly index: number;
+      readonly seed: number;
+      readonly picture: Picture;
+      /** What was decoded, [1, L, h, w], as the U-Net sees latents. */
+      readonly latents: Tensor;
+    };

@@ -37,7 +37,7 @@ export class TorchGenerator {
   constructor(seed: number) {
     checkSeed(seed);
     const state = this.#state;
-    let word = seed % 2 ** 32 >>> 0;
+    let word = (seed % 2 ** 32) >>> 0;
     state[0] = word;
     for (let i = 1; i < stateSize; i++) {
       word = (Math.imul(1812433253, word ^ (word >>> 30)) + i) >>> 0;
@@ -141,7 +141,7 @@ export class FastGenerator {
   /** @throws KoalaError E_REQUEST */
   constructor(seed: number, stream = "") {
     checkSeed(seed);
-    let hash = fnv1a(stream, (0x811c9dc5 ^ seed % 2 ** 32 ^ Math.floor(seed / 2 ** 32)) >>> 0);
+    let hash = fnv1a(stream, (0x811c9dc5 ^ (seed % 2 ** 32) ^ Math.floor(seed / 2 ** 32)) >>> 0);
     const word = (): number => {
       hash = (hash + 0x9e3779b9) | 0; // the golden ratio's step of SplitMix
       return mix(hash);

@@ -4,7 +4,6 @@
  */
 
 import { check } from "../core/assert.ts";
-import { KoalaError } from "../core/errors.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 
 /** The fields of a diffusers or transformers `config.json`. */
@@ -106,7 +105,7 @@ export function inferUnetConfig(store: TensorStore, where: string): InferredConf
     up_block_types: up.map((d) => (hasAttention(d) ? "CrossAttnUpBlock2D" : "UpBlock2D")),
     ...middle(shapes, down, up, where),
     cross_attention_dim: shapes.dim(attention, 1),
-    attention_head_dim: isLinear ? channels.map((c) => c / 64) : 8,
+    attention_head_dim: isLinear ? channels.map((c) => Math.max(1, Math.round(c / 64))) : 8,
     use_linear_projection: isLinear,
     ...conditioning(shapes),
     act_fn: "silu",
@@ -206,7 +205,7 @@ export function inferTextConfig(
     hidden_size: hidden,
     intermediate_size: shapes.dim("text_model.encoder.layers.0.mlp.fc1.weight", 0),
     num_hidden_layers: shapes.count("text_model.encoder.layers."),
-    num_attention_heads: Math.max(1, hidden / 64),
+    num_attention_heads: Math.max(1, Math.round(hidden / 64)),
     projection_dim: hasProjection ? shapes.dim("text_projection.weight", 0) : hidden,
     vocab_size: shapes.dim("text_model.embeddings.token_embedding.weight", 0),
     max_position_embeddings: shapes.dim("text_model.embeddings.position_embedding.weight", 0),

@@ -4,9 +4,7 @@
  * with the config that its shapes tell. The names are declared in ldm-table.ts.
  */
 
-import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
-import { nearest } from "../core/nearest.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { toFloat32 } from "../tensor/tensor.ts";
 import { type InferredConfig, inferTextConfig, inferUnetConfig, inferVaeConfig } from "./infer.ts";
@@ -49,25 +47,25 @@ const strangers: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * Where a level ends, in a list of blocks: `isLast(i)` says whether block i closes its level with a down- or upsampler.
- * A downsampler is a block of its own (`isOwnBlock`), an upsampler is the end of one.
+ * Level and layer of each block in a list; `closesLevel(i)` says whether block i is or ends with a down- or upsampler.
+ * The first level begins at block `first`.
  */
 function walk(
   count: number,
-  isLast: (i: number) => boolean,
-  isOwnBlock: boolean,
+  first: number,
+  closesLevel: (i: number) => boolean,
 ): { level: number[]; layer: number[] } {
   const level: number[] = [];
   const layer: number[] = [];
   let l = 0;
-  let j = 0;
+  let start = first;
   for (let i = 0; i < count; i++) {
     level.push(l);
-    layer.push(j++);
-    if (isLast(i)) {
+    layer.push(i - start);
+    if (closesLevel(i)) {
       l++;
-      j = 0;
-    } else if (isOwnBlock && i === 0) j = 0; // block 0 is conv_in, before the first level's first layer
+      start = i + 1;
+    }
   }
   return { level, layer };
 }
@@ -84,15 +82,12 @@ function countBlocks(names: Iterable<string>, prefix: string): number {
 /** The numbers of the name table, for the blocks that this file has. */
 function numberFunctions(store: TensorStore, prefix: string): NumberFunctions {
   const names = store.tensors;
-  const input = walk(
-    countBlocks(names.keys(), `${prefix}input_blocks.`),
-    (i) => names.has(`${prefix}input_blocks.${i}.0.op.weight`),
-    true,
-  );
-  const output = walk(
-    countBlocks(names.keys(), `${prefix}output_blocks.`),
-    (i) => [1, 2].some((slot) => names.has(`${prefix}output_blocks.${i}.${slot}.conv.weight`)),
-    false,
+  const inputs = countBlocks(names.keys(), `${prefix}input_blocks.`);
+  const outputs = countBlocks(names.keys(), `${prefix}output_blocks.`);
+  // block 0 of the inputs is conv_in, before the first level
+  const input = walk(inputs, 1, (i) => names.has(`${prefix}input_blocks.${i}.0.op.weight`));
+  const output = walk(outputs, 0, (i) =>
+    [1, 2].some((slot) => names.has(`${prefix}output_blocks.${i}.${slot}.conv.weight`)),
   );
   const vaeLevels = countBlocks(names.keys(), `${prefix}decoder.up.`);
   return {
@@ -150,7 +145,7 @@ export async function detectSingleFile(store: TensorStore, where: string): Promi
   for (const [part, { component, prefix }] of found) {
     const [extracted, rest] = extract(store, component, prefix, where);
     stores.set(part, extracted);
-    if (prefix !== "") surplus.push(...rest);
+    surplus.push(...rest);
   }
   const prefixes = [...found.values()].map(({ prefix }) => prefix);
   for (const name of store.tensors.keys()) {
@@ -171,7 +166,7 @@ export async function detectSingleFile(store: TensorStore, where: string): Promi
     layout: "ldm",
     predictionType: await predictionOf(family, unet, config, store),
     parts,
-    surplus,
+    surplus: surplus.filter((name) => !ldmIgnored.some((pattern) => pattern.test(name))),
   };
 }
 
@@ -237,13 +232,13 @@ function familyOf(
     throw new KoalaError("E_MODEL", { where, expected: "Stable Diffusion 1, 2 or XL", got });
   };
   if (store.tensors.has("edm_mean")) refuse("a model of the EDM kind (Playground 2.5)");
-  if (config["addition_embed_type"] === "text_time") {
+  if (config.addition_embed_type === "text_time") {
     if (textPrefix.startsWith("cond_stage_model.")) refuse("a U-Net that takes pictures as prompt (unCLIP)");
     if (!hasSecondEncoder && textPrefix === "conditioner.embedders.0.model.")
       refuse("the refiner of Stable Diffusion XL");
     return "sdxl";
   }
-  return config["use_linear_projection"] === true ? "sd2" : "sd1";
+  return config.use_linear_projection === true ? "sd2" : "sd1";
 }
 
 /**
@@ -259,7 +254,7 @@ async function predictionOf(
 ): Promise<"epsilon" | "v_prediction"> {
   if (store.tensors.has("v_pred")) return "v_prediction";
   const bias = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias";
-  if (family !== "sd2" || config["in_channels"] !== 4 || !unet.tensors.has(bias)) return "epsilon";
+  if (family !== "sd2" || config.in_channels !== 4 || !unet.tensors.has(bias)) return "epsilon";
   const values = toFloat32(await unet.read(bias));
   const mean = values.reduce((sum, v) => sum + v, 0) / values.length;
   const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / values.length;

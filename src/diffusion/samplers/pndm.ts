@@ -51,7 +51,7 @@ export async function* pndm(
   let history: Float32Array[] = [];
   for (const [i, step] of plan.steps.entries()) {
     const said = fromDenoised(o.prediction, await denoise(current, step), current, step.at);
-    let combined = said;
+    let combined: Float32Array = said;
     if (i < o.rungeKuttaCalls) {
       const stage = i % 4;
       if (stage === 0) {

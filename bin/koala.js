@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// Starts the command line; everything is in dist/, built by `npm ci` or `npm run build`.
+import { existsSync } from "node:fs";
+
+const main = new URL("../dist/node/cli/main.js", import.meta.url);
+if (existsSync(main)) {
+  process.exitCode = await (await import(main.href)).main(process.argv.slice(2));
+} else {
+  process.stderr.write(
+    "koala: expected the built package in dist/, got nothing there\nRun npm run build first.\n",
+  );
+  process.exitCode = 1;
+}

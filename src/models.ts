@@ -1,0 +1,50 @@
+/** The door `koala-diffusion/models`: architectures, their configs, published presets, and what they are made of. */
+
+export { type Built, build } from "./models/built.ts";
+export {
+  checkpointBytes,
+  countParameters,
+  flopsOf,
+  type Kind,
+  type Parameters,
+  type UNetCensus,
+  unetCensus,
+} from "./models/census.ts";
+export {
+  buildClipText,
+  type ClipTextConfig,
+  type ClipTextInputs,
+  type ClipTextOutputs,
+  clipText,
+  clipTextConfig,
+  clipTextInputs,
+  eosRows,
+  type TextSize,
+} from "./models/clip-text.ts";
+export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
+export type { Json, JsonObject } from "./models/config.ts";
+export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
+export { checkpointNames } from "./models/names.ts";
+export type { TokenizerSettings } from "./models/preset-parts.ts";
+export { type Preset, type PresetName, preset, presetFiles, presetNames, presets } from "./models/presets.ts";
+export { buildUNet, type UNetInputs, type UNetSize, unet, unetInputs } from "./models/unet.ts";
+export { type Level, SIZE_NUMBERS, type UNetConfig, unetConfig } from "./models/unet-config.ts";
+export {
+  buildVaeDecoder,
+  buildVaeEncoder,
+  type VaeConfig,
+  type VaeSize,
+  vaeConfig,
+  vaeDecoder,
+  vaeEncoder,
+  vaeFactor,
+} from "./models/vae.ts";
+export {
+  buildVaeTinyDecoder,
+  buildVaeTinyEncoder,
+  type VaeTinyConfig,
+  vaeTinyConfig,
+  vaeTinyDecoder,
+  vaeTinyEncoder,
+  vaeTinyFactor,
+} from "./models/vae-tiny.ts";

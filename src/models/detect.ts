@@ -1,0 +1,187 @@
+/**
+ * Which family a folder belongs to, and so how it is used well: steps, guidance, spacing, negative prompt.
+ * Read off the shape of its U-Net first, then off the names that its files and its place carry, then off its scheduler.
+ */
+
+import type { JsonObject } from "./config.ts";
+import { jsonObject } from "./config.ts";
+import { presetNames, presets } from "./presets.ts";
+import { type UNetConfig, unetConfig } from "./unet-config.ts";
+
+export type Family =
+  | "koala"
+  | "koala-lightning"
+  | "koala-small"
+  | "sdxl"
+  | "sdxl-turbo"
+  | "sdxl-lightning"
+  | "ssd-1b"
+  | "vega"
+  | "sd1"
+  | "sd2"
+  | "bk-sdm"
+  | "lcm";
+
+/** What is known of a folder before its weights are read. */
+export interface FolderFacts {
+  /** Its path or hub id. */
+  readonly location: string;
+  /** model_index.json; null for a lone checkpoint. */
+  readonly modelIndex: unknown;
+  /** unet/config.json, as it stands. */
+  readonly unet: unknown;
+  /** scheduler/scheduler_config.json. */
+  readonly scheduler: unknown;
+  /** Height and width of a picture in units of its latent's. */
+  readonly factor: number;
+}
+
+/** What a request leaves open. `scheduler` and `spacing` are names as requests have them. */
+export interface ModelDefaults {
+  readonly family: Family;
+  readonly steps: number;
+  /** 0 or 1: none. */
+  readonly guidance: number;
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly scheduler: string;
+  readonly spacing: string;
+  readonly negativePrompt?: string;
+  /** What the network predicts: `epsilon`, `v_prediction` or `sample`. */
+  readonly prediction: string;
+}
+
+interface Use {
+  readonly steps: number;
+  readonly guidance: number;
+  /** Instead of what the scheduler's file says. */
+  readonly spacing?: string;
+  readonly negativePrompt?: string;
+}
+
+/** https://huggingface.co/etri-vilab/koala-700m, the card's example. */
+const KOALA_NEGATIVE = "worst quality, low quality, illustration, low resolution";
+
+const uses: Readonly<Record<Family, Use>> = {
+  // https://github.com/youngwanLEE/sdxl-koala at 94e05b7: Euler, 25 steps, guidance 7.5.
+  koala: { steps: 25, guidance: 7.5, negativePrompt: KOALA_NEGATIVE },
+  // The same at a3f7bc3: Euler with trailing timesteps, though the scheduler's file says leading.
+  "koala-lightning": { steps: 10, guidance: 3.5, spacing: "trailing", negativePrompt: KOALA_NEGATIVE },
+  // This project's own models in KOALA's shape, and how they were judged: 20 steps, guidance 3.5.
+  "koala-small": { steps: 20, guidance: 3.5 },
+  // diffusers' StableDiffusionXLPipeline: 50 steps, guidance 5.
+  sdxl: { steps: 50, guidance: 5 },
+  // https://huggingface.co/stabilityai/sdxl-turbo: 1 to 4 steps without guidance.
+  "sdxl-turbo": { steps: 4, guidance: 0, spacing: "trailing" },
+  // https://huggingface.co/ByteDance/SDXL-Lightning: as many steps as the file's name says, without guidance.
+  "sdxl-lightning": { steps: 4, guidance: 0, spacing: "trailing" },
+  // https://huggingface.co/segmind/SSD-1B: "negative prompts and a CFG around 9"; the negative prompt is its example's.
+  "ssd-1b": { steps: 50, guidance: 9, negativePrompt: "ugly, blurry, poor quality" },
+  // https://huggingface.co/segmind/Segmind-Vega, the same advice.
+  vega: { steps: 50, guidance: 9 },
+  // diffusers' StableDiffusionPipeline: 50 steps, guidance 7.5; the README of BK-SDM keeps them.
+  sd1: { steps: 50, guidance: 7.5 },
+  sd2: { steps: 50, guidance: 7.5 },
+  "bk-sdm": { steps: 50, guidance: 7.5 },
+  // diffusers' LatentConsistencyModelPipeline: 4 steps, guidance 8.5, which its U-Net is told.
+  lcm: { steps: 4, guidance: 8.5 },
+};
+
+/** Classes of diffusers, the name of their sampler here, and the spacing that they have where the file is silent. */
+const schedulers: Readonly<Record<string, readonly [name: string, spacing: string]>> = {
+  EulerDiscreteScheduler: ["euler", "linspace"],
+  EulerAncestralDiscreteScheduler: ["euler-a", "linspace"],
+  DDIMScheduler: ["ddim", "leading"],
+  PNDMScheduler: ["pndm", "leading"],
+  DPMSolverMultistepScheduler: ["dpmpp-2m", "linspace"],
+  LCMScheduler: ["lcm", "leading"],
+};
+
+/**
+ * How the model in that folder is used unless a request says otherwise.
+ * A scheduler class that is not known is passed on by its own name, for the request's check to name it.
+ * @throws KoalaError E_CONFIG
+ */
+export function defaultsFor(facts: FolderFacts): ModelDefaults {
+  const config = unetConfig(facts.unet);
+  const scheduler =
+    facts.scheduler == null ? {} : jsonObject(facts.scheduler, "scheduler/scheduler_config.json");
+  const className = text(scheduler._class_name) ?? "EulerDiscreteScheduler";
+  const [sampler, usual] = schedulers[className] ?? [className, "leading"];
+  const names = namesOf(facts);
+  const family = familyOf(config, names, className);
+  const use = uses[family];
+
+  const distilledSteps =
+    family === "sdxl-lightning" ? Number(/([1248])[-_]?step/.exec(names)?.[1] ?? use.steps) : use.steps;
+  // The one-step SDXL-Lightning predicts the picture itself (its file is called …_1step_unet_x0).
+  const prediction =
+    family === "sdxl-lightning" && distilledSteps === 1 ? "sample" : text(scheduler.prediction_type);
+  // A consistency model that is not told the guidance scale was distilled with it inside.
+  const guidance = family === "lcm" && config.guidanceChannels === null ? 1 : use.guidance;
+  const px = (config.sampleSize ?? fallbackSize(config)) * facts.factor;
+  return {
+    family,
+    steps: distilledSteps,
+    guidance,
+    width: px,
+    height: px,
+    scheduler: sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler,
+    spacing: use.spacing ?? text(scheduler.timestep_spacing) ?? usual,
+    prediction: prediction ?? "epsilon",
+    ...(use.negativePrompt === undefined ? {} : { negativePrompt: use.negativePrompt }),
+  };
+}
+
+const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+
+/** In latent cells, where the config says none: 1024 px for SDXL's relatives, 512 px for the others. */
+const fallbackSize = (c: UNetConfig): number => (c.added === null ? 64 : 128);
+
+/** The end of the path (a hub cache puts the id three folders up) and the names in the files, in lower case. */
+function namesOf({ location, modelIndex, unet }: FolderFacts): string {
+  const place = location.split(/[\\/]/).slice(-3).join("/");
+  const inFile = (json: unknown) => text((json as JsonObject | null)?._name_or_path) ?? "";
+  return [place, inFile(modelIndex), inFile(unet)].join(" ").toLowerCase();
+}
+
+/** Levels, heads and depths: what tells published U-Nets apart. */
+const shapeOf = ({ down, mid, up, textChannels }: UNetConfig): string =>
+  JSON.stringify({ down, mid, up, textChannels });
+
+const byPreset = (name: string): Family | null => {
+  if (name.startsWith("koala")) return "koala";
+  if (name.startsWith("bk-sdm")) return "bk-sdm";
+  const families: Readonly<Record<string, Family>> = {
+    sdxl: "sdxl",
+    "ssd-1b": "ssd-1b",
+    vega: "vega",
+    sd15: "sd1",
+    sd2: "sd2",
+  };
+  return families[name] ?? null;
+};
+
+/** The family by shape alone: a published one, or its nearest kind. */
+function shapeFamily(config: UNetConfig): Family {
+  const shape = shapeOf(config);
+  for (const name of presetNames) {
+    const family = byPreset(name);
+    if (family !== null && shapeOf(unetConfig(presets[name].unet)) === shape) return family;
+  }
+  if (config.added === null) return config.linearProjection ? "sd2" : "sd1";
+  const hasOneLayer = config.down.every((level) => level.depths.length === 1);
+  return hasOneLayer && config.down.length === 3 ? "koala-small" : "sdxl";
+}
+
+function familyOf(config: UNetConfig, names: string, scheduler: string): Family {
+  if (config.guidanceChannels !== null || scheduler === "LCMScheduler") return "lcm";
+  const family = shapeFamily(config);
+  if (family === "koala" && names.includes("lightning")) return "koala-lightning";
+  if (family !== "sdxl") return family;
+  if (names.includes("lightning")) return "sdxl-lightning";
+  const isTurbo =
+    names.includes("turbo") || (scheduler.startsWith("EulerAncestral") && config.sampleSize === 64);
+  return isTurbo ? "sdxl-turbo" : "sdxl";
+}

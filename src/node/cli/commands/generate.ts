@@ -1,0 +1,261 @@
+/** `koala generate`: a prompt and flags in, picture files out. */
+
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import type { Command } from "commander";
+import { check } from "../../../core/assert.ts";
+import { enlarge } from "../../../image/resize.ts";
+import type { PipelineEvent } from "../../../pipeline/events.ts";
+import { parseRequest, type Request, type RequestInput, randomSeed } from "../../../pipeline/request.ts";
+import { type Maker, pictureText, readPictureText } from "../../../pipeline/request-text.ts";
+import { checkWritable, writeAtomically } from "../../files.ts";
+import { encodePicture, pictureFormat, readPictureBytes } from "../../image-file.ts";
+import { readText } from "../../png-text.ts";
+import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { outputPaths, previewPath } from "../outputs.ts";
+import { packageRoot, packageVersion } from "../package.ts";
+import { type Progress, progressFor } from "../progress.ts";
+import { bytes, seconds } from "../units.ts";
+import type { Generator, World } from "../world.ts";
+
+interface Options {
+  readonly model?: string;
+  readonly from?: string;
+  readonly engine?: string;
+  readonly threads?: string;
+  readonly output?: string;
+  readonly json?: true;
+  readonly offline?: true;
+  readonly verbose?: true;
+  readonly quiet?: true;
+}
+
+/** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
+const interrupted = 130;
+
+const defaultModel = "koala-emoji";
+
+export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
+  command.argument("[PROMPT]", "what to draw; in quotes");
+  addRequestFlags(command);
+  command
+    .option(
+      "--model <DIR|HUB_ID>",
+      `a model folder, a checkpoint file or a hub id (default ${defaultModel}, which comes along)`,
+    )
+    .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
+    .option(
+      "--output <FILE>",
+      "file (.png, .jpg, .webp) or folder; several pictures are numbered (default koala-PROMPT-SEED.png)",
+    )
+    .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
+    .option("--threads <N>", "threads that compute (default: one a core)")
+    .option("--offline", "use only what is on this machine")
+    .option("--json", "print one JSON object on stdout: files, request, timings, memory")
+    .option("--verbose", "say more, and where an error comes from")
+    .option("--quiet", "say nothing but errors and file names")
+    .action(async (prompt: string | undefined, options: Options) =>
+      finish(await generate(prompt, options, world)),
+    );
+}
+
+/** What to draw and with what, before any model is touched. */
+async function readRequest(
+  prompt: string | undefined,
+  o: Options,
+): Promise<{ input: RequestInput; model: string }> {
+  const flags = requestFromFlags({ ...o });
+  const recorded =
+    o.from === undefined
+      ? undefined
+      : readPictureText(readText(await readPictureBytes(o.from), o.from), o.from);
+  check(prompt !== undefined || recorded !== undefined, "E_FLAG", () => ({
+    where: "koala generate",
+    expected: "PROMPT",
+    got: "nothing",
+    hint: 'For example: koala generate "a red apple"',
+  }));
+  const input = parseRequest(
+    { seed: randomSeed(), ...recorded?.request, ...flags, prompt: prompt ?? recorded?.request.prompt },
+    flagOf,
+  );
+  check(
+    o.model !== undefined || recorded?.model === undefined || recorded.model === defaultModel,
+    "E_FLAG",
+    () => ({
+      where: "--model",
+      expected: `the model of ${o.from}, which is ${recorded?.model}`,
+      got: "nothing",
+      hint: `If that is a hub id: --model ${recorded?.model}`, // a picture does not get to choose what is downloaded
+    }),
+  );
+  return { input, model: o.model ?? join(packageRoot, "models", defaultModel) };
+}
+
+/** What a picture may record of where its model is: a hub id, or a folder's own name. */
+const modelName = (location: string): string =>
+  existsSync(location) ? basename(resolve(location)) : location;
+
+/** "10 steps, euler trailing, guidance 3.5, 1024 x 1024, seed 7". */
+function describe(r: Request): string {
+  const pictures =
+    r.count === 1 ? `seed ${r.seed}` : `${r.count} pictures, seeds ${r.seed} to ${r.seed + r.count - 1}`;
+  return `${r.steps} steps, ${r.scheduler} ${r.spacing}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
+}
+
+/** Seconds spent in each phase, by the events that begin them. */
+class Stopwatch {
+  readonly spent: Record<string, number> = {};
+  private phase = "load";
+  private sinceMs = performance.now();
+
+  enter(phase: string): void {
+    const nowMs = performance.now();
+    this.spent[this.phase] = (this.spent[this.phase] ?? 0) + (nowMs - this.sinceMs) / 1000;
+    this.phase = phase;
+    this.sinceMs = nowMs;
+  }
+}
+
+interface WrittenFile {
+  readonly file: string;
+  readonly seed: number;
+}
+
+interface Run {
+  readonly request: Request;
+  readonly maker: Maker;
+  readonly paths: readonly string[];
+  readonly progress: Progress;
+  readonly stopwatch: Stopwatch;
+  readonly warnings: string[];
+  readonly files: WrittenFile[];
+  /** Rough pictures on disk, to be taken away at the end. */
+  readonly previews: Set<string>;
+}
+
+async function writePreview(run: Run, event: PipelineEvent & { type: "preview" }): Promise<void> {
+  const path = previewPath(run.paths[event.index] ?? "");
+  const large = enlarge(event.picture, run.request.width, run.request.height);
+  await writeAtomically(path, await encodePicture(large, "png"));
+  if (run.previews.size === 0) run.progress.note(`preview in ${path}`);
+  run.previews.add(path);
+}
+
+async function writePicture(run: Run, event: PipelineEvent & { type: "image" }): Promise<void> {
+  const file = run.paths[event.index] ?? "";
+  const texts = pictureText({ ...run.request, seed: event.seed }, run.maker);
+  await writeAtomically(file, await encodePicture(event.picture, pictureFormat(file), texts));
+  run.files.push({ file, seed: event.seed });
+}
+
+async function draw(generator: Generator, run: Run, signal: AbortSignal): Promise<void> {
+  const stepSeconds: number[] = [];
+  for await (const event of generator.generate(run.request, { signal })) {
+    switch (event.type) {
+      case "stage":
+        run.stopwatch.enter(event.stage);
+        run.progress.stage(event.stage, event.detail);
+        break;
+      case "step": {
+        stepSeconds.push(event.seconds);
+        const recent = stepSeconds.slice(-8); // the first steps are slow: memory is being touched
+        const mean = recent.reduce((sum, s) => sum + s, 0) / recent.length;
+        run.progress.step(event.step, event.steps, mean * (event.steps - event.step));
+        break;
+      }
+      case "preview":
+        await writePreview(run, event);
+        break;
+      case "warning":
+        run.warnings.push(event.message);
+        run.progress.warn(event.message);
+        break;
+      case "image":
+        await writePicture(run, event);
+        break;
+    }
+  }
+  run.stopwatch.enter("end");
+}
+
+/** Everything about a run that is over, for `--json`. */
+function report(run: Run, generator: Generator): Record<string, unknown> {
+  const timings = Object.fromEntries(
+    Object.entries(run.stopwatch.spent).map(([phase, s]) => [`${phase}Seconds`, round(s)]),
+  );
+  return {
+    files: run.files,
+    request: run.request,
+    model: { name: run.maker.model, family: generator.family },
+    engine: generator.engineName,
+    timings: { ...timings, totalSeconds: round(process.uptime()) },
+    peakMemoryBytes: peakBytes(),
+    warnings: run.warnings,
+    version: run.maker.version,
+  };
+}
+
+const round = (s: number): number => Math.round(s * 1000) / 1000;
+const peakBytes = (): number => process.resourceUsage().maxRSS * 1024; // Node gives kB on every system
+
+async function generate(prompt: string | undefined, o: Options, world: World): Promise<number> {
+  const { input, model } = await readRequest(prompt, o);
+  const threads = threadsFrom(o.threads);
+  const paths = outputPaths(o.output, input.prompt, input.seed ?? 0, input.count ?? 1);
+  for (const path of paths) await checkWritable(path);
+
+  const progress = progressFor(world.stderr, o.quiet === true);
+  const stop = new AbortController();
+  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
+  const stopwatch = new Stopwatch();
+  const warnings: string[] = [];
+  const previews = new Set<string>();
+  let generator: Generator | undefined;
+  try {
+    progress.stage("load", modelName(model));
+    generator = await world.load(model, {
+      ...(o.engine === undefined ? {} : { engine: o.engine }),
+      ...(threads === undefined ? {} : { threads }),
+      isOffline: o.offline === true,
+      signal: stop.signal,
+      log: {
+        warn(message) {
+          warnings.push(message);
+          progress.warn(message);
+        },
+        debug(message) {
+          if (o.verbose) progress.note(message);
+        },
+      },
+      onProgress: (file, done, total) => progress.download(file, done, total),
+    });
+    const request = generator.resolve(input);
+    const maker = { model: modelName(generator.location), version: packageVersion() };
+    progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}`);
+    progress.note(describe(request));
+    const run: Run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
+    await draw(generator, run, stop.signal);
+    stop.signal.throwIfAborted();
+    progress.end();
+    if (o.json) world.stdout.write(`${JSON.stringify(report(run, generator))}\n`);
+    else for (const { file } of run.files) world.stdout.write(`${file}\n`);
+    const spent = ["load", "text", "denoise", "decode"].flatMap((phase) =>
+      stopwatch.spent[phase] === undefined ? [] : `${phase} ${seconds(stopwatch.spent[phase])}`,
+    );
+    progress.note(
+      `${seconds(process.uptime())} (${spent.join(", ")}), ${bytes(peakBytes())} of memory at most`,
+    );
+    return 0;
+  } catch (error) {
+    progress.end();
+    if (!stop.signal.aborted) throw error;
+    progress.note("Stopped; nothing half-made is left.");
+    return interrupted;
+  } finally {
+    ignoreInterrupt();
+    for (const path of previews) await rm(path, { force: true });
+    await generator?.dispose();
+  }
+}

@@ -1,0 +1,71 @@
+/** The request's schema as command line flags, and back. */
+
+import type { Command } from "commander";
+import { check } from "../../core/assert.ts";
+import { type RequestField, requestFields } from "../../pipeline/request.ts";
+
+type Options = Readonly<Record<string, unknown>>;
+
+/** The fields that are flags; the prompt is the command's argument. */
+const flagFields = (): RequestField[] => requestFields().filter(({ key }) => key !== "prompt");
+
+const camelCase = (flag: string): string =>
+  flag.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** The end of a flag's line in the help: what it takes and what it is when left out. */
+function remark({ kind, allowed, fallback }: RequestField): string {
+  const takes = kind === "number" || kind === "choice" ? `: ${allowed}` : "";
+  return `${takes}${typeof fallback === "number" ? ` (default ${fallback})` : ""}`;
+}
+
+export function addRequestFlags(command: Command): void {
+  for (const field of flagFields()) {
+    const { flag, argument, description } = field;
+    command.option(`--${flag}${argument === null ? "" : ` <${argument}>`}`, description + remark(field));
+  }
+}
+
+/** What a field is called on the command line. */
+export function flagOf(key: string): string {
+  const field = requestFields().find((candidate) => candidate.key === key);
+  return field === undefined ? key : key === "prompt" ? "PROMPT" : `--${field.flag}`;
+}
+
+/** A flag's text as the schema wants it; what does not fit stays text, for the schema to refuse it. */
+function fromText(text: string, kind: RequestField["kind"]): unknown {
+  if (kind === "number") {
+    const value = Number(text);
+    return text.trim() === "" || (Number.isNaN(value) && text !== "NaN") ? text : value;
+  }
+  if (kind === "size" || kind === "offset") {
+    const [, a, b] = /^(\d+) *[x, ] *(\d+)$/.exec(text) ?? [];
+    if (a === undefined || b === undefined) return text;
+    return kind === "size" ? { width: Number(a), height: Number(b) } : { left: Number(a), top: Number(b) };
+  }
+  return text;
+}
+
+/** The flags that were given, as fields of a request, not yet checked. */
+export function requestFromFlags(options: Options): Record<string, unknown> {
+  const request: Record<string, unknown> = {};
+  for (const { key, flag, kind } of flagFields()) {
+    const value = options[camelCase(flag)];
+    if (value !== undefined) request[key] = typeof value === "string" ? fromText(value, kind) : value;
+  }
+  return request;
+}
+
+/** More threads than any machine that this package was tried on has. */
+const mostThreads = 1024;
+
+/** @throws KoalaError E_FLAG */
+export function threadsFrom(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const threads = Number(text);
+  check(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads, "E_FLAG", () => ({
+    where: "--threads",
+    expected: `a whole number from 1 to ${mostThreads}`,
+    got: JSON.stringify(text),
+  }));
+  return threads;
+}

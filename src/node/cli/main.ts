@@ -1,0 +1,92 @@
+/** The command line: finds the command, loads only that one, and turns what it throws into a sentence and an exit code. */
+
+import { inspect } from "node:util";
+import { Command } from "commander";
+import { failureOf, unknownCommand } from "./failure.ts";
+import { packageVersion } from "./package.ts";
+import { realWorld, type World } from "./world.ts";
+
+interface Module {
+  /** Gives the command its arguments, flags and action; the action resolves to the exit code. */
+  define(command: Command, world: World, finish: (exitCode: number) => void): void;
+}
+
+interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<Module>;
+}
+
+const entries: readonly Entry[] = [
+  { name: "generate", summary: "draw pictures of a prompt", load: () => import("./commands/generate.ts") },
+  {
+    name: "inspect",
+    summary: "show what is in a model, a preset or a picture",
+    load: () => import("./commands/inspect.ts"),
+  },
+  {
+    name: "init",
+    summary: "write a model folder with random weights",
+    load: () => import("./commands/init.ts"),
+  },
+  {
+    name: "download",
+    summary: "fetch a model from the hub into the cache",
+    load: () => import("./commands/download.ts"),
+  },
+  {
+    name: "engines",
+    summary: "list what can run a model on this machine",
+    load: () => import("./commands/engines.ts"),
+  },
+];
+
+const examples = `
+Examples:
+  koala generate "a red apple"
+  koala generate "a fox in the snow" --model etri-vilab/koala-lightning-700m --seed 7
+  koala inspect koala-a-red-apple-7.png`;
+
+/** Runs one command line (without node and script) and resolves to the exit code; never throws. */
+export async function main(argv: readonly string[], world: World = realWorld): Promise<number> {
+  let exitCode = 0;
+  const print = (text: string): void => void world.stdout.write(text);
+  const program = new Command("koala")
+    .description("Draws pictures with KOALA, SDXL and their relatives, straight from their safetensors.")
+    .version(packageVersion(), "--version", "print the version")
+    .helpOption("--help", "print this help")
+    .addHelpText("after", examples)
+    .showSuggestionAfterError(false)
+    .exitOverride()
+    .configureOutput({
+      writeOut: print,
+      writeErr() {}, // errors are said once, below
+      getOutHelpWidth: () => Math.min((world.stdout as { columns?: number }).columns ?? 100, 110),
+    });
+  const wanted = argv[0] === "help" ? argv[1] : argv[0];
+  let current = program;
+  try {
+    for (const entry of entries) {
+      const command = program.command(entry.name).summary(entry.summary).description(`${entry.summary}.`);
+      if (entry.name !== wanted) continue;
+      current = command;
+      (await entry.load()).define(command, world, (code) => {
+        exitCode = code;
+      });
+    }
+    if (wanted === undefined) program.help();
+    const names = entries.map(({ name }) => name);
+    if (wanted !== undefined && !wanted.startsWith("-") && !names.includes(wanted))
+      throw unknownCommand(wanted, names);
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (thrown) {
+    const failure = failureOf(thrown, current);
+    if (failure === null) return 0;
+    const { error } = failure;
+    const stack = argv.includes("--verbose") ? `${inspect(error)}\n` : "";
+    world.stderr.write(`${stack === "" ? `${error.message}\n` : stack}`);
+    if (argv.includes("--json")) print(`${JSON.stringify({ error })}\n`);
+    return failure.exitCode;
+  }
+  return exitCode;
+}

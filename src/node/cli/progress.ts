@@ -1,0 +1,97 @@
+/** How a run looks while it goes on: one living line with a bar in a terminal, plain lines elsewhere, or nothing. */
+
+import cliProgress from "cli-progress";
+import type { StageName } from "../../pipeline/events.ts";
+import { bytes, roughSeconds } from "./units.ts";
+import type { World } from "./world.ts";
+
+export interface Progress {
+  stage(stage: StageName, detail: string): void;
+  /** `done` of `steps` are over; `left` is how many seconds the rest will take. */
+  step(done: number, steps: number, left: number): void;
+  download(file: string, done: number, total: number): void;
+  /** A line that stays. */
+  note(line: string): void;
+  warn(message: string): void;
+  /** Takes the living line away. */
+  end(): void;
+}
+
+const silence: Progress = { stage() {}, step() {}, download() {}, note() {}, warn() {}, end() {} };
+
+/** Lines at least this far apart, for what counts in many steps: a log of an hour stays readable. */
+const lineEveryMs = 5000;
+
+function plainLines(stream: World["stderr"]): Progress {
+  const write = (line: string): void => void stream.write(`${line}\n`);
+  let lastMs = Number.NEGATIVE_INFINITY;
+  const isDue = (isEnd: boolean): boolean => {
+    if (!isEnd && performance.now() - lastMs < lineEveryMs) return false;
+    lastMs = performance.now();
+    return true;
+  };
+  return {
+    stage: (stage, detail) => write(`${stage}: ${detail}`),
+    step(done, steps, left) {
+      if (isDue(done === steps))
+        write(`denoise: step ${done} of ${steps}${done < steps ? `, ${roughSeconds(left)} left` : ""}`);
+    },
+    download(file, done, total) {
+      if (isDue(done === total)) write(`download: ${file}, ${bytes(done)} of ${bytes(total)}`);
+    },
+    note: write,
+    warn: (message) => write(`warning: ${message}`),
+    end() {},
+  };
+}
+
+function livingLine(stream: World["stderr"]): Progress {
+  const bar = new cliProgress.SingleBar({
+    stream,
+    format: "{label} {bar} {tail}",
+    barsize: 28,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+    hideCursor: true,
+    clearOnComplete: true,
+    gracefulExit: false, // Ctrl-C is ours
+  });
+  let isShown = false;
+  const show = (label: string, value: number, total: number, tail: string): void => {
+    const room = Math.max(8, (stream.columns ?? 80) - 8 - 28 - 4); // beside the label and the bar
+    const payload = {
+      label: label.padEnd(8),
+      tail: tail.length <= room ? tail : `${tail.slice(0, room - 1)}…`,
+    };
+    if (!isShown) bar.start(total, value, payload);
+    else {
+      bar.setTotal(total);
+      bar.update(value, payload);
+    }
+    isShown = true;
+  };
+  const end = (): void => {
+    if (isShown) bar.stop();
+    isShown = false;
+  };
+  const write = (line: string): void => {
+    end();
+    stream.write(`${line}\n`);
+  };
+  return {
+    stage: (stage, detail) => show(stage, 0, 1, detail),
+    step: (done, steps, left) =>
+      show("denoise", done, steps, `${done}/${steps}${done < steps ? `  ${roughSeconds(left)} left` : ""}`),
+    download: (file, done, total) =>
+      show("download", done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
+    note: write,
+    warn: (message) => write(`warning: ${message}`),
+    end,
+  };
+}
+
+/** The progress for where `stderr` leads. */
+export function progressFor(stderr: World["stderr"], isQuiet: boolean): Progress {
+  if (isQuiet) return silence;
+  return stderr.isTTY === true ? livingLine(stderr) : plainLines(stderr);
+}

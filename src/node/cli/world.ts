@@ -1,0 +1,59 @@
+/** Everything that the command line touches outside itself; tests hand in another world. */
+
+import type { Log } from "../../core/log.ts";
+import type { PipelineEvent } from "../../pipeline/events.ts";
+import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
+import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
+import type { EngineStatus } from "../../runtime/session.ts";
+
+/** What the command line needs of a `Pipeline`. */
+export interface Generator {
+  readonly location: string;
+  readonly family: string;
+  readonly defaults: Defaults;
+  readonly engineName: string;
+  resolve(request: RequestInput): Request;
+  generate(request: RequestInput, o?: { signal?: AbortSignal }): AsyncGenerator<PipelineEvent>;
+  dispose(): Promise<void>;
+}
+
+export interface GeneratorOptions {
+  readonly engine?: string;
+  readonly threads?: number;
+  readonly isOffline?: boolean;
+  readonly signal?: AbortSignal;
+  readonly log?: Log;
+  readonly onProgress?: (file: string, bytes: number, total: number) => void;
+}
+
+export interface World {
+  readonly stdout: NodeJS.WritableStream;
+  /** A terminal when it has `isTTY`: then it shows bars and colours. */
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  /** Calls `stop` on the first Ctrl-C; the second ends the process as always. Returns how to stop listening. */
+  onInterrupt(stop: () => void): () => void;
+  load(location: string, o: GeneratorOptions): Promise<Generator>;
+  openModel(location: string, o: OpenOptions): Promise<HostFiles>;
+  engines(): Promise<readonly EngineStatus[]>;
+}
+
+export const realWorld: World = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  onInterrupt(stop) {
+    process.once("SIGINT", stop);
+    return () => process.removeListener("SIGINT", stop);
+  },
+  async load(location, o) {
+    const { Pipeline } = await import("../../pipeline/pipeline.ts");
+    return Pipeline.load(location, o);
+  },
+  async openModel(location, o) {
+    const { host } = await import("../../runtime/host.ts");
+    return host.openModel(location, o);
+  },
+  async engines() {
+    const { host } = await import("../../runtime/host.ts");
+    return host.engines();
+  },
+};

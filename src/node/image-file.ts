@@ -1,0 +1,90 @@
+/** Picture files: PNG, JPEG and WebP through sharp, which loads when the first one is read or written. */
+
+import { readFile, stat } from "node:fs/promises";
+import { extname } from "node:path";
+import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
+import type { Picture } from "../image/pixels.ts";
+import { withText } from "./png-text.ts";
+
+export type PictureFormat = "png" | "jpeg" | "webp";
+
+const formats: Readonly<Record<string, PictureFormat>> = {
+  ".png": "png",
+  ".jpg": "jpeg",
+  ".jpeg": "jpeg",
+  ".webp": "webp",
+};
+
+/** Lossy pictures are for sharing: no visible artefacts, about a fifth of the PNG. */
+const quality = 92;
+
+/** A raw 4096 x 4096 RGB picture, our largest, takes 50 MB; other tools' may have an alpha channel or 16 bits. */
+const maxFileBytes = 256 * 2 ** 20;
+const maxPixels = 8192 ** 2;
+
+/** The format that a file's name asks for. @throws KoalaError E_OUTPUT for a name that asks for another one, or none */
+export function pictureFormat(path: string): PictureFormat {
+  const extension = extname(path).toLowerCase();
+  const format = formats[extension];
+  check(format !== undefined, "E_OUTPUT", () => ({
+    where: path,
+    expected: "a picture's name: .png, .jpg, .jpeg or .webp",
+    got: extension === "" ? "no extension" : extension,
+  }));
+  return format;
+}
+
+/** The picture as a file's bytes. `texts` become text chunks of a PNG; the other formats carry none. */
+export async function encodePicture(
+  picture: Picture,
+  format: PictureFormat,
+  texts: Readonly<Record<string, string>> = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { default: sharp } = await import("sharp");
+  const { width, height, data } = picture;
+  const image = sharp(data, { raw: { width, height, channels: 3 } });
+  if (format === "png") return withText(await image.png().toBuffer(), texts);
+  return new Uint8Array(
+    await (format === "jpeg" ? image.jpeg({ quality }) : image.webp({ quality })).toBuffer(),
+  );
+}
+
+/** The bytes of a picture file. @throws KoalaError E_FILE when it cannot be read, E_IMAGE when it is too large */
+export async function readPictureBytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    const { size } = await stat(path);
+    check(size <= maxFileBytes, "E_IMAGE", () => ({
+      where: path,
+      expected: `a picture of at most ${maxFileBytes} bytes`,
+      got: `${size} bytes`,
+    }));
+    return new Uint8Array(await readFile(path));
+  } catch (cause) {
+    if (cause instanceof KoalaError) throw cause;
+    const code = (cause as NodeJS.ErrnoException).code;
+    const got = code === "ENOENT" ? "no such file" : code === "EISDIR" ? "a folder" : String(code ?? cause);
+    throw new KoalaError("E_FILE", { where: path, expected: "a picture that can be read", got, cause });
+  }
+}
+
+/** A picture file's pixels, transparency on white. @throws KoalaError E_FILE, E_IMAGE */
+export async function readPicture(path: string): Promise<Picture> {
+  const bytes = await readPictureBytes(path);
+  const { default: sharp } = await import("sharp");
+  try {
+    const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels })
+      .flatten({ background: "white" })
+      .toColourspace("srgb")
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    return { width: info.width, height: info.height, data: new Uint8Array(data) };
+  } catch (cause) {
+    throw new KoalaError("E_IMAGE", {
+      where: path,
+      expected: "a picture of a format that sharp reads, whole and of at most 8192 x 8192 px",
+      got: (cause as Error).message,
+      cause,
+    });
+  }
+}

@@ -1,0 +1,97 @@
+/** Prompts into what the U-Net reads: token states, and for SDXL the pooled sentence and the size numbers. */
+
+import type { Program } from "../engine/program.ts";
+import { eosRows } from "../models/clip-text.ts";
+import { timestepEmbedding } from "../models/conditioning.ts";
+import type { UNetConfig } from "../models/unet-config.ts";
+import { float32, int64, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import type { TextPart } from "./parts.ts";
+import type { Request } from "./request.ts";
+
+/** Row-major, N texts. */
+export interface Conditions {
+  /** [N, S, E] */
+  readonly text: Tensor;
+  /** [N, P]; SDXL only. */
+  readonly pooled: Tensor | null;
+}
+
+/** One text as one encoder sees it. */
+export interface EncodedText {
+  readonly last: Tensor;
+  readonly hidden: Tensor;
+  readonly projected: Tensor | null;
+}
+
+/** Runs an encoder's program on `prompts`; `cut` hears of text that did not fit. */
+export async function encodeTexts(
+  { tokenizer, config }: TextPart,
+  program: Program,
+  prompts: readonly string[],
+  cut: (message: string) => void,
+): Promise<EncodedText> {
+  const encoded = prompts.map((prompt) => tokenizer.encode(prompt));
+  for (const { cut: lost } of encoded)
+    if (lost !== "") cut(`the text encoder reads ${tokenizer.maxLength} tokens; this was cut off: ${lost}`);
+  const ids = encoded.flatMap((e) => e.ids);
+  const length = tokenizer.maxLength;
+  const results = await program.run({
+    ids: int64([prompts.length, length], ids),
+    eos: int64([prompts.length], eosRows(ids, length, config.eosToken)),
+  });
+  return {
+    last: results["last"] as Tensor,
+    hidden: results["hidden"] as Tensor,
+    projected: results["projected"] ?? null,
+  };
+}
+
+/** SDXL: the states before the last layer of all encoders, side by side, and the last encoder's projection. */
+export function joinStates(encoded: readonly EncodedText[]): Conditions {
+  const states = encoded.map((e) => e.hidden);
+  const [N = 0, S = 0] = states[0]?.shape ?? [];
+  const widths = states.map((s) => s.shape[2] ?? 0);
+  const E = widths.reduce((a, b) => a + b, 0);
+  const text = new Float32Array(N * S * E);
+  let column = 0;
+  for (const [i, state] of states.entries()) {
+    const from = toFloat32(state);
+    const width = widths[i] ?? 0;
+    for (let row = 0; row < N * S; row++)
+      text.set(from.subarray(row * width, (row + 1) * width), row * E + column);
+    column += width;
+  }
+  return { text: float32([N, S, E], text), pooled: encoded.at(-1)?.projected ?? null };
+}
+
+/** The first `count` entries along the batch, or those from `start`. */
+export function rows(t: Tensor, start: number, count: number): Tensor {
+  const each = t.data.length / (t.shape[0] ?? 1);
+  return float32([count, ...t.shape.slice(1)], toFloat32(t).slice(start * each, (start + count) * each));
+}
+
+export const zerosLike = (t: Tensor): Tensor => float32(t.shape, new Float32Array(t.data.length));
+
+/** Both along the batch. */
+export function stack(a: Tensor, b: Tensor): Tensor {
+  const data = new Float32Array(a.data.length + b.data.length);
+  data.set(toFloat32(a));
+  data.set(toFloat32(b), a.data.length);
+  return float32([(a.shape[0] ?? 0) + (b.shape[0] ?? 0), ...a.shape.slice(1)], data);
+}
+
+/** Features [batch, 6·F] of SDXL's size numbers: original height and width, crop top and left, target height and width. */
+export function sizeFeatures(request: Request, c: UNetConfig, batch: number): Tensor | null {
+  if (c.added === null) return null;
+  const own = { width: request.width, height: request.height };
+  const { width, height } = request.originalSize ?? own;
+  const target = request.targetSize ?? own;
+  const { left, top } = request.crop ?? { left: 0, top: 0 };
+  const numbers = [height, width, top, left, target.height, target.width];
+  const features = timestepEmbedding(
+    Array.from({ length: batch }, () => numbers).flat(),
+    c.added.sizeChannels,
+    c.sinusoid,
+  );
+  return float32([batch, numbers.length * c.added.sizeChannels], features);
+}

@@ -1,0 +1,268 @@
+/**
+ * A model's parts, read and checked but not yet compiled: configs, weights by name, tokenizers, scheduler.
+ * They come from a diffusers folder, or from a single checkpoint file completed by a folder that has what the file lacks.
+ */
+
+import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
+import type { Built } from "../models/built.ts";
+import { buildClipText, type ClipTextConfig, clipTextConfig } from "../models/clip-text.ts";
+import { buildUNet } from "../models/unet.ts";
+import { type UNetConfig, unetConfig } from "../models/unet-config.ts";
+import { buildVaeDecoder, type VaeConfig, vaeConfig, vaeFactor } from "../models/vae.ts";
+import { buildVaeTinyDecoder, type VaeTinyConfig, vaeTinyConfig, vaeTinyFactor } from "../models/vae-tiny.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { type Tokenizer, type TokenizerFiles, loadTokenizer } from "../text/tokenize.ts";
+import { checkWeights } from "../weights/check.ts";
+import type { ModelFiles } from "../weights/files.ts";
+import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
+import { detectSingleFile, type Family as FileFamily } from "../weights/ldm.ts";
+import { decodeUtf8 } from "../weights/utf8.ts";
+
+/** The pipelines of diffusers that ours stands for. */
+export const pipelineClasses = [
+  "StableDiffusionXLPipeline",
+  "StableDiffusionPipeline",
+  "LatentConsistencyModelPipeline",
+] as const;
+
+export interface TextPart {
+  readonly config: ClipTextConfig;
+  readonly store: TensorStore;
+  readonly tokenizer: Tokenizer;
+}
+
+/** The decoder of either kind of VAE, as the pipeline uses it. */
+export interface VaePart {
+  readonly store: TensorStore;
+  readonly latentChannels: number;
+  /** Pixels a latent cell. */
+  readonly factor: number;
+  /** Latents of the diffusion = (latents of the VAE − shift) · scale. */
+  readonly scalingFactor: number;
+  readonly shiftFactor: number;
+  decoder(size: { batch: number; height: number; width: number }): Built<"picture">;
+}
+
+export interface ModelParts {
+  /** Of the pipeline: whether two text encoders are joined and sizes are told. */
+  readonly isXL: boolean;
+  readonly unet: { readonly config: UNetConfig; readonly store: TensorStore; readonly json: unknown };
+  readonly vae: VaePart;
+  readonly texts: readonly TextPart[];
+  /** scheduler_config.json as it stands. */
+  readonly scheduler: unknown;
+  readonly index: unknown;
+  /** SDXL: no negative prompt means zeros, not the encoding of "". */
+  readonly hasZeroForEmpty: boolean;
+}
+
+/** What `detectSingleFile` knows the file to belong to, and the hub model that completes it. */
+const bases: Readonly<Record<FileFamily, string>> = {
+  sd1: "stable-diffusion-v1-5/stable-diffusion-v1-5",
+  sd2: "stabilityai/stable-diffusion-2",
+  sdxl: "stabilityai/stable-diffusion-xl-base-1.0",
+};
+
+/** A component before its config is read. */
+interface Source {
+  readonly config: unknown;
+  readonly store: TensorStore;
+  /** For messages. */
+  readonly where: string;
+}
+
+/** Where each component of a model is read from. */
+interface Sources {
+  component(name: string): Promise<Source>;
+  has(name: string): boolean;
+  readonly folder: ModelFiles;
+  readonly index: ModelIndex;
+  readonly indexJson: unknown;
+  /** What a single file knows of itself better than the folder that completes it. */
+  readonly prediction: string | null;
+}
+
+export interface PartsOptions {
+  /** Opens the folder that completes a single file; given the hub id of the usual one. */
+  openBase(usual: string): Promise<ModelFiles>;
+  /** Tells of names in a file that nothing reads. */
+  warn(message: string): void;
+}
+
+/**
+ * Reads everything but the weights' data.
+ * @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS, E_TOKENIZER, E_FILE, E_SAFETENSORS
+ */
+export async function openParts(files: ModelFiles, o: PartsOptions): Promise<ModelParts> {
+  const sources = (await folderSources(files)) ?? (await fileSources(files, o));
+  const isXL = sources.index.className === "StableDiffusionXLPipeline";
+  const unet = await openUNet(sources);
+  const vae = await openVae(sources);
+  const names = ["text_encoder", "text_encoder_2"].filter((name) => sources.has(name));
+  const texts: TextPart[] = [];
+  for (const name of names) texts.push(await openText(sources, name));
+  checkFit(sources.folder.location, unet.config, vae, texts, isXL);
+  const scheduler = (await readJson(sources.folder, "scheduler/scheduler_config.json")) as object;
+  return {
+    isXL,
+    unet,
+    vae,
+    texts,
+    scheduler: sources.prediction === null ? scheduler : { ...scheduler, prediction_type: sources.prediction },
+    index: sources.indexJson,
+    hasZeroForEmpty: sources.index.options["force_zeros_for_empty_prompt"] === true,
+  };
+}
+
+/** A diffusers folder, or null when it is none. */
+async function folderSources(files: ModelFiles): Promise<Sources | null> {
+  const index = await readModelIndex(files);
+  if (index === null) return null;
+  check((pipelineClasses as readonly string[]).includes(index.className), "E_MODEL", () => ({
+    where: `${files.location}/model_index.json`,
+    expected: `a pipeline that koala runs: ${pipelineClasses.join(", ")}`,
+    got: index.className,
+  }));
+  return {
+    folder: files,
+    index,
+    indexJson: await readJson(files, "model_index.json"),
+    prediction: null,
+    has: (name) => index.components.has(name),
+    component: async (name) => ({ ...(await openComponent(files, name)), where: `${files.location}/${name}` }),
+  };
+}
+
+/** A single checkpoint, or a U-Net's own folder, with the rest from the folder that completes it. */
+async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources> {
+  const paths = await files.list();
+  const weights = paths.filter((path) => path.endsWith(".safetensors"));
+  check(weights.length > 0, "E_MODEL", () => ({
+    where: files.location,
+    expected: "a diffusers folder (model_index.json) or a checkpoint in safetensors",
+    got: paths.length === 0 ? "nothing" : paths.slice(0, 4).join(", "),
+  }));
+  check(weights.length === 1, "E_MODEL", () => ({
+    where: files.location,
+    expected: "a model_index.json, or one safetensors file",
+    got: weights.slice(0, 4).join(", "),
+    hint: "Give the path of the file to use.",
+  }));
+  const store = await openStore(files, weights);
+  const single = await detectSingleFile(store, files.location);
+  if (single.surplus.length > 0)
+    o.warn(`${files.location} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`);
+  const base = await folderSources(await o.openBase(bases[single.family]));
+  check(base !== null, "E_MODEL", () => ({
+    where: "base",
+    expected: "a diffusers folder with what the single file lacks",
+    got: "no model_index.json",
+  }));
+  return {
+    ...base,
+    prediction: single.layout === "ldm" ? single.predictionType : null,
+    component: async (name) => {
+      const part = [...single.parts].find(([key]) => key === name)?.[1];
+      if (part === undefined) return base.component(name);
+      return { config: { _class_name: part.className, ...part.config }, store: part.store, where: files.location };
+    },
+  };
+}
+
+/** The shapes of a built model's parameters, by name. */
+const shapes = (built: Built): Map<string, readonly number[]> =>
+  new Map([...built.parameters].map(([name, { value }]) => [name, value.shape]));
+
+async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
+  const { config: json, store, where } = await sources.component("unet");
+  const config = unetConfig(json, `${where} (config)`);
+  const smallest = { batch: 1, height: 8, width: 8, tokens: 1 };
+  checkWeights(store, shapes(buildUNet(config, smallest)), { where });
+  return { config, store, json };
+}
+
+async function openVae(sources: Sources): Promise<VaePart> {
+  const { config: json, store, where } = await sources.component("vae");
+  const isTiny = (json as { _class_name?: unknown } | null)?._class_name === "AutoencoderTiny";
+  const part = isTiny
+    ? tinyPart(vaeTinyConfig(json, `${where} (config)`), store)
+    : klPart(vaeConfig(json, `${where} (config)`), store);
+  // the encoder's half is there too, and is not needed to generate
+  checkWeights(store, shapes(part.decoder({ batch: 1, height: 8, width: 8 })), {
+    where,
+    ignorable: [/^encoder\./, /^quant_conv\./],
+  });
+  return part;
+}
+
+const klPart = (c: VaeConfig, store: TensorStore): VaePart => ({
+  store,
+  latentChannels: c.latentChannels,
+  factor: vaeFactor(c),
+  scalingFactor: c.scalingFactor,
+  shiftFactor: c.shiftFactor,
+  decoder: (size) => buildVaeDecoder(c, size),
+});
+
+const tinyPart = (c: VaeTinyConfig, store: TensorStore): VaePart => ({
+  store,
+  latentChannels: c.latentChannels,
+  factor: vaeTinyFactor(c),
+  scalingFactor: c.scalingFactor,
+  shiftFactor: c.shiftFactor,
+  decoder: (size) => buildVaeTinyDecoder(c, size),
+});
+
+async function openText(sources: Sources, name: string): Promise<TextPart> {
+  const { config: json, store, where } = await sources.component(name);
+  const config = clipTextConfig(json, `${where} (config)`);
+  checkWeights(store, shapes(buildClipText(config, { batch: 1, tokens: 2 })), {
+    where,
+    // a tower saved with its projection, and read without
+    ignorable: [/^text_projection\.weight$/],
+  });
+  const folder = name.replace("text_encoder", "tokenizer");
+  const tokenizer = loadTokenizer(await tokenizerFiles(sources.folder, folder), {
+    where: `${sources.folder.location}/${folder}`,
+    vocabulary: config.vocabulary,
+    positions: config.positions,
+  });
+  return { config, store, tokenizer };
+}
+
+async function tokenizerFiles(files: ModelFiles, folder: string): Promise<TokenizerFiles> {
+  const paths = new Set(await files.list());
+  const read = async (name: string): Promise<string | null> => {
+    const path = `${folder}/${name}`;
+    return paths.has(path) ? decodeUtf8(await files.read(path, 0, await files.size(path))) : null;
+  };
+  return {
+    vocab: await read("vocab.json"),
+    merges: await read("merges.txt"),
+    tokenizer: await read("tokenizer.json"),
+    config: await read("tokenizer_config.json"),
+    specialTokens: await read("special_tokens_map.json"),
+  };
+}
+
+/** Holds that the parts speak to each other. @throws KoalaError E_CONFIG */
+function checkFit(where: string, unet: UNetConfig, vae: VaePart, texts: readonly TextPart[], isXL: boolean): void {
+  const fail = (expected: string, got: string): never => {
+    throw new KoalaError("E_CONFIG", { where, expected, got });
+  };
+  if (texts.length === 0) fail("a text_encoder", "none");
+  const width = texts.reduce((sum, { config }) => sum + config.channels, 0);
+  if (unet.textChannels !== width)
+    fail(`text encoders that give the ${unet.textChannels} channels that the U-Net reads`, `${width}`);
+  if (isXL !== (unet.added !== null))
+    fail(isXL ? "a U-Net with SDXL's added conditioning" : "a U-Net without added conditioning", "the other kind");
+  const projected = texts.at(-1)?.config.projection ?? null;
+  if (unet.added !== null && projected !== unet.added.pooledChannels)
+    fail(`a pooled text of ${unet.added.pooledChannels}, as the U-Net reads`, `${projected}`);
+  if (unet.outChannels !== vae.latentChannels || unet.inChannels !== vae.latentChannels)
+    fail(
+      `a U-Net from ${vae.latentChannels} to ${vae.latentChannels} channels, those of the VAE`,
+      `${unet.inChannels} to ${unet.outChannels}`,
+    );
+}

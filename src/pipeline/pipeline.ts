@@ -1,0 +1,337 @@
+/** Prompt to picture: text, denoise, decode, each a stage whose program is loaded when needed. */
+
+import { check } from "../core/assert.ts";
+import { type Log, silent } from "../core/log.ts";
+import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
+import { compile } from "../engine/compile.ts";
+import { firstNonFinite } from "../engine/non-finite.ts";
+import type { Program } from "../engine/program.ts";
+import type { Value } from "../graph/op.ts";
+import { type Picture, toPictures } from "../image/pixels.ts";
+import { preview, sdColours, sdxlColours } from "../image/preview.ts";
+import { buildClipText } from "../models/clip-text.ts";
+import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
+import { buildUNet } from "../models/unet.ts";
+import { host } from "../runtime/host.ts";
+import type { Engine } from "../runtime/session.ts";
+import { dtypes } from "../tensor/dtype.ts";
+import { size } from "../tensor/shape.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import {
+  type Conditions,
+  type EncodedText,
+  encodeTexts,
+  joinStates,
+  rows,
+  sizeFeatures,
+  stack,
+  zerosLike,
+} from "./conditions.ts";
+import { denoise, isGuided } from "./denoise.ts";
+import type { PipelineEvent } from "./events.ts";
+import { type ModelParts, openParts, type TextPart } from "./parts.ts";
+import { type Request, type RequestInput, resolveRequest } from "./request.ts";
+import { Stage } from "./stage.ts";
+
+export interface LoadOptions {
+  /** `auto` (the fastest that is there) or a name that `koala engines` lists. */
+  readonly engine?: string;
+  /** Compute threads; absent: one a core that this process may use. */
+  readonly threads?: number;
+  /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
+  readonly base?: string;
+  readonly log?: Log;
+  /** Never touch the network. */
+  readonly isOffline?: boolean;
+  readonly signal?: AbortSignal;
+  /** Bytes of a download so far. */
+  onProgress?(file: string, bytes: number, total: number): void;
+}
+
+/**
+ * Models whose weights take less than this as float32 keep all their programs; larger ones have one stage in memory at a
+ * time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders takes 6.4 GiB.
+ */
+const residentBytes = 2 ** 30;
+
+/** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
+const previewVaeBytes = 2 ** 24;
+
+const float32Bytes = (store: TensorStore): number =>
+  [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape) * dtypes.float32.bytes, 0);
+
+/** A loaded model. Hold one a model; `dispose` frees it. Calls of `generate` run one after another. */
+export class Pipeline {
+  readonly location: string;
+  /** What kind of model it is: decides the defaults. */
+  readonly family: string;
+  readonly defaults: ModelDefaults;
+  readonly engineName: string;
+  private readonly parts: ModelParts;
+  private readonly engine: Engine;
+  private readonly threads: number | undefined;
+  private readonly isResident: boolean;
+  private readonly textStages: readonly Stage[];
+  private readonly unetStage = new Stage();
+  private readonly vaeStage = new Stage();
+
+  private constructor(
+    location: string,
+    parts: ModelParts,
+    defaults: ModelDefaults,
+    engine: Engine,
+    o: LoadOptions,
+  ) {
+    this.location = location;
+    this.parts = parts;
+    this.defaults = defaults;
+    this.family = defaults.family;
+    this.engine = engine;
+    this.engineName = engine.name;
+    this.threads = o.threads;
+    this.textStages = parts.texts.map(() => new Stage());
+    const stores = [parts.unet.store, parts.vae.store, ...parts.texts.map(({ store }) => store)];
+    this.isResident = stores.reduce((sum, store) => sum + float32Bytes(store), 0) < residentBytes;
+  }
+
+  /**
+   * Opens a diffusers folder, a single checkpoint file or a hub id; weights are read when a stage needs them.
+   * @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS, E_TOKENIZER, E_SAFETENSORS, E_FILE, E_HUB, E_ENGINE
+   */
+  static async load(location: string, o: LoadOptions = {}): Promise<Pipeline> {
+    const log = o.log ?? silent;
+    const open = (place: string) =>
+      host.openModel(place, {
+        ...(o.isOffline === undefined ? {} : { isOffline: o.isOffline }),
+        ...(o.signal === undefined ? {} : { signal: o.signal }),
+        ...(o.onProgress === undefined ? {} : { onProgress: o.onProgress }),
+      });
+    const engine = await host.engine(o.engine ?? "auto");
+    const files = await open(location);
+    const parts = await openParts(files, {
+      openBase: (usual) => open(o.base ?? usual),
+      warn: (message) => log.warn(message),
+    });
+    const defaults = defaultsFor({
+      location: files.location,
+      modelIndex: parts.index,
+      unet: parts.unet.json,
+      scheduler: parts.scheduler,
+      factor: parts.vae.factor,
+    });
+    return new Pipeline(files.location, parts, defaults, engine, o);
+  }
+
+  /**
+   * The request as it will run: every field filled from the model, checked against it.
+   * @throws KoalaError E_REQUEST
+   */
+  resolve(input: RequestInput): Request {
+    const request = resolveRequest(input, this.defaults);
+    this.schedulerFor(request).plan(request.steps);
+    for (const side of ["width", "height"] as const)
+      check(request[side] % this.parts.vae.factor === 0, "E_REQUEST", () => ({
+        where: side,
+        expected: `a multiple of ${this.parts.vae.factor} px, the size of this model's latent cell`,
+        got: `${request[side]}`,
+      }));
+    return request;
+  }
+
+  /**
+   * Runs a request; ends after its last image. Aborting throws the signal's reason within one step.
+   * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE
+   */
+  async *generate(input: RequestInput, o: { readonly signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
+    const request = this.resolve(input);
+    try {
+      yield* this.run(request, o.signal);
+    } finally {
+      if (!this.isResident) await this.freeStages();
+    }
+  }
+
+  /** Frees every program. The pipeline can be used again; it then loads anew. */
+  async dispose(): Promise<void> {
+    await this.freeStages();
+  }
+
+  private async freeStages(): Promise<void> {
+    for (const stage of [...this.textStages, this.unetStage, this.vaeStage]) await stage.free();
+  }
+
+  private async *run(request: Request, signal: AbortSignal | undefined): AsyncGenerator<PipelineEvent> {
+    signal?.throwIfAborted();
+    yield { type: "stage", stage: "text", detail: `${this.parts.texts.length} text encoders` };
+    const warnings: string[] = [];
+    const conditions = await this.encode(request, (message) => warnings.push(message));
+    for (const message of new Set(warnings)) yield { type: "warning", message };
+
+    const { factor, latentChannels } = this.parts.vae;
+    const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
+    const decoded = async (latents: Tensor): Promise<Picture> =>
+      toPictures(await this.decode(latents))[0] as Picture;
+    const finished: Tensor[] = [];
+
+    for (let index = 0; index < request.count; index++) {
+      signal?.throwIfAborted();
+      yield { type: "stage", stage: "load", detail: "U-Net" };
+      const program = await this.unetProgram(request, conditions);
+      signal?.throwIfAborted();
+      yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
+      const steps = denoise({
+        request,
+        config: this.parts.unet.config,
+        program,
+        scheduler: this.schedulerFor(request),
+        seed: request.seed + index,
+        latentShape,
+        conditions,
+        blame: (feeds) => this.blame(request, conditions, feeds),
+      });
+      let latents: Float32Array = new Float32Array(0);
+      let last = performance.now();
+      for await (const step of steps) {
+        signal?.throwIfAborted();
+        latents = step.x;
+        const now = performance.now();
+        const { timestep, sigma } = step;
+        const calls = this.schedulerFor(request).plan(request.steps).steps.length;
+        yield { type: "step", index, step: step.step, steps: calls, timestep, sigma, seconds: (now - last) / 1000 };
+        if (request.preview && step.step < calls) {
+          const picture = await this.preview(float32(latentShape, step.denoised));
+          if (picture !== null) yield { type: "preview", index, step: step.step, picture };
+        }
+        last = performance.now();
+      }
+      finished.push(float32(latentShape, latents));
+      if (!this.isResident && index < request.count - 1) continue; // the decoder waits until the U-Net is done
+
+      if (!this.isResident) await this.unetStage.free();
+      yield { type: "stage", stage: "decode", detail: "VAE" };
+      const first = this.isResident ? index : 0;
+      for (let i = first; i <= index; i++) {
+        signal?.throwIfAborted();
+        const its = finished[i] as Tensor;
+        yield { type: "image", index: i, seed: request.seed + i, picture: await decoded(its), latents: its };
+      }
+    }
+  }
+
+  /** The sampler that the request names, on the model's own noise schedule. */
+  private schedulerFor(request: Request): Scheduler {
+    const own = this.parts.scheduler as Parameters<typeof withScheduler>[0];
+    const config = {
+      ...withScheduler(own, request.scheduler),
+      timestep_spacing: request.spacing,
+      prediction_type: this.defaults.prediction,
+    };
+    return schedulerFromConfig(config, `${this.location}/scheduler/scheduler_config.json`);
+  }
+
+  private compile(outputs: Readonly<Record<string, Value>>, store: TensorStore): Promise<Program> {
+    return compile(outputs, {
+      engine: this.engine,
+      store,
+      ...(this.threads === undefined ? {} : { threads: this.threads }),
+    });
+  }
+
+  /** Both prompts through all encoders: what the U-Net is fed at every step, as [unconditional, conditional] where guided. */
+  private async encode(request: Request, warn: (message: string) => void): Promise<Record<string, Tensor>> {
+    const { isXL, texts, hasZeroForEmpty } = this.parts;
+    const guided = isGuided(request, this.parts.unet.config);
+    const isZero = isXL && request.negativePrompt === undefined && hasZeroForEmpty;
+    const prompts = guided && !isZero ? [request.negativePrompt ?? "", request.prompt] : [request.prompt];
+
+    const encoded: EncodedText[] = [];
+    for (const [i, part] of texts.entries()) {
+      const stage = this.textStages[i] as Stage;
+      const program = await stage.use(`${prompts.length}`, () => this.textProgram(part, prompts.length, isXL));
+      encoded.push(await encodeTexts(part, program, prompts, warn));
+      if (!this.isResident) await stage.free();
+    }
+    const states: Conditions = isXL
+      ? joinStates(encoded)
+      : { text: (encoded[0] as EncodedText).last as Tensor, pooled: null };
+    const whole = (t: Tensor): Tensor => (guided && isZero ? stack(zerosLike(rows(t, 0, 1)), t) : t);
+    const sizes = sizeFeatures(request, this.parts.unet.config, guided ? 2 : 1);
+    return {
+      text: whole(states.text),
+      ...(states.pooled === null ? {} : { pooled: whole(states.pooled) }),
+      ...(sizes === null ? {} : { time_ids: sizes }),
+    };
+  }
+
+  private textProgram({ config, store, tokenizer }: TextPart, batch: number, isXL: boolean): Promise<Program> {
+    const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
+    const wanted = isXL
+      ? { hidden: outputs.hidden, ...(config.projection === null ? {} : { projected: outputs.projected }) }
+      : { last: outputs.last };
+    return this.compile(wanted, store);
+  }
+
+  /** The U-Net as a graph for this request. */
+  private unetGraph(request: Request, conditions: Readonly<Record<string, Tensor>>): Record<string, Value> {
+    const { factor } = this.parts.vae;
+    const [batch = 1, tokens = 1] = conditions["text"]?.shape ?? [];
+    const { outputs } = buildUNet(this.parts.unet.config, {
+      batch,
+      height: request.height / factor,
+      width: request.width / factor,
+      tokens,
+    });
+    return outputs;
+  }
+
+  private unetProgram(request: Request, conditions: Readonly<Record<string, Tensor>>): Promise<Program> {
+    const [batch, tokens] = conditions["text"]?.shape ?? [];
+    const key = [batch, tokens, request.width, request.height].join();
+    return this.unetStage.use(key, () =>
+      this.compile(this.unetGraph(request, conditions), this.parts.unet.store),
+    );
+  }
+
+  /** The checkpoint name of the first layer whose result is not finite on these feeds. */
+  private async blame(
+    request: Request,
+    conditions: Readonly<Record<string, Tensor>>,
+    feeds: Readonly<Record<string, Tensor>>,
+  ): Promise<string> {
+    await this.unetStage.free();
+    const outputs = this.unetGraph(request, conditions);
+    const name = await firstNonFinite(outputs, feeds, {
+      engine: this.engine,
+      store: this.parts.unet.store,
+      ...(this.threads === undefined ? {} : { threads: this.threads }),
+    });
+    return name ?? "the U-Net's output";
+  }
+
+  /** `latents` [1, L, h, w] as the U-Net sees them → pixels [1, 3, H, W] in −1 to 1. */
+  private async decode(latents: Tensor): Promise<Tensor> {
+    const { scalingFactor, shiftFactor, store, decoder } = this.parts.vae;
+    const [batch = 1, , height = 1, width = 1] = latents.shape;
+    const program = await this.vaeStage.use(`${height},${width}`, () =>
+      this.compile(decoder({ batch, height, width }).outputs, store),
+    );
+    const unscaled = toFloat32(latents).map((v) => v / scalingFactor + shiftFactor);
+    const { picture } = await program.run({ latents: float32(latents.shape, unscaled) });
+    const pixels = picture as Tensor;
+    check(toFloat32(pixels).every(Number.isFinite), "E_NAN", () => ({
+      where: "the VAE's picture",
+      expected: "finite numbers",
+      got: "NaN or infinity",
+      hint: "The weights may be damaged, or stored in float16 where they need float32 (SDXL's own VAE is known for it).",
+    }));
+    return pixels;
+  }
+
+  /** A rough picture of what is being drawn: by the VAE itself where it is small, else by known colours; null without either. */
+  private async preview(denoised: Tensor): Promise<Picture | null> {
+    if (float32Bytes(this.parts.vae.store) < previewVaeBytes) return toPictures(await this.decode(denoised))[0] ?? null;
+    if (this.parts.vae.latentChannels !== sdColours.weights.length) return null;
+    return preview(denoised, this.parts.isXL ? sdxlColours : sdColours)[0] ?? null;
+  }
+}
