@@ -24,7 +24,6 @@ export {
 export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
 export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
-export { checkpointNames } from "./models/names.ts";
 export type { TokenizerSettings } from "./models/preset-parts.ts";
 export { type Preset, type PresetName, preset, presetFiles, presetNames, presets } from "./models/presets.ts";
 export { buildUNet, type UNetInputs, type UNetSize, unet, unetInputs } from "./models/unet.ts";

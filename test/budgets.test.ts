@@ -5,7 +5,9 @@ import { join, resolve } from "node:path";
 import { expect, it } from "vitest";
 
 const root = resolve(import.meta.dirname, "..");
-const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
+const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((f) =>
+  f.endsWith(".ts"),
+);
 const text = (file: string): string => readFileSync(join(root, "src", file), "utf8");
 
 /** Generated from a schema. */
@@ -37,6 +39,8 @@ it("at most twelve packages come along at run time", () => {
 it("each dependency has its line in docs/decisions", () => {
   const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const page = readFileSync(join(root, "docs/decisions/0001-dependencies.md"), "utf8");
-  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !page.includes(`\`${name}\``));
+  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter(
+    (name) => !page.includes(`\`${name}\``),
+  );
   expect(missing).toEqual([]);
 });

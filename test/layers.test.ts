@@ -23,7 +23,18 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   text: ["tensor"],
   image: ["tensor"],
   weights: ["tensor"],
-  pipeline: ["models", "engine", "passes", "runtime", "diffusion", "text", "image", "weights", "graph", "tensor"],
+  pipeline: [
+    "models",
+    "engine",
+    "passes",
+    "runtime",
+    "diffusion",
+    "text",
+    "image",
+    "weights",
+    "graph",
+    "tensor",
+  ],
   node: [
     "pipeline",
     "models",
@@ -62,7 +73,9 @@ const files = readdirSync(root, { recursive: true, encoding: "utf8" })
 const imports = new Map(
   files.map((file) => {
     const text = readFileSync(join(root, file), "utf8");
-    const specifiers = [...text.matchAll(/^\s*(?:import|export)\b[^;]*?from\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm)];
+    const specifiers = [
+      ...text.matchAll(/^\s*(?:import|export)\b[^;]*?from\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm),
+    ];
     return [
       file,
       specifiers.map((match) => {
@@ -123,14 +136,18 @@ describe("imports", () => {
 
   it("reach each package from its one place", () => {
     const wrong = [...imports].flatMap(([file, specifiers]) =>
-      specifiers.filter((s) => onlyIn[s] !== undefined && !onlyIn[s].test(file)).map((s) => `${file} imports ${s}`),
+      specifiers
+        .filter((s) => onlyIn[s] !== undefined && !onlyIn[s].test(file))
+        .map((s) => `${file} imports ${s}`),
     );
     expect(wrong).toEqual([]);
   });
 
   it("keep Node out of everything but node/", () => {
     const wrong = [...imports].flatMap(([file, specifiers]) =>
-      specifiers.filter((s) => s.startsWith("node:") && folderOf(file) !== "node").map((s) => `${file} imports ${s}`),
+      specifiers
+        .filter((s) => s.startsWith("node:") && folderOf(file) !== "node")
+        .map((s) => `${file} imports ${s}`),
     );
     expect(wrong).toEqual([]);
   });

@@ -14,6 +14,8 @@ export default class ClosingLine implements Reporter {
       if (inModule === 0 && module.state() === "failed") count.failed++; // a file that does not even load
     }
     const skipped = count.skipped + count.pending;
-    console.log(`${count.passed} passed, ${count.failed} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`);
+    console.log(
+      `${count.passed} passed, ${count.failed} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`,
+    );
   }
 }

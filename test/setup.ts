@@ -7,7 +7,7 @@ const methods = ["log", "info", "warn", "error", "debug"] as const;
 beforeEach(() => {
   for (const method of methods) vi.spyOn(console, method);
   const realFetch = globalThis.fetch;
-  vi.stubGlobal("fetch", (input: RequestInfo | URL, init?: RequestInit) => {
+  vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) => {
     const url = new URL(input instanceof Request ? input.url : input);
     if (!["127.0.0.1", "localhost", "[::1]"].includes(url.hostname)) throw new Error(`a test fetched ${url}`);
     return realFetch(input, init);

@@ -55,8 +55,11 @@ function deviation(values: Float32Array): number {
 export function guidanceEmbedding(scale: number, size: number): Float32Array<ArrayBuffer> {
   const half = Math.floor(size / 2);
   const out = new Float32Array(size); // an odd size ends in a zero
+  // angles reach thousands, where their rounding decides the sine: float32, as the networks were trained with
+  const f32 = Math.fround;
+  const stride = f32(f32(Math.log(10000)) / (half - 1));
   for (let i = 0; i < half; i++) {
-    const angle = 1000 * (scale - 1) * Math.exp((-Math.log(10000) * i) / (half - 1));
+    const angle = f32(f32(1000 * f32(scale - 1)) * f32(Math.exp(f32(-stride * i))));
     out[i] = Math.sin(angle);
     out[half + i] = Math.cos(angle);
   }

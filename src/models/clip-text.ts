@@ -2,7 +2,7 @@
  * The text towers of CLIP: tokens in; states of every token, and one vector for the sentence, out.
  *
  * Source: Radford et al. 2021, arXiv:2103.00020, section 2.4.
- * Parameter names are those of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection` (see `names.ts`).
+ * Parameter names are those of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`: with the prefix `text_model.`.
  */
 
 import { labelled, type TensorType, type Value } from "../graph/op.ts";

@@ -1,3 +1,5 @@
+/** Sinusoids against the numbers that diffusers gives. */
+
 import { describe, expect, it } from "vitest";
 import { guidanceEmbedding, timestepEmbedding } from "./conditioning.ts";
 

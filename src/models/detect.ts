@@ -3,8 +3,7 @@
  * Read off the shape of its U-Net first, then off the names that its files and its place carry, then off its scheduler.
  */
 
-import type { JsonObject } from "./config.ts";
-import { jsonObject } from "./config.ts";
+import { type JsonObject, jsonObject } from "./config.ts";
 import { presetNames, presets } from "./presets.ts";
 import { type UNetConfig, unetConfig } from "./unet-config.ts";
 
@@ -116,11 +115,11 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   const distilledSteps =
     family === "sdxl-lightning" ? Number(/([1248])[-_]?step/.exec(names)?.[1] ?? use.steps) : use.steps;
   // The one-step SDXL-Lightning predicts the picture itself (its file is called …_1step_unet_x0).
-  const prediction =
-    family === "sdxl-lightning" && distilledSteps === 1 ? "sample" : text(scheduler.prediction_type);
+  const isOneStep = family === "sdxl-lightning" && distilledSteps === 1;
+  const prediction = isOneStep ? "sample" : (text(scheduler.prediction_type) ?? "epsilon");
   // A consistency model that is not told the guidance scale was distilled with it inside.
   const guidance = family === "lcm" && config.guidanceChannels === null ? 1 : use.guidance;
-  const px = (config.sampleSize ?? fallbackSize(config)) * facts.factor;
+  const px = (config.sampleSize ?? usualSize(config, prediction)) * facts.factor;
   return {
     family,
     steps: distilledSteps,
@@ -129,15 +128,18 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
     height: px,
     scheduler: sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler,
     spacing: use.spacing ?? text(scheduler.timestep_spacing) ?? usual,
-    prediction: prediction ?? "epsilon",
+    prediction,
     ...(use.negativePrompt === undefined ? {} : { negativePrompt: use.negativePrompt }),
   };
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
-/** In latent cells, where the config says none: 1024 px for SDXL's relatives, 512 px for the others. */
-const fallbackSize = (c: UNetConfig): number => (c.added === null ? 64 : 128);
+/** In latent cells, where the config says none: 1024 px for SDXL's relatives, 768 px where v is predicted (SD 2), else 512 px. */
+function usualSize(c: UNetConfig, prediction: string): number {
+  if (c.added !== null) return 128;
+  return prediction === "v_prediction" ? 96 : 64;
+}
 
 /** The end of the path (a hub cache puts the id three folders up) and the names in the files, in lower case. */
 function namesOf({ location, modelIndex, unet }: FolderFacts): string {

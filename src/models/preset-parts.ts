@@ -1,6 +1,5 @@
 /** Configs that presets share: diffusers' and transformers' files, written out as data. */
 
-import { END } from "./byte-vocabulary.ts";
 import type { JsonObject } from "./config.ts";
 
 /** How a text is cut into tokens; the vocabulary itself is a file of the model. */
@@ -201,5 +200,5 @@ export const SD2_DDIM: JsonObject = {
 };
 
 /** The first tower fills with the end token, OpenCLIP's with "!": token 0. */
-export const TOKENIZER_L: TokenizerSettings = { length: 77, padToken: END };
+export const TOKENIZER_L: TokenizerSettings = { length: 77, padToken: "<|endoftext|>" };
 export const TOKENIZER_OPEN: TokenizerSettings = { length: 77, padToken: "!" };

@@ -5,7 +5,6 @@
 
 import { check } from "../core/assert.ts";
 import { nearest } from "../core/nearest.ts";
-import { byteVocabulary, END, START } from "./byte-vocabulary.ts";
 import type { Json, JsonObject } from "./config.ts";
 import {
   CLIP_G,
@@ -140,14 +139,12 @@ function bk2(size: keyof typeof bkUNets): Preset {
   };
 }
 
-/** 514 entries are the byte vocabulary alone. */
 const tinyText: JsonObject = {
   hidden_size: 32,
   intermediate_size: 64,
   num_attention_heads: 2,
   num_hidden_layers: 2,
   projection_dim: 32,
-  vocab_size: 514,
 };
 /** KOALA's shape at a thousandth of its size: for tests, and to try things on. */
 const tiny: Preset = {
@@ -233,18 +230,15 @@ export function preset(name: string): Preset {
   return presets[found];
 }
 
-/**
- * The text of every file of a diffusers folder but the weights, by path.
- * The vocabularies are CLIP's alphabet of bytes without merges: any text is cut, into more tokens than the published ones give.
- */
-export function presetFiles(p: Preset): Readonly<Record<string, string>> {
+/** The JSON files of a diffusers folder, by path; weights and vocabularies are not among them. */
+export function presetFiles(p: Preset): Readonly<Record<string, JsonObject>> {
   const name = (part: string, i: number) => (i === 0 ? part : `${part}_${i + 1}`);
-  const parts: [string, readonly [library: string, type: Json]][] = [
+  const parts: [name: string, component: readonly [library: string, type: Json]][] = [
     ["scheduler", ["diffusers", p.scheduler._class_name!]],
     ["unet", ["diffusers", p.unet._class_name!]],
     ["vae", ["diffusers", p.vae._class_name!]],
   ];
-  const files: Record<string, Json> = {
+  const files: Record<string, JsonObject> = {
     "scheduler/scheduler_config.json": p.scheduler,
     "unet/config.json": p.unet,
     "vae/config.json": p.vae,
@@ -260,15 +254,13 @@ export function presetFiles(p: Preset): Readonly<Record<string, string>> {
     files[`${name("text_encoder", i)}/config.json`] = encoder;
     files[`${tokenizer}/tokenizer_config.json`] = {
       tokenizer_class: "CLIPTokenizer",
-      bos_token: START,
-      eos_token: END,
-      unk_token: END,
+      bos_token: "<|startoftext|>",
+      eos_token: "<|endoftext|>",
+      unk_token: "<|endoftext|>",
       pad_token: padToken,
       model_max_length: length,
       do_lower_case: true,
     };
-    files[`${tokenizer}/vocab.json`] = byteVocabulary(encoder.vocab_size as number);
-    files[`${tokenizer}/merges.txt`] = "#version: 0.2\n";
   }
   const isXl = p.pipeline === "StableDiffusionXLPipeline";
   files["model_index.json"] = {
@@ -280,7 +272,5 @@ export function presetFiles(p: Preset): Readonly<Record<string, string>> {
       : { safety_checker: [null, null], requires_safety_checker: false }),
     ...Object.fromEntries(parts),
   };
-  const text = (content: Json) =>
-    typeof content === "string" ? content : `${JSON.stringify(content, null, 2)}\n`;
-  return Object.fromEntries(Object.entries(files).map(([path, content]) => [path, text(content)]));
+  return files;
 }

@@ -110,7 +110,8 @@ export function unet(s: Scope, inputs: UNetInputs, c: UNetConfig): Value {
     }
     h = tap(block.path, h);
   }
-  const out = labelled("conv_norm_out", () => silu(groupNorm(s.at("conv_norm_out"), h, c)));
+  const last = s.at("conv_norm_out");
+  const out = labelled(last.path, () => silu(groupNorm(last, h, c)));
   return conv(s.at("conv_out"), out, c.outChannels, { kernel: c.convOutKernel }); // [N, L', h, w]
 }
 
@@ -119,9 +120,10 @@ function embedConditions(s: Scope, inputs: UNetInputs, c: UNetConfig): Value {
   const guidance = c.guidanceChannels === null ? null : inputs.timestep_cond!;
   const time = featureEmbedding(s.at("time_embedding"), inputs.t_emb, c.embChannels, guidance);
   if (c.added === null) return silu(time);
-  return labelled("add_embedding", () => {
+  const added = s.at("add_embedding");
+  return labelled(added.path, () => {
     const features = concat([inputs.pooled!, inputs.time_ids!], 1); // [N, P + 6·F]
-    return silu(add(time, featureEmbedding(s.at("add_embedding"), features, c.embChannels)));
+    return silu(add(time, featureEmbedding(added, features, c.embChannels)));
   });
 }
 

@@ -1,8 +1,8 @@
 /** Weights beside the model: initializers that only say where their bytes lie (a protobuf ends at 2 GiB). */
 
-import { encodeInitializers, type ProtoData, type ProtoTensor } from "./proto.ts";
 import type { DType } from "../tensor/dtype.ts";
 import type { Shape } from "../tensor/shape.ts";
+import { encodeInitializers, type ProtoData, type ProtoTensor } from "./proto.ts";
 
 /** One weight and where the engine will find it. */
 export interface PlacedWeight {

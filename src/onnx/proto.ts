@@ -9,16 +9,16 @@ import type { OnnxAttr } from "../graph/op.ts";
 import { type DType, dtypes } from "../tensor/dtype.ts";
 import type { Shape } from "../tensor/shape.ts";
 import {
-  type AttributeProto,
   AttributeProto_AttributeType as AttributeKind,
+  type AttributeProto,
   AttributeProtoSchema,
+  TensorProto_DataLocation as DataLocation,
   GraphProtoSchema,
   ModelProtoSchema,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
   StringStringEntryProtoSchema,
   type TensorProto,
-  TensorProto_DataLocation as DataLocation,
   TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,
@@ -41,7 +41,12 @@ export interface ProtoNode {
 /** Where the bytes of an initializer are: here, or in a file beside the model. */
 export type ProtoData =
   | { readonly kind: "inline"; readonly bytes: Uint8Array }
-  | { readonly kind: "external"; readonly location: string; readonly offset: number; readonly length: number };
+  | {
+      readonly kind: "external";
+      readonly location: string;
+      readonly offset: number;
+      readonly length: number;
+    };
 
 export interface ProtoTensor {
   readonly name: string;

@@ -35,14 +35,16 @@ export async function encodeTexts(
     if (lost !== "") cut(`the text encoder reads ${tokenizer.maxLength} tokens; this was cut off: ${lost}`);
   const ids = encoded.flatMap((e) => e.ids);
   const length = tokenizer.maxLength;
+  // an encoder that is asked for token states alone has no use for where the sentence ends
+  const eos = { eos: int64([prompts.length], eosRows(ids, length, config.eosToken)) };
   const results = await program.run({
     ids: int64([prompts.length, length], ids),
-    eos: int64([prompts.length], eosRows(ids, length, config.eosToken)),
+    ...(program.inputs.eos === undefined ? {} : eos),
   });
   return {
-    last: results["last"] as Tensor,
-    hidden: results["hidden"] as Tensor,
-    projected: results["projected"] ?? null,
+    last: results.last as Tensor,
+    hidden: results.hidden as Tensor,
+    projected: results.projected ?? null,
   };
 }
 

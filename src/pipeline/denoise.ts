@@ -30,7 +30,7 @@ export interface DenoiseOptions {
   blame(feeds: Readonly<Record<string, Tensor>>): Promise<string>;
 }
 
-const isFinite = (values: Float32Array): boolean => values.every(Number.isFinite);
+const allFinite = (values: Float32Array): boolean => values.every(Number.isFinite);
 
 /**
  * One picture's latents, step by step.
@@ -68,7 +68,7 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
     };
     const { prediction } = await program.run(feeds);
     const said = toFloat32(prediction as Tensor);
-    if (!isFinite(said)) {
+    if (!allFinite(said)) {
       const where = await o.blame(feeds);
       check(false, "E_NAN", () => ({
         where,

@@ -12,7 +12,7 @@ import { type UNetConfig, unetConfig } from "../models/unet-config.ts";
 import { buildVaeDecoder, type VaeConfig, vaeConfig, vaeFactor } from "../models/vae.ts";
 import { buildVaeTinyDecoder, type VaeTinyConfig, vaeTinyConfig, vaeTinyFactor } from "../models/vae-tiny.ts";
 import type { TensorStore } from "../tensor/stored.ts";
-import { type Tokenizer, type TokenizerFiles, loadTokenizer } from "../text/tokenize.ts";
+import { loadTokenizer, type Tokenizer, type TokenizerFiles, tokenizerFiles } from "../text/tokenize.ts";
 import { checkWeights } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
@@ -109,9 +109,10 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
     unet,
     vae,
     texts,
-    scheduler: sources.prediction === null ? scheduler : { ...scheduler, prediction_type: sources.prediction },
+    scheduler:
+      sources.prediction === null ? scheduler : { ...scheduler, prediction_type: sources.prediction },
     index: sources.indexJson,
-    hasZeroForEmpty: sources.index.options["force_zeros_for_empty_prompt"] === true,
+    hasZeroForEmpty: sources.index.options.force_zeros_for_empty_prompt === true,
   };
 }
 
@@ -130,7 +131,10 @@ async function folderSources(files: ModelFiles): Promise<Sources | null> {
     indexJson: await readJson(files, "model_index.json"),
     prediction: null,
     has: (name) => index.components.has(name),
-    component: async (name) => ({ ...(await openComponent(files, name)), where: `${files.location}/${name}` }),
+    component: async (name) => ({
+      ...(await openComponent(files, name)),
+      where: `${files.location}/${name}`,
+    }),
   };
 }
 
@@ -152,7 +156,9 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
   const store = await openStore(files, weights);
   const single = await detectSingleFile(store, files.location);
   if (single.surplus.length > 0)
-    o.warn(`${files.location} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`);
+    o.warn(
+      `${files.location} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
+    );
   const base = await folderSources(await o.openBase(bases[single.family]));
   check(base !== null, "E_MODEL", () => ({
     where: "base",
@@ -165,7 +171,11 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     component: async (name) => {
       const part = [...single.parts].find(([key]) => key === name)?.[1];
       if (part === undefined) return base.component(name);
-      return { config: { _class_name: part.className, ...part.config }, store: part.store, where: files.location };
+      return {
+        config: { _class_name: part.className, ...part.config },
+        store: part.store,
+        where: files.location,
+      };
     },
   };
 }
@@ -223,31 +233,39 @@ async function openText(sources: Sources, name: string): Promise<TextPart> {
     ignorable: [/^text_projection\.weight$/],
   });
   const folder = name.replace("text_encoder", "tokenizer");
-  const tokenizer = loadTokenizer(await tokenizerFiles(sources.folder, folder), {
+  const tokenizer = loadTokenizer(await readTokenizer(sources.folder, folder), {
     where: `${sources.folder.location}/${folder}`,
-    vocabulary: config.vocabulary,
-    positions: config.positions,
+    contextLength: config.positions,
+    vocabSize: config.vocabulary,
   });
   return { config, store, tokenizer };
 }
 
-async function tokenizerFiles(files: ModelFiles, folder: string): Promise<TokenizerFiles> {
+async function readTokenizer(files: ModelFiles, folder: string): Promise<TokenizerFiles> {
   const paths = new Set(await files.list());
-  const read = async (name: string): Promise<string | null> => {
+  const contents: Partial<Record<(typeof tokenizerFiles)[number], string>> = {};
+  for (const name of tokenizerFiles) {
     const path = `${folder}/${name}`;
-    return paths.has(path) ? decodeUtf8(await files.read(path, 0, await files.size(path))) : null;
-  };
-  return {
-    vocab: await read("vocab.json"),
-    merges: await read("merges.txt"),
-    tokenizer: await read("tokenizer.json"),
-    config: await read("tokenizer_config.json"),
-    specialTokens: await read("special_tokens_map.json"),
-  };
+    if (!paths.has(path)) continue;
+    const text = decodeUtf8(await files.read(path, 0, await files.size(path)));
+    check(text !== null, "E_TOKENIZER", () => ({
+      where: `${files.location}/${path}`,
+      expected: "UTF-8 text",
+      got: "other bytes",
+    }));
+    contents[name] = text;
+  }
+  return contents;
 }
 
 /** Holds that the parts speak to each other. @throws KoalaError E_CONFIG */
-function checkFit(where: string, unet: UNetConfig, vae: VaePart, texts: readonly TextPart[], isXL: boolean): void {
+function checkFit(
+  where: string,
+  unet: UNetConfig,
+  vae: VaePart,
+  texts: readonly TextPart[],
+  isXL: boolean,
+): void {
   const fail = (expected: string, got: string): never => {
     throw new KoalaError("E_CONFIG", { where, expected, got });
   };
@@ -256,7 +274,10 @@ function checkFit(where: string, unet: UNetConfig, vae: VaePart, texts: readonly
   if (unet.textChannels !== width)
     fail(`text encoders that give the ${unet.textChannels} channels that the U-Net reads`, `${width}`);
   if (isXL !== (unet.added !== null))
-    fail(isXL ? "a U-Net with SDXL's added conditioning" : "a U-Net without added conditioning", "the other kind");
+    fail(
+      isXL ? "a U-Net with SDXL's added conditioning" : "a U-Net without added conditioning",
+      "the other kind",
+    );
   const projected = texts.at(-1)?.config.projection ?? null;
   if (unet.added !== null && projected !== unet.added.pooledChannels)
     fail(`a pooled text of ${unet.added.pooledChannels}, as the U-Net reads`, `${projected}`);

@@ -4,7 +4,7 @@ import { check } from "../core/assert.ts";
 import { type Log, silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
 import { compile } from "../engine/compile.ts";
-import { firstNonFinite } from "../engine/non-finite.ts";
+import { findNonFinite } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import type { Value } from "../graph/op.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
@@ -75,6 +75,8 @@ export class Pipeline {
   private readonly textStages: readonly Stage[];
   private readonly unetStage = new Stage();
   private readonly vaeStage = new Stage();
+  /** Settles when the newest call of `generate` is done. */
+  private last: Promise<void> = Promise.resolve();
 
   private constructor(
     location: string,
@@ -143,18 +145,34 @@ export class Pipeline {
    * Runs a request; ends after its last image. Aborting throws the signal's reason within one step.
    * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE
    */
-  async *generate(input: RequestInput, o: { readonly signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
+  async *generate(
+    input: RequestInput,
+    o: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<PipelineEvent> {
     const request = this.resolve(input);
+    const { turn, release } = this.queue();
     try {
+      await turn;
       yield* this.run(request, o.signal);
     } finally {
       if (!this.isResident) await this.freeStages();
+      release();
     }
   }
 
   /** Frees every program. The pipeline can be used again; it then loads anew. */
   async dispose(): Promise<void> {
     await this.freeStages();
+  }
+
+  /** A place behind the calls that came before: stages hold one program each, so two runs must not mix. */
+  private queue(): { turn: Promise<void>; release: () => void } {
+    const turn = this.last;
+    let release = (): void => {};
+    this.last = new Promise((resolve) => {
+      release = resolve;
+    });
+    return { turn, release };
   }
 
   private async freeStages(): Promise<void> {
@@ -198,7 +216,15 @@ export class Pipeline {
         const now = performance.now();
         const { timestep, sigma } = step;
         const calls = this.schedulerFor(request).plan(request.steps).steps.length;
-        yield { type: "step", index, step: step.step, steps: calls, timestep, sigma, seconds: (now - last) / 1000 };
+        yield {
+          type: "step",
+          index,
+          step: step.step,
+          steps: calls,
+          timestep,
+          sigma,
+          seconds: (now - last) / 1000,
+        };
         if (request.preview && step.step < calls) {
           const picture = await this.preview(float32(latentShape, step.denoised));
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
@@ -248,7 +274,9 @@ export class Pipeline {
     const encoded: EncodedText[] = [];
     for (const [i, part] of texts.entries()) {
       const stage = this.textStages[i] as Stage;
-      const program = await stage.use(`${prompts.length}`, () => this.textProgram(part, prompts.length, isXL));
+      const program = await stage.use(`${prompts.length}`, () =>
+        this.textProgram(part, prompts.length, isXL),
+      );
       encoded.push(await encodeTexts(part, program, prompts, warn));
       if (!this.isResident) await stage.free();
     }
@@ -264,7 +292,11 @@ export class Pipeline {
     };
   }
 
-  private textProgram({ config, store, tokenizer }: TextPart, batch: number, isXL: boolean): Promise<Program> {
+  private textProgram(
+    { config, store, tokenizer }: TextPart,
+    batch: number,
+    isXL: boolean,
+  ): Promise<Program> {
     const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
     const wanted = isXL
       ? { hidden: outputs.hidden, ...(config.projection === null ? {} : { projected: outputs.projected }) }
@@ -275,7 +307,7 @@ export class Pipeline {
   /** The U-Net as a graph for this request. */
   private unetGraph(request: Request, conditions: Readonly<Record<string, Tensor>>): Record<string, Value> {
     const { factor } = this.parts.vae;
-    const [batch = 1, tokens = 1] = conditions["text"]?.shape ?? [];
+    const [batch = 1, tokens = 1] = conditions.text?.shape ?? [];
     const { outputs } = buildUNet(this.parts.unet.config, {
       batch,
       height: request.height / factor,
@@ -286,7 +318,7 @@ export class Pipeline {
   }
 
   private unetProgram(request: Request, conditions: Readonly<Record<string, Tensor>>): Promise<Program> {
-    const [batch, tokens] = conditions["text"]?.shape ?? [];
+    const [batch, tokens] = conditions.text?.shape ?? [];
     const key = [batch, tokens, request.width, request.height].join();
     return this.unetStage.use(key, () =>
       this.compile(this.unetGraph(request, conditions), this.parts.unet.store),
@@ -301,12 +333,12 @@ export class Pipeline {
   ): Promise<string> {
     await this.unetStage.free();
     const outputs = this.unetGraph(request, conditions);
-    const name = await firstNonFinite(outputs, feeds, {
+    const found = await findNonFinite(outputs, feeds, {
       engine: this.engine,
       store: this.parts.unet.store,
       ...(this.threads === undefined ? {} : { threads: this.threads }),
     });
-    return name ?? "the U-Net's output";
+    return found?.tap ?? "the U-Net's output";
   }
 
   /** `latents` [1, L, h, w] as the U-Net sees them → pixels [1, 3, H, W] in −1 to 1. */
@@ -330,7 +362,8 @@ export class Pipeline {
 
   /** A rough picture of what is being drawn: by the VAE itself where it is small, else by known colours; null without either. */
   private async preview(denoised: Tensor): Promise<Picture | null> {
-    if (float32Bytes(this.parts.vae.store) < previewVaeBytes) return toPictures(await this.decode(denoised))[0] ?? null;
+    if (float32Bytes(this.parts.vae.store) < previewVaeBytes)
+      return toPictures(await this.decode(denoised))[0] ?? null;
     if (this.parts.vae.latentChannels !== sdColours.weights.length) return null;
     return preview(denoised, this.parts.isXL ? sdxlColours : sdColours)[0] ?? null;
   }

@@ -27,7 +27,10 @@ export interface Session {
    * One run. `into` gives preallocated results: those outputs are written in place.
    * @throws KoalaError E_ENGINE when a feed is missing or misshaped, or the engine fails
    */
-  run(feeds: Readonly<Record<string, Tensor>>, into?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  run(
+    feeds: Readonly<Record<string, Tensor>>,
+    into?: Readonly<Record<string, Tensor>>,
+  ): Promise<Record<string, Tensor>>;
   /** Frees what the engine holds; a second call does nothing. */
   dispose(): Promise<void>;
 }

@@ -129,8 +129,8 @@ export function randnBatch(generators: readonly TorchGenerator[], each: number):
 }
 
 /**
- * xoshiro128++, for weights: a few nanoseconds a value. Every pair of seed and stream name (a tensor's name) is a
- * sequence of its own, so tensors may be filled in any order, and in pieces.
+ * xoshiro128++, for weights: some nanoseconds a value. Any length may be filled in pieces, as long as every piece
+ * of `normal` but the last is even.
  */
 export class FastGenerator {
   #a: number;
@@ -138,15 +138,9 @@ export class FastGenerator {
   #c: number;
   #d: number;
 
-  /** @throws KoalaError E_REQUEST */
-  constructor(seed: number, stream = "") {
-    checkSeed(seed);
-    let hash = fnv1a(stream, (0x811c9dc5 ^ (seed % 2 ** 32) ^ Math.floor(seed / 2 ** 32)) >>> 0);
-    const word = (): number => {
-      hash = (hash + 0x9e3779b9) | 0; // the golden ratio's step of SplitMix
-      return mix(hash);
-    };
-    [this.#a, this.#b, this.#c, this.#d] = [word(), word(), word(), word() | 1]; // never all zero
+  /** `state` is four 32-bit words, not all 0. */
+  constructor(state: readonly [number, number, number, number]) {
+    [this.#a, this.#b, this.#c, this.#d] = state;
   }
 
   /** Fills `out` with uniforms in [low, high), 24 bits each. */
@@ -180,6 +174,20 @@ export class FastGenerator {
       if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle);
     }
   }
+}
+
+/**
+ * A sequence of its own for every pair of seed and name, so that the tensors of a model may be filled in any order.
+ * @throws KoalaError E_REQUEST
+ */
+export function fastGenerator(seed: number, name: string): FastGenerator {
+  checkSeed(seed);
+  let hash = fnv1a(name, 0x811c9dc5 ^ (seed % 2 ** 32) ^ Math.imul(Math.floor(seed / 2 ** 32), 0x9e3779b1));
+  const word = (): number => {
+    hash = (hash + 0x9e3779b9) | 0; // 2³² over the golden ratio, the stride of SplitMix
+    return mix(hash);
+  };
+  return new FastGenerator([word(), word(), word(), word() | 1]); // never all zero
 }
 
 /** FNV-1a over UTF-16 units: enough to tell tensor names apart before `mix` scatters the bits. */

@@ -5,6 +5,7 @@
 
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
+import { parseJson } from "../core/json.ts";
 import { nearest } from "../core/nearest.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
 import type { ModelFiles } from "./files.ts";
@@ -51,7 +52,7 @@ export async function readJson(files: ModelFiles, path: string): Promise<unknown
   }));
   const text = decodeUtf8(await files.read(path, 0, bytes));
   try {
-    return JSON.parse(text ?? "");
+    return parseJson(text ?? "");
   } catch {
     throw new KoalaError("E_CONFIG", {
       where,

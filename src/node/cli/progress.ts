@@ -9,7 +9,8 @@ export interface Progress {
   stage(stage: StageName, detail: string): void;
   /** `done` of `steps` are over; `left` is how many seconds the rest will take. */
   step(done: number, steps: number, left: number): void;
-  download(file: string, done: number, total: number): void;
+  /** `done` of `total` bytes came from the hub or went to the disk; `file` is the one at hand. */
+  transfer(verb: "download" | "write", file: string, done: number, total: number): void;
   /** A line that stays. */
   note(line: string): void;
   warn(message: string): void;
@@ -17,7 +18,7 @@ export interface Progress {
   end(): void;
 }
 
-const silence: Progress = { stage() {}, step() {}, download() {}, note() {}, warn() {}, end() {} };
+const silence: Progress = { stage() {}, step() {}, transfer() {}, note() {}, warn() {}, end() {} };
 
 /** Lines at least this far apart, for what counts in many steps: a log of an hour stays readable. */
 const lineEveryMs = 5000;
@@ -36,8 +37,8 @@ function plainLines(stream: World["stderr"]): Progress {
       if (isDue(done === steps))
         write(`denoise: step ${done} of ${steps}${done < steps ? `, ${roughSeconds(left)} left` : ""}`);
     },
-    download(file, done, total) {
-      if (isDue(done === total)) write(`download: ${file}, ${bytes(done)} of ${bytes(total)}`);
+    transfer(verb, file, done, total) {
+      if (isDue(done === total)) write(`${verb}: ${file}, ${bytes(done)} of ${bytes(total)}`);
     },
     note: write,
     warn: (message) => write(`warning: ${message}`),
@@ -45,20 +46,27 @@ function plainLines(stream: World["stderr"]): Progress {
   };
 }
 
+/** In characters. */
+const barWidth = 28;
+
 function livingLine(stream: World["stderr"]): Progress {
+  let isShown = false;
+  let isCounted = false;
   const bar = new cliProgress.SingleBar({
     stream,
-    format: "{label} {bar} {tail}",
-    barsize: 28,
-    barCompleteChar: "█",
-    barIncompleteChar: "░",
+    format: "{label} {bar}{tail}",
+    formatBar(share) {
+      const full = Math.round(share * barWidth);
+      return isCounted ? `${"█".repeat(full)}${"░".repeat(barWidth - full)} ` : "";
+    },
     hideCursor: true,
     clearOnComplete: true,
     gracefulExit: false, // Ctrl-C is ours
   });
-  let isShown = false;
+  /** `total` 0 is a phase of unknown length, which has no bar. */
   const show = (label: string, value: number, total: number, tail: string): void => {
-    const room = Math.max(8, (stream.columns ?? 80) - 8 - 28 - 4); // beside the label and the bar
+    isCounted = total > 0;
+    const room = Math.max(8, (stream.columns ?? 80) - 8 - barWidth - 4); // beside the label and the bar
     const payload = {
       label: label.padEnd(8),
       tail: tail.length <= room ? tail : `${tail.slice(0, room - 1)}…`,
@@ -79,11 +87,11 @@ function livingLine(stream: World["stderr"]): Progress {
     stream.write(`${line}\n`);
   };
   return {
-    stage: (stage, detail) => show(stage, 0, 1, detail),
+    stage: (stage, detail) => show(stage, 0, 0, detail),
     step: (done, steps, left) =>
       show("denoise", done, steps, `${done}/${steps}${done < steps ? `  ${roughSeconds(left)} left` : ""}`),
-    download: (file, done, total) =>
-      show("download", done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
+    transfer: (verb, file, done, total) =>
+      show(verb, done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
     note: write,
     warn: (message) => write(`warning: ${message}`),
     end,

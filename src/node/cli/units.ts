@@ -25,3 +25,11 @@ export function bytes(n: number): string {
 
 /** "782,822,724". */
 export const grouped = (n: number): string => n.toLocaleString("en-US");
+
+/** "1.37 GFLOP"; a multiplication with its addition counts as two. */
+export function flops(n: number): string {
+  if (n < 1e6) return `${grouped(n)} FLOP`;
+  const steps = ["MFLOP", "GFLOP", "TFLOP", "PFLOP"];
+  const power = Math.min(Math.floor(Math.log10(n) / 3) - 1, steps.length);
+  return `${(n / 1000 ** (power + 1)).toPrecision(3)} ${steps[power - 1]}`;
+}

@@ -35,7 +35,7 @@ async function download(id: string, o: Options, world: World): Promise<number> {
   try {
     const files = await world.openModel(id, {
       signal: stop.signal,
-      onProgress: (file, done, total) => progress.download(file, done, total),
+      onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
     const paths = await files.list();
     let total = 0;

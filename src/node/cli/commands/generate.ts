@@ -162,7 +162,9 @@ async function draw(generator: Generator, run: Run, signal: AbortSignal): Promis
         stepSeconds.push(event.seconds);
         const recent = stepSeconds.slice(-8); // the first steps are slow: memory is being touched
         const mean = recent.reduce((sum, s) => sum + s, 0) / recent.length;
-        run.progress.step(event.step, event.steps, mean * (event.steps - event.step));
+        const done = event.index * event.steps + event.step;
+        const all = run.request.count * event.steps;
+        run.progress.step(done, all, mean * (all - done));
         break;
       }
       case "preview":
@@ -229,10 +231,10 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
           if (o.verbose) progress.note(message);
         },
       },
-      onProgress: (file, done, total) => progress.download(file, done, total),
+      onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
     const request = generator.resolve(input);
-    const maker = { model: modelName(generator.location), version: packageVersion() };
+    const maker = { model: modelName(model), version: packageVersion() };
     progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}`);
     progress.note(describe(request));
     const run: Run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };

@@ -1,0 +1,372 @@
+/** Samplers against diffusers' trajectories and against the closed form of a Gaussian; configurations and their errors. */
+
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { fill } from "../../test/fill.ts";
+import { KoalaError } from "../core/errors.ts";
+import { TorchGenerator } from "../tensor/random.ts";
+import type { Json } from "./fields.ts";
+import { parsePythonJson } from "./fields.ts";
+import type { Plan, PlanStep } from "./plan.ts";
+import { fromDenoised } from "./prediction.ts";
+import {
+  type Predict,
+  type Scheduler,
+  type SchedulerName,
+  schedulerFromConfig,
+  schedulerNames,
+  withScheduler,
+} from "./scheduler.ts";
+
+const where = "scheduler/scheduler_config.json";
+
+interface Case {
+  readonly name: string;
+  readonly config: Json;
+  readonly steps: number;
+  readonly timesteps: readonly number[];
+  readonly sigmas?: readonly number[];
+  readonly initNoiseSigma: number;
+  readonly maximum: number;
+}
+
+const goldenFile = (name: string): Buffer =>
+  readFileSync(new URL(`../../test/golden/${name}`, import.meta.url));
+const golden = parsePythonJson(goldenFile("schedulers.json").toString()) as {
+  readonly cases: readonly Case[];
+};
+
+/** Tensors of a safetensors file of float32, by name. */
+function trajectories(): ReadonlyMap<string, Float32Array> {
+  const bytes = new Uint8Array(goldenFile("schedulers.safetensors"));
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const read = (from: number, to: number) =>
+    new Float32Array(bytes.slice(8 + length + from, 8 + length + to).buffer);
+  const names = Object.keys(header).filter((name) => name !== "__metadata__");
+  return new Map(
+    names.map((name) => [name, read(header[name].data_offsets[0], header[name].data_offsets[1])]),
+  );
+}
+
+test("every trajectory of diffusers is repeated within 1e-5 of its maximum", async () => {
+  const expected = trajectories();
+  const c = fill("input.c", [1, 4, 3, 3]);
+  const fake: Predict = async (x, { timestep }) =>
+    x.map((v, i) => 0.3 * v + 0.1 * Math.sin(timestep / 100) * (c[i] ?? Number.NaN));
+  expect(golden.cases.length).toBe(expected.size);
+  for (const { name, config, steps, timesteps, sigmas, initNoiseSigma, maximum } of golden.cases) {
+    const scheduler = schedulerFromConfig(config, where);
+    const plan = scheduler.plan(steps);
+    expect(
+      plan.steps.map((s) => s.timestep),
+      name,
+    ).toEqual(timesteps.map((t) => expect.closeTo(t, 3)));
+    expect(plan.initNoiseSigma / initNoiseSigma, name).toBeCloseTo(1, 6);
+    for (const [i, { at, to }] of sigmas === undefined ? [] : plan.steps.entries()) {
+      expect(at.noise / at.signal, name).toBeCloseTo(sigmas?.[i] ?? Number.NaN, 5);
+      expect(to.noise / to.signal, name).toBeCloseTo(sigmas?.[i + 1] ?? Number.NaN, 5);
+    }
+    const rows = expected.get(name) ?? new Float32Array(0);
+    const start = fill("input.noise", [1, 4, 3, 3]).map((v) => v * plan.initNoiseSigma);
+    const generator = new TorchGenerator(1234);
+    let worst = distance(start, rows.subarray(0, 36));
+    let calls = 0;
+    for await (const { x } of scheduler.sample(fake, start, plan, () => generator.randn(36))) {
+      calls++;
+      worst = Math.max(worst, distance(x, rows.subarray(36 * calls, 36 * calls + 36)));
+    }
+    expect(36 * (calls + 1), name).toBe(rows.length);
+    expect(worst / maximum, name).toBeLessThanOrEqual(1e-5);
+  }
+});
+
+function distance(a: Float32Array, b: Float32Array): number {
+  return a.reduce((most, v, i) => Math.max(most, Math.abs(v - (b[i] ?? Number.NaN))), 0);
+}
+
+/** SDXL's scheduler file. */
+const sdxl: Json = {
+  _class_name: "EulerDiscreteScheduler",
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: "scaled_linear",
+  clip_sample: false,
+  num_train_timesteps: 1000,
+  prediction_type: "epsilon",
+  set_alpha_to_one: false,
+  skip_prk_steps: true,
+  steps_offset: 1,
+  timestep_spacing: "leading",
+};
+
+const start = new TorchGenerator(5).randn(64);
+/** A Gaussian of this standard deviation is sampled. */
+const spread = 0.7;
+
+/** What a perfect network says of a Gaussian of mean 0: z₀ given x is signal · spread² / (signal² spread² + noise²) · x. */
+function perfect(prediction: Scheduler["prediction"]): Predict {
+  return async (input, { at }) => {
+    const scale = 1 / Math.hypot(at.signal, at.noise);
+    const x = input.map((v) => v / scale);
+    const factor = (at.signal * spread ** 2) / (at.signal ** 2 * spread ** 2 + at.noise ** 2);
+    const z0 = x.map((v) => factor * v);
+    return fromDenoised(prediction, z0, x, at);
+  };
+}
+
+async function last(
+  scheduler: Scheduler,
+  plan: Plan,
+  predict: Predict,
+  noise = (): Float32Array => start,
+): Promise<Float32Array> {
+  let x: Float32Array = start.map((v) => v * plan.initNoiseSigma);
+  for await (const step of scheduler.sample(predict, x, plan, noise)) x = step.x;
+  return x;
+}
+
+/** Distance from the exact end of the probability flow: x keeps its quantile from first level to last. */
+async function flowError(scheduler: Scheduler, steps: number): Promise<number> {
+  const plan = scheduler.plan(steps);
+  const from = plan.steps[0]?.from;
+  const to = plan.steps.at(-1)?.to;
+  if (from === undefined || to === undefined) throw new Error("an empty plan");
+  const width = (l: PlanStep["at"]) => Math.hypot(l.signal * spread, l.noise);
+  const end = start.map((v) => (v * plan.initNoiseSigma * width(to)) / width(from));
+  return distance(await last(scheduler, plan, perfect(scheduler.prediction)), end);
+}
+
+test("with the exact denoiser of a Gaussian, errors fall at each method's order", async () => {
+  // levels whose ends stay put, so that only the step size changes
+  const orders: readonly [SchedulerName, number, Json][] = [
+    ["euler", 1, {}],
+    ["ddim", 1, { set_alpha_to_one: true }],
+    ["dpmpp-2m-karras", 2, { final_sigmas_type: "sigma_min", lower_order_final: false }],
+  ];
+  for (const [name, order, extra] of orders) {
+    const config = withScheduler({ ...sdxl, timestep_spacing: "trailing" }, name);
+    const scheduler = schedulerFromConfig({ ...config, ...extra }, where);
+    const [coarse, fine] = [await flowError(scheduler, 25), await flowError(scheduler, 100)];
+    expect(Math.log(coarse / fine) / Math.log(4), name).toBeGreaterThan(order - 0.2);
+  }
+});
+
+test("PNDM beats DDIM on the exact denoiser of a Gaussian", async () => {
+  const error = (name: SchedulerName, steps: number, extra: Json = {}) =>
+    flowError(schedulerFromConfig({ ...withScheduler(sdxl, name), ...extra }, where), steps);
+  expect(await error("pndm", 50)).toBeLessThan((await error("ddim", 50)) / 3);
+  expect(await error("pndm", 50, { skip_prk_steps: false })).toBeLessThan((await error("ddim", 50)) / 3);
+});
+
+test("all prediction types of a perfect network lead to the same image", async () => {
+  // not PNDM: it combines what the network says over several levels, and v does not combine as epsilon does
+  for (const name of schedulerNames.filter((n) => n !== "pndm")) {
+    const ends = [];
+    for (const prediction of ["epsilon", "v_prediction", "sample"]) {
+      const config = withScheduler({ ...sdxl, prediction_type: prediction }, name);
+      const scheduler = schedulerFromConfig(config, where);
+      ends.push(await last(scheduler, scheduler.plan(8), perfect(scheduler.prediction)));
+    }
+    for (const end of ends) expect(distance(end, ends[0] ?? end), name).toBeLessThan(2e-4);
+  }
+});
+
+/** The standard deviation at the end of a run of many unit noises. */
+async function endDeviation(name: SchedulerName, steps: number, count: number): Promise<[number, Plan]> {
+  const config = withScheduler({ ...sdxl, timestep_spacing: "trailing" }, name);
+  const scheduler = schedulerFromConfig(config, where);
+  const generator = new TorchGenerator(9);
+  const plan = scheduler.plan(steps);
+  let x: Float32Array = generator.randn(count).map((v) => v * plan.initNoiseSigma);
+  const run = scheduler.sample(perfect("epsilon"), x, plan, () => generator.randn(count));
+  for await (const step of run) x = step.x;
+  return [Math.sqrt(x.reduce((a, v) => a + v * v, 0) / count), plan];
+}
+
+test("ancestral sampling of a perfect Gaussian ends with its spread", async () => {
+  const [deviation] = await endDeviation("euler-a", 250, 6000);
+  expect(Math.abs(deviation - spread)).toBeLessThan(0.03); // three standard errors, and the bias of 250 steps
+});
+
+test("LCM sampling of a perfect Gaussian ends with the variance that its formula gives", async () => {
+  const [deviation, plan] = await endDeviation("lcm", 4, 60000);
+  let variance = 1;
+  for (const [i, { at, to }] of plan.steps.entries()) {
+    // the boundary scalings are 1 and 0 to seven digits at these timesteps
+    variance *= ((at.signal * spread ** 2) / (at.signal ** 2 * spread ** 2 + at.noise ** 2)) ** 2;
+    if (i < 3) variance = to.signal ** 2 * variance + to.noise ** 2;
+  }
+  expect(deviation / Math.sqrt(variance)).toBeCloseTo(1, 2);
+});
+
+test("a step reports its count, its timestep, the level it reached and the image it headed for", async () => {
+  const scheduler = schedulerFromConfig({ ...sdxl, timestep_spacing: "trailing" }, where);
+  const plan = scheduler.plan(4);
+  const steps = [];
+  for await (const step of scheduler.sample(
+    perfect("epsilon"),
+    start.map((v) => v * plan.initNoiseSigma),
+    plan,
+    () => start,
+  ))
+    steps.push(step);
+  expect(steps.map((s) => [s.step, s.timestep])).toEqual([
+    [1, 999],
+    [2, 749],
+    [3, 499],
+    [4, 249],
+  ]);
+  expect(steps.map((s) => s.sigma)).toEqual(
+    [4.0817, 1.6129, 0.6932, 0].map((sigma) => expect.closeTo(sigma, 4)),
+  );
+  expect(steps[3]?.denoised).toEqual(steps[3]?.x);
+});
+
+test("Euler starts at the largest sigma, or one variance above it with leading steps", () => {
+  expect(schedulerFromConfig(sdxl, where).plan(25).initNoiseSigma).toBeCloseTo(11.7188, 3);
+  expect(
+    schedulerFromConfig({ ...sdxl, timestep_spacing: "trailing" }, where).plan(10).initNoiseSigma,
+  ).toBeCloseTo(14.6146, 4);
+});
+
+test("every name makes the scheduler of that name, with the model's betas, prediction and spacing", () => {
+  for (const name of schedulerNames) {
+    const config = withScheduler({ ...sdxl, prediction_type: "v_prediction" }, name);
+    expect(schedulerFromConfig(config, where)).toMatchObject({ name, prediction: "v_prediction" });
+    expect(config).toMatchObject({
+      beta_end: 0.012,
+      beta_schedule: "scaled_linear",
+      timestep_spacing: "leading",
+    });
+  }
+});
+
+test("a file that another class wrote does not clip latents nor start PLMS by Runge-Kutta", () => {
+  const bare: Json = {
+    _class_name: "EulerDiscreteScheduler",
+    sigma_min: 0.1,
+    beta_schedule: "scaled_linear",
+  };
+  expect(withScheduler(bare, "ddim")).toMatchObject({ clip_sample: false, sigma_min: null });
+  expect(schedulerFromConfig(withScheduler(bare, "pndm"), where).plan(10).steps.length).toBe(11);
+  expect(withScheduler({ ...bare, _class_name: "DDIMScheduler" }, "ddim")).not.toHaveProperty("clip_sample");
+  expect(withScheduler(bare, "euler")).toMatchObject({ sigma_min: 0.1 });
+});
+
+test("the Runge-Kutta start makes twelve calls before the multistep ones", () => {
+  const scheduler = schedulerFromConfig(
+    { ...sdxl, _class_name: "PNDMScheduler", skip_prk_steps: false },
+    where,
+  );
+  // PNDMScheduler(skip_prk_steps=False, steps_offset=1).set_timesteps(5) of diffusers 0.42
+  expect(scheduler.plan(5).steps.map((s) => s.timestep)).toEqual([
+    801, 701, 701, 601, 601, 501, 501, 401, 401, 301, 301, 201, 201, 1,
+  ]);
+  expect(() => scheduler.plan(3)).toThrow(
+    "steps: expected a whole number from 4 to 1000 for this scheduler, got 3 [E_REQUEST]",
+  );
+});
+
+test("a cosine schedule may leave out its noisiest training steps", () => {
+  const config = {
+    _class_name: "DPMSolverMultistepScheduler",
+    beta_schedule: "squaredcos_cap_v2",
+    lambda_min_clipped: -5.1,
+  };
+  // DPMSolverMultistepScheduler(**config).set_timesteps(4) of diffusers 0.42
+  expect(
+    schedulerFromConfig(config, where)
+      .plan(4)
+      .steps.map((s) => s.timestep),
+  ).toEqual([995, 746, 498, 249]);
+});
+
+test("LCM takes no more steps than the model was distilled on", () => {
+  const scheduler = schedulerFromConfig(withScheduler(sdxl, "lcm"), where);
+  expect(scheduler.plan(4).steps.map((s) => s.timestep)).toEqual([999, 759, 499, 259]);
+  expect(() => scheduler.plan(51)).toThrow(
+    "steps: expected a whole number from 1 to 50 for this scheduler, got 51 [E_REQUEST]",
+  );
+});
+
+/** The message of the KoalaError that `run` throws. */
+function messageOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof KoalaError) return error.message;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+test("an unknown class is named, with those supported", () => {
+  const hint =
+    "Any model can be sampled by another method: set the scheduler to one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm.";
+  const classes =
+    "EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler, LCMScheduler";
+  for (const [name, got] of [
+    ["UniPCMultistepScheduler", '"UniPCMultistepScheduler"'],
+    ["constructor", '"constructor"'],
+    [undefined, "nothing"],
+  ]) {
+    expect(messageOf(() => schedulerFromConfig({ _class_name: name }, where))).toBe(
+      `${where} (_class_name): expected one of ${classes}, got ${got} [E_CONFIG]\n${hint}`,
+    );
+  }
+});
+
+test("a value that would change the picture and is not supported is named", () => {
+  const said = (fields: Json) => messageOf(() => schedulerFromConfig({ ...sdxl, ...fields }, where));
+  const dpm = "DPMSolverMultistepScheduler";
+  expect(said({ prediction_type: "flow_prediction" })).toBe(
+    `${where} (prediction_type): expected one of "epsilon", "v_prediction", "sample", got "flow_prediction" [E_CONFIG]`,
+  );
+  expect(said({ _class_name: "PNDMScheduler", prediction_type: "sample" })).toBe(
+    `${where} (prediction_type): expected one of "epsilon", "v_prediction", got "sample" [E_CONFIG]`,
+  );
+  expect(said({ _class_name: dpm, algorithm_type: "sde-dpmsolver++" })).toBe(
+    `${where} (algorithm_type): expected "dpmsolver++", the only one supported, got "sde-dpmsolver++" [E_CONFIG]`,
+  );
+  expect(said({ use_beta_sigmas: true })).toBe(
+    `${where} (use_beta_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
+  );
+  expect(said({ beta_start: "0.1" })).toBe(`${where} (beta_start): expected a number, got "0.1" [E_CONFIG]`);
+  expect(said({ num_train_timesteps: 1 })).toBe(
+    `${where} (num_train_timesteps): expected a whole number of at least 2, got 1 [E_CONFIG]`,
+  );
+  expect(said({ use_karras_sigmas: "yes" })).toBe(
+    `${where} (use_karras_sigmas): expected true or false, got "yes" [E_CONFIG]`,
+  );
+  expect(said({ trained_betas: [0.1, null] })).toBe(
+    `${where} (trained_betas): expected a list of numbers, or null, got [0.1,null] [E_CONFIG]`,
+  );
+});
+
+test("a network that predicts noise cannot start where there is nothing else", () => {
+  const scheduler = schedulerFromConfig(
+    { ...sdxl, _class_name: "DDIMScheduler", rescale_betas_zero_snr: true, timestep_spacing: "trailing" },
+    where,
+  );
+  expect(messageOf(() => scheduler.plan(10))).toBe(
+    `${where} (prediction_type): expected "v_prediction" or "sample" with rescale_betas_zero_snr, since timestep 999 is all noise, got "epsilon" [E_CONFIG]`,
+  );
+});
+
+test("an offset past the training steps is refused", () => {
+  const scheduler = schedulerFromConfig({ ...sdxl, _class_name: "DDIMScheduler" }, where);
+  expect(messageOf(() => scheduler.plan(1000))).toBe(
+    "steps: expected timesteps below 1000, the training steps of the model, got timestep 1000 [E_REQUEST]\nTake fewer steps.",
+  );
+});
+
+test("JSON with Python's infinities is read, and strings are left alone", () => {
+  expect(
+    parsePythonJson('{"lambda_min_clipped": -Infinity, "a": [Infinity, NaN], "b": "NaN -Infinity \\" NaN"}'),
+  ).toEqual({
+    lambda_min_clipped: Number.NEGATIVE_INFINITY,
+    a: [Number.POSITIVE_INFINITY, null],
+    b: 'NaN -Infinity " NaN',
+  });
+});

@@ -1,0 +1,64 @@
+/** Graph → passes → ONNX → session. */
+
+import { check } from "../core/assert.ts";
+import { nearest } from "../core/nearest.ts";
+import type { Value } from "../graph/op.ts";
+import { tapsOf } from "../graph/order.ts";
+import { lower } from "../onnx/lower.ts";
+import { inference } from "../passes/index.ts";
+import type { Engine } from "../runtime/session.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { type Program, program } from "./program.ts";
+
+export interface CompileOptions {
+  readonly engine: Engine;
+  /** Where the graph's weights lie. */
+  readonly store: TensorStore;
+  /** Names of taps to have as outputs too. */
+  readonly taps?: readonly string[];
+  /** Compute threads; absent: one a physical core. */
+  readonly threads?: number;
+}
+
+/**
+ * A program whose outputs are `outputs` and the taps that `o` names.
+ * @throws KoalaError E_GRAPH for an unknown tap, E_WEIGHTS for weights that do not fit, E_ENGINE
+ */
+export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
+  const all = inference({ ...outputs, ...tapped(outputs, o.taps ?? []) });
+  const model = lower(all, { target: o.engine.target, weights: o.store.tensors });
+  const weights = model.weights.flatMap((name) => {
+    const stored = o.store.tensors.get(name);
+    return stored === undefined ? [] : [{ name, stored }];
+  });
+  const session = await o.engine.load(
+    { ...model, weights, store: o.store },
+    o.threads === undefined ? {} : { threads: o.threads },
+  );
+  return program(model.inputs, model.outputs, session);
+}
+
+function tapped(outputs: Readonly<Record<string, Value>>, names: readonly string[]): Record<string, Value> {
+  if (names.length === 0) return {};
+  const taps = tapsOf(Object.values(outputs));
+  return Object.fromEntries(
+    names.map((name) => {
+      const value = taps.get(name);
+      check(value !== undefined, "E_GRAPH", () => {
+        const near = nearest(name, taps.keys(), 3);
+        return {
+          where: `tap ${name}`,
+          expected: `one of the ${taps.size} taps of the graph`,
+          got: "another name",
+          ...(near.length === 0 ? {} : { hint: `Did you mean ${near.join(" or ")}?` }),
+        };
+      });
+      check(outputs[name] === undefined, "E_GRAPH", () => ({
+        where: `tap ${name}`,
+        expected: "a name that no output has",
+        got: "one that is taken",
+      }));
+      return [name, value];
+    }),
+  );
+}

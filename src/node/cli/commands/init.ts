@@ -1,0 +1,192 @@
+/** `koala init`: a whole diffusers folder of a preset, with seeded random weights: something to train, or to try sizes on. */
+
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { Command } from "commander";
+import { check } from "../../../core/assert.ts";
+import { KoalaError } from "../../../core/errors.ts";
+import { preset, presetFiles, presetNames } from "../../../models/presets.ts";
+import type { Parameter } from "../../../nn/index.ts";
+import { parseRequest } from "../../../pipeline/request.ts";
+import { fastGenerator } from "../../../tensor/random.ts";
+import { size } from "../../../tensor/shape.ts";
+import { castFloat, float32, type Tensor } from "../../../tensor/tensor.ts";
+import {
+  planSafetensors,
+  type SafetensorsPlan,
+  streamSafetensors,
+} from "../../../weights/safetensors-writer.ts";
+import { writeAtomically } from "../../files.ts";
+import { type Measured, measure, presetAnatomy } from "../anatomy.ts";
+import { byteVocabulary } from "../byte-vocabulary.ts";
+import { flagOf, requestFromFlags } from "../flags.ts";
+import { type Progress, progressFor } from "../progress.ts";
+import { bytes, grouped } from "../units.ts";
+import type { World } from "../world.ts";
+
+interface Options {
+  readonly seed?: string;
+  readonly dtype: string;
+  readonly quiet?: true;
+}
+
+const weightTypes = ["float32", "float16"] as const;
+type WeightType = (typeof weightTypes)[number];
+
+export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
+  command
+    .argument("<PRESET>", `one of ${presetNames.join(", ")}`)
+    .argument("<DIR>", "the folder to make; it must not be there yet")
+    .option("--seed <N>", "where the random weights start; the same seed writes the same folder (default 0)")
+    .option("--dtype <NAME>", `how weights are stored: ${weightTypes.join(" or ")}`, "float32")
+    .option("--quiet", "say nothing but errors and the result")
+    .option("--verbose", "say where an error comes from")
+    .action(async (name: string, folder: string, o: Options) => finish(await init(name, folder, o, world)));
+}
+
+/** One network's weights as they will lie on disk. */
+interface WeightFile {
+  readonly path: string;
+  readonly plan: SafetensorsPlan;
+  readonly parameters: ReadonlyMap<string, Parameter>;
+}
+
+function weightFile({ name, className, graphParameters }: Measured, dtype: WeightType): WeightFile {
+  const specs = [...graphParameters.values()].map(({ name: tensor, value }) => ({
+    name: tensor,
+    dtype,
+    shape: value.shape,
+  }));
+  const file = className.startsWith("CLIP") ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
+  const plan = planSafetensors(specs, { format: "pt" }); // without it transformers refuses the file
+  return { path: join(name, file), plan, parameters: graphParameters };
+}
+
+/** A fresh parameter; the same for a seed and name, whatever else is drawn. */
+function draw({ name, value, init }: Parameter, stream: string, seed: number, dtype: WeightType): Tensor {
+  const values = new Float32Array(size(value.shape));
+  const random = fastGenerator(seed, `${stream}/${name}`);
+  switch (init.kind) {
+    case "constant":
+      values.fill(init.value);
+      break;
+    case "uniform":
+      random.uniform(values, -init.bound, init.bound);
+      break;
+    case "normal":
+      random.normal(values, init.std);
+      break;
+  }
+  return castFloat(float32(value.shape, values), dtype);
+}
+
+interface Writing {
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  done: number;
+  readonly total: number;
+}
+
+async function writeWeights(
+  folder: string,
+  file: WeightFile,
+  seed: number,
+  dtype: WeightType,
+  w: Writing,
+): Promise<void> {
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    const tensorOf = ({ name }: { name: string }): Tensor =>
+      draw(file.parameters.get(name) as Parameter, file.path, seed, dtype);
+    for await (const piece of streamSafetensors(file.plan, tensorOf)) {
+      w.signal.throwIfAborted();
+      yield piece;
+      w.done += piece.length;
+      w.progress.transfer("write", file.path, w.done, w.total);
+    }
+  }
+  await mkdir(join(folder, dirname(file.path)), { recursive: true });
+  await writeAtomically(join(folder, file.path), pieces());
+}
+
+/** Fields that transformers refuses as whole numbers, which is how JavaScript writes 1.0. */
+const decimals = /"(initializer_factor|initializer_range|dropout|attention_dropout)": (\d+)(?=[,\n])/g;
+
+const configText = (json: unknown): string => `${JSON.stringify(json, null, 2).replace(decimals, '"$1": $2.0')}\n`;
+
+/** The folder's small files: configs, and vocabularies that know bytes only. */
+async function writeTexts(folder: string, name: string): Promise<void> {
+  const { vocab, merges } = byteVocabulary();
+  for (const [path, json] of Object.entries(presetFiles(preset(name)))) {
+    await mkdir(join(folder, dirname(path)), { recursive: true });
+    await writeFile(join(folder, path), configText(json));
+    if (!path.endsWith("/tokenizer_config.json")) continue;
+    await writeFile(join(folder, dirname(path), "vocab.json"), JSON.stringify(vocab));
+    await writeFile(join(folder, dirname(path), "merges.txt"), merges);
+  }
+}
+
+async function checkRoom(folder: string, needed: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  check(free >= needed, "E_DISK", () => ({
+    where: folder,
+    expected: `${bytes(needed)} of free space`,
+    got: bytes(free),
+  }));
+}
+
+async function init(name: string, target: string, o: Options, world: World): Promise<number> {
+  const dtype = weightTypes.find((known) => known === o.dtype);
+  check(dtype !== undefined, "E_FLAG", () => ({
+    where: "--dtype",
+    expected: weightTypes.join(" or "),
+    got: JSON.stringify(o.dtype),
+  }));
+  const { seed = 0 } = parseRequest({ prompt: "", ...requestFromFlags({ seed: o.seed }) }, flagOf);
+  const { organs } = presetAnatomy(preset(name));
+  check(!existsSync(target), "E_OUTPUT", () => ({
+    where: target,
+    expected: "a name that is free",
+    got: "a file or folder that is there",
+    hint: "Nothing is ever overwritten: remove it first, or choose another name.",
+  }));
+  const measured = organs.map((organ) => measure(organ, { width: 64, height: 64 }, 8));
+  const files = measured.map((network) => weightFile(network, dtype));
+  const total = files.reduce((sum, { plan }) => sum + plan.byteLength, 0);
+
+  const stop = new AbortController();
+  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
+  const progress = progressFor(world.stderr, o.quiet === true);
+  const partial = `${resolve(target)}.partial`;
+  try {
+    await mkdir(partial, { recursive: true });
+    await checkRoom(partial, total);
+    await writeTexts(partial, name);
+    const writing: Writing = { progress, signal: stop.signal, done: 0, total };
+    for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
+    await rename(partial, target);
+    progress.end();
+    const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
+    world.stdout.write(
+      `${target}: ${name}, ${grouped(parameters)} random parameters from seed ${seed}, ${bytes(total)} in ${dtype}\n`,
+    );
+    return 0;
+  } catch (cause) {
+    progress.end();
+    await rm(partial, { recursive: true, force: true });
+    if (stop.signal.aborted) {
+      progress.note("Stopped; nothing half-made is left.");
+      return 130;
+    }
+    if (cause instanceof KoalaError) throw cause;
+    throw new KoalaError("E_OUTPUT", {
+      where: target,
+      expected: "a folder that can be made and written",
+      got: (cause as Error).message,
+      cause,
+    });
+  } finally {
+    ignoreInterrupt();
+  }
+}

@@ -1,0 +1,234 @@
+/** `koala inspect`: what is in a model (a folder, file, hub id or preset) or what a picture remembers of its making. */
+
+import { existsSync, statSync } from "node:fs";
+import { extname } from "node:path";
+import type { Command } from "commander";
+import { type UNetCensus, unetCensus } from "../../../models/census.ts";
+import { defaultsFor, type ModelDefaults } from "../../../models/detect.ts";
+import { preset, presetNames } from "../../../models/presets.ts";
+import { parseRequest } from "../../../pipeline/request.ts";
+import { readPictureText } from "../../../pipeline/request-text.ts";
+import { readPicture, readPictureBytes } from "../../image-file.ts";
+import { readText } from "../../png-text.ts";
+import {
+  type Anatomy,
+  latentFactor,
+  type Measured,
+  measure,
+  modelAnatomy,
+  type PictureSize,
+  presetAnatomy,
+} from "../anatomy.ts";
+import { flagOf, requestFromFlags } from "../flags.ts";
+import { progressFor } from "../progress.ts";
+import { paperModels, table } from "../tables.ts";
+import { bytes, flops, grouped } from "../units.ts";
+import type { World } from "../world.ts";
+
+interface Options {
+  readonly width?: string;
+  readonly height?: string;
+  readonly json?: true;
+  readonly offline?: true;
+  readonly quiet?: true;
+}
+
+export function define(command: Command, world: World): void {
+  command
+    .argument(
+      "[WHAT]",
+      "model folder, checkpoint file, hub id, preset or picture; none: the presets beside the paper's table",
+    )
+    .option("--width <PX>", "width at which operations are counted (default: the model's)")
+    .option("--height <PX>", "height at which operations are counted (default: the model's)")
+    .option("--json", "print one JSON object")
+    .option("--offline", "use only what is on this machine")
+    .option("--quiet", "do not show downloads")
+    .option("--verbose", "say where an error comes from")
+    .addHelpText("after", `\nPresets: ${presetNames.join(", ")}`)
+    .action((what: string | undefined, o: Options) => inspect(what, o, world));
+}
+
+const isPreset = (what: string): boolean => (presetNames as readonly string[]).includes(what);
+
+async function inspect(what: string | undefined, o: Options, world: World): Promise<void> {
+  if (what === undefined) return printPaperTable(o, world);
+  if (existsSync(what) && statSync(what).isFile() && extname(what) !== ".safetensors")
+    return printPicture(what, o, world);
+  if (isPreset(what) && !existsSync(what))
+    return printModel(what, presetAnatomy(preset(what)), preset(what).source, o, world);
+  const progress = progressFor(world.stderr, o.quiet === true);
+  try {
+    const files = await world.openModel(what, {
+      isOffline: o.offline === true,
+      onProgress: (file, done, total) => progress.transfer("download", file, done, total),
+    });
+    const anatomy = await modelAnatomy(files);
+    progress.end();
+    printModel(what, anatomy, null, o, world);
+  } finally {
+    progress.end();
+  }
+}
+
+async function printPicture(path: string, o: Options, world: World): Promise<void> {
+  const { width, height } = await readPicture(path);
+  const texts = readText(await readPictureBytes(path), path);
+  const recorded = readPictureText(texts, path);
+  if (o.json) {
+    world.stdout.write(
+      `${JSON.stringify({ file: path, width, height, ...recorded, parameters: texts.parameters ?? null })}\n`,
+    );
+    return;
+  }
+  const fields = Object.entries(recorded.request).map(([key, value]) => [
+    key,
+    typeof value === "object" ? JSON.stringify(value) : String(value),
+  ]);
+  world.stdout.write(
+    `${path}  ${width} x ${height} px\n\n${texts.parameters ?? ""}\n\n${table([["model", recorded.model ?? "not recorded"], ...fields])}` +
+      `\nTo draw it again: koala generate --from ${path}\n`,
+  );
+}
+
+/** Everything that `inspect` says of a model, as data. */
+interface Facts {
+  readonly model: string;
+  readonly pipeline: string | null;
+  readonly networks: readonly Omit<Measured, "graphParameters">[];
+  readonly parameters: number;
+  /** Of all weights on disk. */
+  readonly bytes: number;
+  /** The picture's size, in pixels, at which operations are counted. */
+  readonly size: PictureSize;
+  readonly unet: UNetCensus | null;
+  /** Bytes. */
+  readonly memory: { readonly weightsInFloat32: number; readonly largestNetworkInFloat32: number };
+  readonly defaults: ModelDefaults | null;
+}
+
+/** The size that the flags ask for, else the model's. @throws KoalaError E_REQUEST */
+function sizeFrom(o: Options, defaults: ModelDefaults | null): PictureSize {
+  const asked = requestFromFlags({ width: o.width, height: o.height });
+  const { width = 512, height = 512 } = parseRequest({ prompt: "", ...asked }, flagOf);
+  return {
+    width: o.width === undefined ? (defaults?.width ?? width) : width,
+    height: o.height === undefined ? (defaults?.height ?? height) : height,
+  };
+}
+
+function factsOf(what: string, anatomy: Anatomy, o: Options): Facts {
+  const { organs, modelIndex, scheduler, pipeline } = anatomy;
+  const factor = latentFactor(organs);
+  const unet = organs.find(({ className }) => className === "UNet2DConditionModel")?.config;
+  const defaults =
+    unet === undefined ? null : defaultsFor({ location: what, modelIndex, unet, scheduler, factor });
+  const size = sizeFrom(o, defaults);
+  const measured = organs.map((organ) => measure(organ, size, factor));
+  const graph = measured.find(({ className }) => className === "UNet2DConditionModel")?.graphParameters;
+  const networks = measured.map(({ graphParameters: _, ...rest }) => rest);
+  const counts = networks.map(({ parameters }) => parameters);
+  const parameters = counts.reduce((sum, n) => sum + n, 0);
+  return {
+    ...{ model: what, pipeline, networks, parameters, size, defaults },
+    bytes: networks.reduce((sum, network) => sum + network.bytes, 0),
+    unet: graph === undefined ? null : unetCensus(graph),
+    memory: { weightsInFloat32: 4 * parameters, largestNetworkInFloat32: 4 * Math.max(0, ...counts) },
+  };
+}
+
+const millions = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([name, n]) => `${name} ${(n / 1e6).toFixed(1)}`)
+    .join("   ");
+
+function printModel(what: string, anatomy: Anatomy, source: string | null, o: Options, world: World): void {
+  const facts = factsOf(what, anatomy, o);
+  if (o.json) {
+    world.stdout.write(`${JSON.stringify(facts)}\n`);
+    return;
+  }
+  const { networks, size, unet, defaults, memory } = facts;
+  const rows = networks.map(({ name, className, parameters, bytes: stored, dtypes, flops: work }) => [
+    ...[name, className, grouped(parameters), bytes(stored), dtypes.join(", "), flops(work)],
+  ]);
+  const lines = [
+    `${what}${defaults === null ? "" : `  (${defaults.family})`}${anatomy.pipeline === null ? "" : `  ${anatomy.pipeline}`}`,
+    ...(source === null ? [] : [source]),
+    "",
+    table(
+      [
+        ["network", "class", "parameters", "weights", "stored as", `work at ${size.width} x ${size.height}`],
+        ...rows,
+      ],
+      [2, 3, 5],
+    ),
+  ];
+  if (unet !== null) {
+    lines.push(
+      `U-Net in millions of parameters`,
+      `  by stage   ${millions(unet.stages)}`,
+      `  by kind    ${millions(unet.kinds)}`,
+      `  transformer blocks [${unet.transformerBlocks.join(", ")}], ${unet.hasMid ? "with" : "no"} mid block`,
+    );
+    const published = paperModels.find(({ preset: name }) => name === what);
+    if (published !== undefined) {
+      lines.push(
+        `  published  ${published.parameters}, ${published.bytes}, transformer blocks ${published.blocks}`,
+      );
+    }
+    lines.push("");
+  }
+  lines.push(
+    `memory     weights in float32: ${bytes(memory.largestNetworkInFloat32)} for the largest network, ${bytes(memory.weightsInFloat32)} for all`,
+  );
+  if (defaults !== null) {
+    const { steps, scheduler, spacing, guidance, width, height, negativePrompt } = defaults;
+    lines.push(
+      `defaults   ${steps} steps, ${scheduler} ${spacing}, guidance ${guidance}, ${width} x ${height}` +
+        (negativePrompt === undefined ? "" : `, negative prompt ${JSON.stringify(negativePrompt)}`),
+    );
+  }
+  world.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** The KOALA paper's Table 1 as we count it, beside what was published. */
+function printPaperTable(o: Options, world: World): void {
+  const rows = paperModels.map((published) => {
+    const { preset: name } = published;
+    const { unet, networks } = factsOf(name, presetAnatomy(preset(name)), { width: "64", height: "64" });
+    const stored = networks.find((network) => network.name === "unet")?.bytes ?? 0;
+    return { ...published, published, counted: { ...unet, bytes: stored } };
+  });
+  if (o.json) {
+    world.stdout.write(
+      `${JSON.stringify(rows.map(({ preset: name, published, counted }) => ({ preset: name, published, counted })))}\n`,
+    );
+    return;
+  }
+  const head = [
+    "U-Net",
+    "preset",
+    "parameters",
+    "(published)",
+    "float32",
+    "(published)",
+    "transformer blocks",
+    "(published)",
+    "mid block",
+  ];
+  const cells = rows.map(({ name, preset: own, published, counted }) => [
+    ...[
+      name,
+      own,
+      grouped(counted.parameters ?? 0),
+      published.parameters,
+      bytes(counted.bytes),
+      published.bytes,
+    ],
+    ...[`[${(counted.transformerBlocks ?? []).join(", ")}]`, published.blocks, counted.hasMid ? "yes" : "no"],
+  ]);
+  world.stdout.write(
+    `${table([head, ...cells], [2, 3, 4, 5])}\nkoala inspect PRESET shows more; the presets are ${presetNames.join(", ")}.\n`,
+  );
+}

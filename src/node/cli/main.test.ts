@@ -1,0 +1,519 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Writable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { PipelineEvent } from "../../pipeline/events.ts";
+import { type RequestInput, resolveRequest } from "../../pipeline/request.ts";
+import { float32 } from "../../tensor/tensor.ts";
+import { memoryFiles } from "../../weights/memory-files.ts";
+import { readPicture } from "../image-file.ts";
+import { readText } from "../png-text.ts";
+import { main } from "./main.ts";
+import { packageVersion } from "./package.ts";
+import type { Generator, GeneratorOptions, World } from "./world.ts";
+
+const defaults = { steps: 4, guidance: 3.5, width: 16, height: 8, scheduler: "euler", spacing: "trailing" };
+
+/** Draws a picture whose every byte is the seed, and whatever else `during` makes it do. */
+class FakeGenerator implements Generator {
+  readonly location = "/models/koala-emoji";
+  readonly family = "koala-small";
+  readonly defaults = defaults;
+  readonly engineName = "fake";
+  isDisposed = false;
+  private readonly during: (signal: AbortSignal | undefined) => void;
+
+  constructor(during: (signal: AbortSignal | undefined) => void = () => {}) {
+    this.during = during;
+  }
+
+  resolve(input: RequestInput): ReturnType<typeof resolveRequest> {
+    return resolveRequest(input, defaults);
+  }
+
+  async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
+    const { count, seed, width, height, steps, preview } = this.resolve(input);
+    const picture = (byte: number, w: number, h: number) => ({
+      width: w,
+      height: h,
+      data: new Uint8Array(3 * w * h).fill(byte),
+    });
+    yield { type: "stage", stage: "text", detail: "2 text encoders" };
+    yield { type: "warning", message: "the text encoder reads 77 tokens; this was cut off: tail" };
+    for (let index = 0; index < count; index++) {
+      yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${count}` };
+      for (let step = 1; step <= steps; step++) {
+        yield { type: "step", index, step, steps, timestep: 999, sigma: 1, seconds: 0.01 };
+        if (preview) yield { type: "preview", index, step, picture: picture(9, 2, 1) };
+        this.during(o.signal);
+        o.signal?.throwIfAborted();
+      }
+      yield { type: "stage", stage: "decode", detail: "VAE" };
+      const latents = float32([1], [0]);
+      yield {
+        type: "image",
+        index,
+        seed: seed + index,
+        picture: picture((seed + index) % 256, width, height),
+        latents,
+      };
+    }
+  }
+
+  async dispose(): Promise<void> {
+    this.isDisposed = true;
+  }
+}
+
+class Page extends Writable {
+  text = "";
+  readonly isTTY: boolean;
+  readonly columns = 80;
+
+  constructor(isTTY = false) {
+    super();
+    this.isTTY = isTTY;
+  }
+
+  override _write(chunk: Buffer, _: string, done: () => void): void {
+    this.text += chunk.toString();
+    done();
+  }
+}
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+  readonly loaded: [string, GeneratorOptions][];
+}
+
+interface Scene {
+  readonly generator?: Generator;
+  readonly world?: Partial<World>;
+  readonly isTTY?: boolean;
+}
+
+async function run(
+  argv: string[],
+  { generator = new FakeGenerator(), world = {}, isTTY = false }: Scene = {},
+): Promise<Ran> {
+  const [stdout, stderr] = [new Page(), new Page(isTTY)];
+  const loaded: [string, GeneratorOptions][] = [];
+  const code = await main(argv, {
+    stdout,
+    stderr,
+    onInterrupt: () => () => {},
+    async load(location, o) {
+      loaded.push([location, o]);
+      return generator;
+    },
+    openModel: () => Promise.reject(new Error("no model here")),
+    engines: async () => [],
+    ...world,
+  });
+  return { code, out: stdout.text, err: stderr.text, loaded };
+}
+
+let folder = "";
+const home = process.cwd();
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "koala-cli-"));
+  process.chdir(folder); // where pictures without --output go
+});
+afterEach(() => {
+  process.chdir(home);
+  rmSync(folder, { recursive: true });
+});
+
+describe("koala generate", () => {
+  it("writes a picture named after its prompt and seed, and says its name alone on stdout", async () => {
+    const ran = await run(["generate", "A red apple, on a table!", "--seed", "42"]);
+    expect(ran.out).toBe("koala-a-red-apple-on-a-table-42.png\n");
+    expect(ran.code).toBe(0);
+    expect(await readPicture("koala-a-red-apple-on-a-table-42.png")).toMatchObject({ width: 16, height: 8 });
+    expect(readdirSync(".")).toEqual(["koala-a-red-apple-on-a-table-42.png"]);
+  });
+
+  it("tells a pipe about its phases in plain lines, with the model's defaults", async () => {
+    const { err } = await run(["generate", "apple", "--seed", "1"]);
+    expect(err.replace(/^[\d.]+ s \(.*$/m, "TIME")).toBe(
+      [
+        "load: koala-emoji",
+        "koala-emoji (koala-small) on fake",
+        "4 steps, euler trailing, guidance 3.5, 16 x 8, seed 1",
+        "text: 2 text encoders",
+        "warning: the text encoder reads 77 tokens; this was cut off: tail",
+        "denoise: picture 1 of 1",
+        "denoise: step 1 of 4, 1 s left",
+        "denoise: step 4 of 4",
+        "decode: VAE",
+        "TIME\n",
+      ].join("\n"),
+    );
+  });
+
+  it("shows a terminal a bar that goes away, and leaves the cursor visible", async () => {
+    const { err } = await run(["generate", "apple"], { isTTY: true });
+    expect(err).toContain("denoise  ");
+    expect(err.lastIndexOf("\x1b[?25h")).toBeGreaterThan(err.lastIndexOf("\x1b[?25l"));
+  });
+
+  it("says nothing but the file name with --quiet", async () => {
+    const { out, err } = await run(["generate", "apple", "--seed", "1", "--quiet"]);
+    expect([out, err]).toEqual(["koala-apple-1.png\n", ""]);
+  });
+
+  it("never takes the place of a file that it was not told to replace", async () => {
+    const twice = ["generate", "apple", "--seed", "1"];
+    await run(twice);
+    expect((await run(twice)).out).toBe("koala-apple-1_2.png\n");
+    expect((await run([...twice, "--count", "2"])).out).toBe("koala-apple-1-0.png\nkoala-apple-1-1.png\n");
+    expect((await run([...twice, "--count", "2"])).out).toBe(
+      "koala-apple-1_2-0.png\nkoala-apple-1_2-1.png\n",
+    );
+  });
+
+  it("numbers several pictures, picture i from seed + i, each with a record of itself", async () => {
+    const { out } = await run([
+      "generate",
+      "apple",
+      "--seed",
+      "5",
+      "--count",
+      "2",
+      "--output",
+      "a.png",
+      "--negative",
+      "worm",
+    ]);
+    expect(out).toBe("a-0.png\na-1.png\n");
+    expect((await readPicture("a-1.png")).data[0]).toBe(6);
+    const texts = readText(readFileSync("a-1.png"), "a-1.png");
+    expect(texts.parameters).toBe(
+      `apple\nNegative prompt: worm\nSteps: 4, Sampler: Euler, Schedule type: SGM Uniform, CFG scale: 3.5, Seed: 6, Size: 16x8, Model: koala-emoji, Version: koala-diffusion ${packageVersion()}`,
+    );
+    expect(JSON.parse(texts.koala ?? "")).toEqual({
+      model: "koala-emoji",
+      version: packageVersion(),
+      request: {
+        prompt: "apple",
+        negativePrompt: "worm",
+        ...defaults,
+        seed: 6,
+        count: 1,
+        guidanceRescale: 0,
+      },
+    });
+  });
+
+  it.each(["a.jpg", "a.webp", "folder/", "bare"])("writes --output %s", async (output) => {
+    mkdirSync("folder");
+    const { out } = await run(["generate", "apple", "--seed", "1", "--output", output]);
+    expect(out.trim()).toBe(
+      output === "folder/" ? "folder/koala-apple-1.png" : output === "bare" ? "bare.png" : output,
+    );
+    expect(await readPicture(out.trim())).toMatchObject({ width: 16, height: 8 });
+  });
+
+  it("repeats a picture from its record, with changes on top", async () => {
+    await run(["generate", "apple", "--seed", "7", "--steps", "2", "--output", "first.png"]);
+    await run(["generate", "--from", "first.png", "--output", "again.png"]);
+    expect(readFileSync("again.png")).toEqual(readFileSync("first.png"));
+    await run(["generate", "pear", "--from", "first.png", "--guidance", "2", "--output", "other.png"]);
+    const record = JSON.parse(readText(readFileSync("other.png"), "other.png").koala ?? "");
+    expect(record.request).toMatchObject({ prompt: "pear", steps: 2, guidance: 2, seed: 7 });
+  });
+
+  it("gives exactly one JSON object on stdout with --json", async () => {
+    const { out } = await run(["generate", "apple", "--seed", "1", "--json"]);
+    const said = JSON.parse(out);
+    expect(said).toMatchObject({
+      files: [{ file: "koala-apple-1.png", seed: 1 }],
+      request: { prompt: "apple", steps: 4 },
+      model: { name: "koala-emoji", family: "koala-small" },
+      engine: "fake",
+      warnings: ["the text encoder reads 77 tokens; this was cut off: tail"],
+    });
+    expect(Object.keys(said.timings)).toEqual([
+      "loadSeconds",
+      "textSeconds",
+      "denoiseSeconds",
+      "decodeSeconds",
+      "totalSeconds",
+    ]);
+    expect(said.peakMemoryBytes).toBeGreaterThan(1e7);
+  });
+
+  it("shows rough pictures beside the output while it denoises, and takes them away", async () => {
+    const seen: string[][] = [];
+    const generator = new FakeGenerator(() => seen.push(readdirSync(".")));
+    const { err } = await run(["generate", "apple", "--preview", "--output", "a.png"], { generator });
+    expect(err).toContain("preview in a.preview.png\n");
+    expect(seen.at(-1)).toEqual(["a.preview.png"]);
+    expect(readdirSync(".")).toEqual(["a.png"]);
+  });
+
+  it("stops on Ctrl-C with 130, leaves no file and frees the model", async () => {
+    let interrupt = (): void => {};
+    const generator = new FakeGenerator(() => interrupt());
+    const onInterrupt = (stop: () => void) => {
+      interrupt = stop;
+      return () => {};
+    };
+    const { code, out, err } = await run(["generate", "apple", "--preview"], {
+      generator,
+      world: { onInterrupt },
+    });
+    expect([code, out]).toEqual([130, ""]);
+    expect(err).toMatch(/Stopped; nothing half-made is left\.\n$/);
+    expect(readdirSync(".")).toEqual([]);
+    expect(generator.isDisposed).toBe(true);
+  });
+
+  it("hands its flags to the loader", async () => {
+    const { loaded } = await run([
+      "generate",
+      "a",
+      "--model",
+      "o/m",
+      "--engine",
+      "ort",
+      "--threads",
+      "2",
+      "--offline",
+    ]);
+    expect(loaded).toMatchObject([["o/m", { engine: "ort", threads: 2, isOffline: true }]]);
+  });
+
+  it("uses the model of the package unless told", async () => {
+    const { loaded } = await run(["generate", "a"]);
+    expect(loaded[0]?.[0]).toBe(join(home, "models/koala-emoji"));
+  });
+});
+
+describe("a mistake is one sentence, found before any work, with exit code 2", () => {
+  beforeEach(() => writeFileSync("text.txt", "no picture"));
+  const cases: [string[], string][] = [
+    [
+      ["generate", "a", "--stepz", "3"],
+      "--stepz: expected a flag of koala generate, got an unknown name [E_FLAG]\nDid you mean --steps?",
+    ],
+    [
+      ["generate", "a", "--xyzzy"],
+      "--xyzzy: expected a flag of koala generate, got an unknown name [E_FLAG]\nkoala generate --help lists what it takes.",
+    ],
+    [
+      ["generate", "a", "--steps"],
+      "--steps: expected N, got nothing [E_FLAG]\nkoala generate --help lists what it takes.",
+    ],
+    [
+      ["generate"],
+      'koala generate: expected PROMPT, got nothing [E_FLAG]\nFor example: koala generate "a red apple"',
+    ],
+    [
+      ["generate", "a", "red", "apple"],
+      "koala generate: expected at most 1 argument, got 3 [E_FLAG]\nText of several words needs quotes around it.",
+    ],
+    [
+      ["genrate", "a"],
+      "genrate: expected a command of koala, got an unknown name [E_FLAG]\nDid you mean koala generate?",
+    ],
+    [
+      ["a red apple"],
+      'a red apple: expected a command of koala, got an unknown name [E_FLAG]\nThe commands are generate, inspect, init, download, engines. To draw a picture: koala generate "a red apple"',
+    ],
+    [
+      ["--verson"],
+      "--verson: expected a flag of koala, got an unknown name [E_FLAG]\nDid you mean --version?",
+    ],
+    [["generate", "a", "--steps", "0"], "--steps: expected a whole number from 1 to 1000, got 0 [E_REQUEST]"],
+    [
+      ["generate", "a", "--steps", "ten"],
+      '--steps: expected a whole number from 1 to 1000, got "ten" [E_REQUEST]',
+    ],
+    [
+      ["generate", "a", "--guidance", "NaN"],
+      "--guidance: expected a number from 0 to 50, got NaN [E_REQUEST]",
+    ],
+    [["generate", "a", "--guidance", "-1"], "--guidance: expected a number from 0 to 50, got -1 [E_REQUEST]"],
+    [
+      ["generate", "a", "--width", "100"],
+      "--width: expected a multiple of 8 from 8 to 4096 (px), got 100 [E_REQUEST]",
+    ],
+    [["generate", "a", "--crop", "here"], '--crop: expected { left, top } (px), got "here" [E_REQUEST]'],
+    [
+      ["generate", "a", "--threads", "0"],
+      '--threads: expected a whole number from 1 to 1024, got "0" [E_FLAG]',
+    ],
+    [
+      ["generate", "a", "--output", "a.gif"],
+      "a.gif: expected a picture's name: .png, .jpg, .jpeg or .webp, got .gif [E_OUTPUT]",
+    ],
+    [
+      ["generate", "a", "--output", "no/such/a.png"],
+      "no/such/a.png: expected a folder no/such to write into, got no such file or folder [E_OUTPUT]\nMake it first: mkdir -p no/such",
+    ],
+    [
+      ["generate", "--from", "no.png"],
+      "no.png: expected a picture that can be read, got no such file [E_FILE]",
+    ],
+    [
+      ["generate", "--from", "text.txt"],
+      "text.txt: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+    ],
+    [["download", "koala"], 'koala download: expected a hub id, owner/name, got "koala" [E_FLAG]'],
+    [
+      ["init", "tiny", "text.txt"],
+      "text.txt: expected a name that is free, got a file or folder that is there [E_OUTPUT]\nNothing is ever overwritten: remove it first, or choose another name.",
+    ],
+    [["init", "tiny", "new", "--dtype", "int8"], '--dtype: expected float32 or float16, got "int8" [E_FLAG]'],
+    [
+      ["init", "tiny"],
+      "koala init: expected DIR, got nothing [E_FLAG]\nkoala init --help lists what it takes.",
+    ],
+    [
+      ["init", "tiny", "new", "--seed", "x"],
+      '--seed: expected a whole number from 0 to 4294967295, got "x" [E_REQUEST]',
+    ],
+  ];
+  it.each(cases)("%j", async (argv, expected) => {
+    const { code, out, err, loaded } = await run(argv);
+    expect(err).toBe(`${expected}\n`);
+    expect([code, out, loaded.length]).toEqual([2, "", 0]);
+  });
+
+  it("a picture may not choose which model is fetched", async () => {
+    await run(["generate", "a", "--model", "owner/other", "--output", "a.png"]);
+    const { code, err } = await run(["generate", "--from", "a.png"]);
+    expect(err).toBe(
+      "--model: expected the model of a.png, which is owner/other, got nothing [E_FLAG]\nIf that is a hub id: --model owner/other\n",
+    );
+    expect(code).toBe(2);
+  });
+
+  it("also as the one JSON object with --json", async () => {
+    const { out } = await run(["generate", "a", "--steps", "0", "--json"]);
+    expect(JSON.parse(out).error).toEqual({
+      code: "E_REQUEST",
+      where: "--steps",
+      expected: "a whole number from 1 to 1000",
+      got: "0",
+      message: "--steps: expected a whole number from 1 to 1000, got 0 [E_REQUEST]",
+    });
+  });
+});
+
+describe("our own faults", () => {
+  const load = (): Promise<Generator> => Promise.reject(new TypeError("x is undefined"));
+
+  it("exit with 1 and ask for --verbose", async () => {
+    const { code, err } = await run(["generate", "a", "--quiet"], { world: { load } });
+    expect(err).toBe(
+      "koala: expected no surprise, got TypeError: x is undefined [E_INTERNAL]\nThis is a fault of koala. The same command with --verbose shows where it happened.\n",
+    );
+    expect(code).toBe(1);
+  });
+
+  it("show their stack with --verbose", async () => {
+    const { err } = await run(["generate", "a", "--quiet", "--verbose"], { world: { load } });
+    expect(err).toContain("main.test.ts");
+    expect(err).toContain("[cause]: TypeError: x is undefined");
+  });
+});
+
+describe("help", () => {
+  it("is there for koala and says the commands", async () => {
+    const { code, out } = await run([]);
+    expect(code).toBe(0);
+    for (const word of ["generate", "inspect", "init", "download", "engines", "--version"])
+      expect(out).toContain(word);
+    expect((await run(["--help"])).out).toBe(out);
+  });
+
+  it("of generate lists every field with its bounds, from the schema", async () => {
+    const { out } = await run(["generate", "--help"]);
+    expect(out.replace(/\s+/g, " ")).toContain("--steps <N> denoising steps: a whole number from 1 to 1000");
+    expect((await run(["help", "generate"])).out).toBe(out);
+  });
+
+  it("comes with the version", async () => {
+    expect((await run(["--version"])).out).toBe(`${packageVersion()}\n`);
+  });
+});
+
+describe("koala engines", () => {
+  const engines = async () => [
+    { name: "ort", isAvailable: true, detail: "ONNX Runtime 1.30" },
+    { name: "webgpu", isAvailable: false, detail: "no adapter" },
+  ];
+
+  it("lists what is there and why the rest is not", async () => {
+    const { out } = await run(["engines"], { world: { engines } });
+    expect(out).toBe("ort     yes  ONNX Runtime 1.30\nwebgpu  no   no adapter\n");
+    expect(JSON.parse((await run(["engines", "--json"], { world: { engines } })).out)).toEqual(
+      await engines(),
+    );
+  });
+});
+
+describe("koala download", () => {
+  it("says what came", async () => {
+    const openModel: World["openModel"] = async (location, o) => {
+      o.onProgress?.("unet/model.safetensors", 1500, 1500);
+      return memoryFiles(location, { "a.json": "{}", "b.json": "{ }" });
+    };
+    const { out, err } = await run(["download", "owner/name"], { world: { openModel } });
+    expect([out, err]).toEqual([
+      "owner/name: 2 files, 5 B\n",
+      "download: unet/model.safetensors, 1.50 kB of 1.50 kB\n",
+    ]);
+  });
+});
+
+describe("koala init and koala inspect", () => {
+  it("write a folder of random weights, the same from the same seed, and say what is in it", async () => {
+    const { out, code } = await run(["init", "tiny", "made", "--seed", "3", "--quiet"]);
+    expect(out).toMatch(/^made: tiny, [\d,]+ random parameters from seed 3, [\d.]+ MB in float32\n$/);
+    expect(code).toBe(0);
+    await run(["init", "tiny", "again", "--seed", "3", "--quiet"]);
+    const weights = "unet/diffusion_pytorch_model.safetensors";
+    expect(readFileSync(join("again", weights)).equals(readFileSync(join("made", weights)))).toBe(true);
+    expect(existsSync("made.partial")).toBe(false);
+
+    const { openFolder } = await import("../files.ts");
+    const { out: said } = await run(["inspect", "made", "--json"], { world: { openModel: openFolder } });
+    const { out: asPreset } = await run(["inspect", "tiny", "--json"]);
+    const [model, preset] = [JSON.parse(said), JSON.parse(asPreset)];
+    expect(model.networks).toEqual(preset.networks);
+    expect(model.unet).toEqual(preset.unet);
+  });
+
+  it("count the paper's U-Nets to the unit", async () => {
+    const { out } = await run(["inspect"]);
+    // facts of the published files, section 1.1 of the project's fact sheet
+    for (const count of ["865,910,724", "2,567,463,684", "1,161,184,324", "782,822,724"])
+      expect(out).toContain(count);
+    for (const published of ["865M", "10.3GB", "[0, 2, 6]", "[0, 2, 5]"]) expect(out).toContain(published);
+  });
+
+  it("print what a picture records", async () => {
+    await run(["generate", "apple", "--seed", "1", "--output", "a.png"]);
+    const { out } = await run(["inspect", "a.png"]);
+    expect(out).toMatch(/^a\.png {2}16 x 8 px\n\napple\nSteps: 4, Sampler: Euler/);
+    expect(out).toMatch(/\nseed {13}1\n/);
+    expect(JSON.parse((await run(["inspect", "a.png", "--json"])).out)).toMatchObject({
+      file: "a.png",
+      request: { prompt: "apple" },
+    });
+  });
+});

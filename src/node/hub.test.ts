@@ -1,0 +1,570 @@
+import { createHash } from "node:crypto";
+import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { downloadModel, type HubOptions, listModel } from "./hub.ts";
+import { hubSettings } from "./hub-cache.ts";
+import type { Timing } from "./hub-http.ts";
+
+const commit = "0123456789abcdef0123456789abcdef01234567";
+const timing: Timing = { attempts: 3, firstWaitMs: 5, maxWaitMs: 2000, idleMs: 150 };
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+const gitHash = (bytes: Uint8Array): string =>
+  createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+
+/** What goes wrong with one request; each is used up by it. */
+type Fault =
+  | { readonly kind: "cut"; readonly after: number }
+  | { readonly kind: "truncate"; readonly to: number }
+  | { readonly kind: "corrupt" }
+  | { readonly kind: "longer" }
+  | { readonly kind: "html" }
+  | { readonly kind: "stall"; readonly after: number }
+  | { readonly kind: "ignore range" }
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "status"; readonly status: number; readonly headers?: Record<string, string> };
+
+const weights = Buffer.alloc(300_000, "weights of the U-Net ");
+const index = {
+  _class_name: "StableDiffusionXLPipeline",
+  unet: ["diffusers", "UNet2DConditionModel"],
+  tokenizer: ["transformers", "CLIPTokenizer"],
+  scheduler: ["diffusers", "EulerDiscreteScheduler"],
+  safety_checker: ["stable_diffusion", "StableDiffusionSafetyChecker"],
+};
+
+/** A hub that speaks the part of the interface that is used, with faults by path. */
+class FakeHub {
+  files = new Map<string, Buffer>([
+    ["model_index.json", Buffer.from(JSON.stringify(index))],
+    ["README.md", Buffer.from("# read me")],
+    ["sd_xl_base.safetensors", Buffer.alloc(10)],
+    ["unet/config.json", Buffer.from('{"a":1}')],
+    ["unet/diffusion_pytorch_model.safetensors", Buffer.alloc(1000, 7)],
+    ["unet/diffusion_pytorch_model.fp16.safetensors", weights],
+    ["unet/diffusion_pytorch_model.bin", Buffer.alloc(10)],
+    ["unet/model.onnx", Buffer.alloc(10)],
+    ["tokenizer/vocab.json", Buffer.from("{}")],
+    ["tokenizer/merges.txt", Buffer.from("#version")],
+    ["scheduler/scheduler_config.json", Buffer.from("{}")],
+    ["safety_checker/model.safetensors", Buffer.alloc(10)],
+    ["vae_1_0/config.json", Buffer.from("{}")],
+  ]);
+  /** By path, or "api" for the lists. */
+  readonly faults = new Map<string, Fault[]>();
+  /** `GET /path range authorization`, of everything asked. */
+  readonly asked: { path: string; range: string | undefined; token: string | undefined }[] = [];
+  private server: Server | undefined;
+
+  async start(): Promise<string> {
+    const server = createServer((request, response) => this.answer(request, response));
+    this.server = server;
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  async stop(): Promise<void> {
+    this.server?.closeAllConnections();
+    await new Promise((resolve) => this.server?.close(resolve));
+  }
+
+  private answer(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url ?? "", "http://hub");
+    const file = url.pathname.split(`/resolve/${commit}/`)[1];
+    const path = file === undefined ? "api" : decodeURIComponent(file);
+    const { range, authorization: token } = request.headers;
+    this.asked.push({ path: file === undefined ? url.pathname : path, range, token });
+    const fault = this.faults.get(path)?.shift();
+    if (fault?.kind === "status") {
+      response.writeHead(fault.status, fault.headers).end();
+    } else if (fault?.kind === "html") {
+      response
+        .writeHead(200, { "content-type": "text/html; charset=utf-8" })
+        .end("<!doctype html>Please log in");
+    } else if (fault?.kind === "text") {
+      response.end(fault.text);
+    } else if (file !== undefined) {
+      this.sendFile(this.files.get(path), range, fault, response);
+    } else if (url.pathname.startsWith("/api/models/owner/name/revision/")) {
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify({ _id: "1", id: "owner/name", sha: commit }));
+    } else if (url.pathname === `/api/models/owner/name/tree/${commit}`) {
+      this.sendTree(url, response);
+    } else response.writeHead(404).end();
+  }
+
+  /** Two pages, as the hub gives long lists. */
+  private sendTree(url: URL, response: ServerResponse): void {
+    const all = [...this.files].map(([path, bytes]) => ({
+      type: "file",
+      path,
+      size: bytes.length,
+      oid: gitHash(bytes),
+      ...(path.endsWith(".safetensors")
+        ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }
+        : {}),
+    }));
+    const isSecond = url.searchParams.has("cursor");
+    response.setHeader("content-type", "application/json");
+    url.searchParams.set("cursor", "2");
+    if (!isSecond)
+      response.setHeader(
+        "link",
+        `<http://${response.req.headers.host}${url.pathname}${url.search}>; rel="next"`,
+      );
+    response.end(
+      JSON.stringify(
+        isSecond ? all.slice(5) : [{ type: "directory", path: "unet", size: 0, oid: "" }, ...all.slice(0, 5)],
+      ),
+    );
+  }
+
+  private sendFile(
+    bytes: Buffer | undefined,
+    range: string | undefined,
+    fault: Fault | undefined,
+    response: ServerResponse,
+  ): void {
+    if (bytes === undefined) return void response.writeHead(404).end();
+    const start = fault?.kind === "ignore range" ? 0 : Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0);
+    if (start >= bytes.length && bytes.length > 0) return void response.writeHead(416).end();
+    let body = bytes.subarray(start);
+    if (fault?.kind === "corrupt") body = Buffer.concat([Buffer.from("X"), body.subarray(1)]);
+    if (fault?.kind === "longer") body = Buffer.concat([body, body]);
+    if (fault?.kind === "truncate") body = body.subarray(0, fault.to);
+    const headers = { "content-type": "application/octet-stream", "content-length": body.length };
+    if (start > 0)
+      response.writeHead(206, {
+        ...headers,
+        "content-range": `bytes ${start}-${bytes.length - 1}/${bytes.length}`,
+      });
+    else response.writeHead(200, headers);
+    if (fault?.kind === "cut" || fault?.kind === "stall") {
+      response.write(body.subarray(0, fault.after), () => {
+        if (fault.kind === "cut") setTimeout(() => response.destroy(), 20);
+      });
+    } else response.end(body);
+  }
+}
+
+const unet = "unet/diffusion_pytorch_model.fp16.safetensors";
+let hub: FakeHub;
+let cache: string;
+let endpoint: string;
+let o: HubOptions;
+
+beforeEach(async () => {
+  hub = new FakeHub();
+  endpoint = await hub.start();
+  cache = await mkdtemp(join(tmpdir(), "koala-hub-"));
+  o = { settings: { endpoint, token: null, cache, isOffline: false }, timing };
+});
+
+afterEach(async () => {
+  await hub.stop();
+  await rm(cache, { recursive: true });
+});
+
+const root = (): string => join(cache, "models--owner--name");
+const blobs = async (): Promise<string[]> => (await readdir(join(root(), "blobs"))).sort();
+const rangesOf = (path: string): (string | undefined)[] =>
+  hub.asked.filter((a) => a.path === path).map((a) => a.range);
+const errorOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "no error",
+    (error) => error.message.replaceAll(endpoint, "HUB"),
+  );
+
+describe("what a pipeline needs", () => {
+  test("is listed with sizes, half the weights where there are some, nothing that no picture needs", async () => {
+    const model = await listModel("owner/name", o);
+    expect(model.commit).toBe(commit);
+    expect(model.files.map(({ path }) => path).sort()).toEqual([
+      "model_index.json",
+      "scheduler/scheduler_config.json",
+      "tokenizer/merges.txt",
+      "tokenizer/vocab.json",
+      "unet/config.json",
+      unet,
+    ]);
+    expect(model.totalBytes).toBe(
+      model.files.reduce((n, { path }) => n + (hub.files.get(path)?.length ?? 0), 0),
+    );
+    expect(model.missingBytes).toBe(model.totalBytes);
+  });
+
+  test("has the plain weights where they are asked for", async () => {
+    const { files } = await listModel("owner/name", { ...o, variant: null });
+    expect(files.map(({ path }) => path)).toContain("unet/diffusion_pytorch_model.safetensors");
+  });
+
+  test("is one file where one is named", async () => {
+    const file = "sd_xl_base.safetensors";
+    expect((await listModel("owner/name", { ...o, file })).files.map(({ path }) => path)).toEqual([file]);
+    expect(await errorOf(listModel("owner/name", { ...o, file: "no.safetensors" }))).toBe(
+      "owner/name: expected a file no.safetensors, got none of that name [E_HUB]\n" +
+        "It has sd_xl_base.safetensors, unet/diffusion_pytorch_model.safetensors, unet/diffusion_pytorch_model.fp16.safetensors, safety_checker/model.safetensors.",
+    );
+    hub.files = new Map([["README.md", Buffer.from("#")]]);
+    expect(await errorOf(listModel("owner/name", { ...o, file: "no.safetensors" }))).toBe(
+      "owner/name: expected a file no.safetensors, got none of that name [E_HUB]\nIt has no .safetensors files.",
+    );
+  });
+
+  test("leaves names out that lead out of the folder", async () => {
+    hub.files.set("tokenizer/../../../evil.json", Buffer.from("{}"));
+    hub.files.set("tokenizer/..\\evil.json", Buffer.from("{}"));
+    const paths = (await listModel("owner/name", o)).files.map(({ path }) => path);
+    expect(paths.filter((path) => path.includes("evil"))).toEqual([]);
+  });
+});
+
+describe("downloading", () => {
+  test("fills the cache as huggingface_hub does, and tells progress", async () => {
+    const progress: [string, number, number][] = [];
+    const snapshot = await downloadModel("owner/name", {
+      ...o,
+      onProgress: (file, bytes, total) => void progress.push([file, bytes, total]),
+    });
+    expect(snapshot).toBe(join(root(), "snapshots", commit));
+    expect(await readFile(join(snapshot, unet))).toEqual(weights);
+    expect(await readlink(join(snapshot, unet))).toBe(`../../../blobs/${sha256(weights)}`);
+    expect(await readlink(join(snapshot, "model_index.json"))).toBe(
+      `../../blobs/${gitHash(hub.files.get("model_index.json") ?? Buffer.alloc(0))}`,
+    );
+    expect(await readFile(join(root(), "refs/main"), "utf8")).toBe(commit);
+    const ofUnet = progress.filter(([file]) => file === unet).map(([, bytes]) => bytes);
+    expect(ofUnet).toEqual([...ofUnet].sort((a, b) => a - b));
+    expect(progress.filter(([file]) => file === unet).at(-1)).toEqual([unet, weights.length, weights.length]);
+  });
+
+  test("fetches nothing twice", async () => {
+    await downloadModel("owner/name", o);
+    hub.asked.length = 0;
+    expect((await listModel("owner/name", o)).missingBytes).toBe(0);
+    await downloadModel("owner/name", o);
+    expect(rangesOf(unet)).toEqual([]);
+  });
+
+  test("continues where a connection was cut, as often as it is", async () => {
+    hub.faults.set(
+      unet,
+      Array.from({ length: 6 }, () => ({ kind: "cut", after: 40_000 })),
+    );
+    const snapshot = await downloadModel("owner/name", o);
+    expect(await readFile(join(snapshot, unet))).toEqual(weights);
+    const ranges = rangesOf(unet);
+    expect(ranges).toHaveLength(7);
+    expect(ranges[0]).toBeUndefined();
+    expect(ranges.at(-1)).toBe("bytes=240000-");
+  });
+
+  test("continues in the next run what the last one left", async () => {
+    const stop = new AbortController();
+    hub.faults.set(unet, [{ kind: "stall", after: 70_000 }]);
+    const first = downloadModel("owner/name", {
+      ...o,
+      signal: stop.signal,
+      onProgress: (file, bytes) =>
+        void (file === unet && bytes === 70_000 && stop.abort(new Error("stopped by the user"))),
+    });
+    await expect(first).rejects.toThrow("stopped by the user");
+    expect(await blobs()).toContain(`${sha256(weights)}.incomplete`);
+    await downloadModel("owner/name", o);
+    expect(rangesOf(unet)).toEqual([undefined, "bytes=70000-"]);
+    expect((await blobs()).filter((name) => name.includes("incomplete"))).toEqual([]);
+  });
+
+  test("takes over what a killed process left, not what a living one is writing", async () => {
+    await mkdir(join(root(), "blobs"), { recursive: true });
+    const leave = (owner: number, bytes: number) =>
+      writeFile(
+        join(root(), "blobs", `${sha256(weights)}.koala-${owner}-0.incomplete`),
+        weights.subarray(0, bytes),
+      );
+    const dead = 2 ** 22 + 1; // above Linux's greatest process number
+    await leave(process.pid, 200_000);
+    await leave(dead, 100_000);
+    await downloadModel("owner/name", o);
+    expect(rangesOf(unet)).toEqual(["bytes=100000-"]);
+  });
+
+  test("begins again where the server ignores ranges or the leftover is too long", async () => {
+    await mkdir(join(root(), "blobs"), { recursive: true });
+    const leftover = join(root(), "blobs", `${sha256(weights)}.incomplete`);
+    await writeFile(leftover, weights.subarray(0, 1000));
+    hub.faults.set(unet, [{ kind: "ignore range" }]);
+    const snapshot = await downloadModel("owner/name", o);
+    expect(await readFile(join(snapshot, unet))).toEqual(weights);
+    await rm(join(root(), "blobs", sha256(weights)));
+    await writeFile(leftover, Buffer.alloc(weights.length + 1));
+    await downloadModel("owner/name", o);
+    expect(rangesOf(unet)).toEqual(["bytes=1000-", undefined]);
+  });
+
+  test("repairs a leftover that is damaged", async () => {
+    await mkdir(join(root(), "blobs"), { recursive: true });
+    await writeFile(join(root(), "blobs", `${sha256(weights)}.incomplete`), Buffer.alloc(weights.length - 5));
+    const snapshot = await downloadModel("owner/name", o);
+    expect(await readFile(join(snapshot, unet))).toEqual(weights);
+    expect(rangesOf(unet)).toEqual([`bytes=${weights.length - 5}-`, undefined]);
+  });
+
+  test("waits as long as the hub asks, and tries again after trouble", async () => {
+    hub.faults.set("api", [
+      { kind: "status", status: 429, headers: { "retry-after": "1" } },
+      { kind: "status", status: 503 },
+    ]);
+    hub.faults.set(unet, [{ kind: "status", status: 500 }, { kind: "html" }].slice(0, 1) as Fault[]);
+    const begin = performance.now();
+    await downloadModel("owner/name", o);
+    expect(performance.now() - begin).toBeGreaterThan(990);
+  });
+
+  test("sends the token to the hub alone", async () => {
+    const other = new FakeHub();
+    const elsewhere = await other.start();
+    try {
+      hub.faults.set(unet, [
+        {
+          kind: "status",
+          status: 302,
+          headers: { location: `${elsewhere}/owner/name/resolve/${commit}/${unet}` },
+        },
+      ]);
+      await downloadModel("owner/name", {
+        ...o,
+        settings: { endpoint, token: "hf_secret", cache, isOffline: false },
+      });
+      expect(new Set(hub.asked.map((a) => a.token))).toEqual(new Set(["Bearer hf_secret"]));
+      expect(other.asked.map((a) => a.token)).toEqual([undefined]);
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
+describe("what goes wrong is a sentence", () => {
+  const keep =
+    "Check the network and try again: what has been fetched is kept. With --offline only the cache is used.";
+  const status = (n: number, headers?: Record<string, string>): Fault => ({
+    kind: "status",
+    status: n,
+    ...(headers ? { headers } : {}),
+  });
+  const thrice = (fault: Fault): Fault[] => [fault, fault, fault];
+
+  test.each<[string, string, Fault[], string]>([
+    [
+      "401",
+      "api",
+      [status(401)],
+      "owner/name: expected something that HUB lets you read, got 401 Unauthorized [E_HUB]\nCheck the name. A private or gated model needs a token: set HF_TOKEN.",
+    ],
+    [
+      "403 on a file",
+      unet,
+      [status(403)],
+      `owner/name/${unet}: expected something that HUB lets you read, got 403 Forbidden [E_HUB]\nAccept the model's terms on its page with the account that HF_TOKEN is of, or ask its owner.`,
+    ],
+    [
+      "404",
+      "api",
+      [status(404)],
+      "owner/name: expected something that HUB has, got 404 Not Found [E_HUB]\nCheck the name, the revision and the file.",
+    ],
+    [
+      "an odd status",
+      "api",
+      [status(418)],
+      "owner/name: expected an answer of HUB, got 418 I'm a Teapot [E_HUB]",
+    ],
+    [
+      "429 for good",
+      "api",
+      thrice(status(429)),
+      "owner/name: expected an answer of HUB, got 429 Too Many Requests, 3 times [E_HUB]\nWait some minutes, or set HF_TOKEN: who signs in may ask more often.",
+    ],
+    [
+      "429 for too long",
+      "api",
+      [status(429, { "retry-after": "300" })],
+      "owner/name: expected an answer of HUB, got 429 Too Many Requests, to be asked again in 300 s [E_HUB]\nWait some minutes, or set HF_TOKEN: who signs in may ask more often.",
+    ],
+    [
+      "503 for good",
+      unet,
+      thrice(status(503)),
+      `owner/name/${unet}: expected 300000 bytes, got 503 Service Unavailable, 3 times [E_HUB]\nThe hub has trouble: try again later. What has been fetched is kept.`,
+    ],
+    [
+      "a login page for a list",
+      "api",
+      [{ kind: "html" }],
+      "owner/name: expected an answer of HUB, got a web page [E_HUB]\nSomething answers in the hub's place, such as the login page of a network, or HF_ENDPOINT names no hub.",
+    ],
+    [
+      "a login page for a file",
+      unet,
+      [{ kind: "html" }],
+      `owner/name/${unet}: expected an answer of HUB, got a web page [E_HUB]\nSomething answers in the hub's place, such as the login page of a network, or HF_ENDPOINT names no hub.`,
+    ],
+    [
+      "text that is no list",
+      "api",
+      [{ kind: "text", text: "hello" }],
+      "owner/name: expected an answer of the hub's interface, got something else [E_HUB]\nDoes HF_ENDPOINT name a hub?",
+    ],
+    [
+      "no commit",
+      "api",
+      [{ kind: "text", text: '{"sha":1}' }],
+      "owner/name: expected the commit of the revision, got 1 [E_HUB]",
+    ],
+    [
+      "silence",
+      unet,
+      thrice({ kind: "stall", after: 0 }),
+      `owner/name/${unet}: expected 300000 bytes, got silence for 0.15 s, 3 times [E_HUB]\n${keep}`,
+    ],
+    [
+      "a file that ends early",
+      unet,
+      thrice({ kind: "truncate", to: 0 }),
+      `owner/name/${unet}: expected 300000 bytes, got an end after 0, 3 times [E_HUB]\n${keep}`,
+    ],
+    [
+      "a file that is too long",
+      unet,
+      [{ kind: "longer" }],
+      `owner/name/${unet}: expected 300000 bytes, got more [E_CHECKSUM]\nThe file is not what the hub promises: a proxy may change it. Try another network or HF_ENDPOINT.`,
+    ],
+    [
+      "wrong content, twice",
+      unet,
+      thrice({ kind: "corrupt" }),
+      `owner/name/${unet}: expected SHA-256 ${sha256(weights)}, got ${sha256(Buffer.concat([Buffer.from("X"), weights.subarray(1)]))}, twice [E_CHECKSUM]\n` +
+        "The file is not what the hub promises: a proxy may change it, or its copy is damaged. Try another network or HF_ENDPOINT.",
+    ],
+    [
+      "wrong content of a small file, twice",
+      "unet/config.json",
+      thrice({ kind: "corrupt" }),
+      `owner/name/unet/config.json: expected git hash ${gitHash(Buffer.from('{"a":1}'))}, got ${gitHash(Buffer.from('X"a":1}'))}, twice [E_CHECKSUM]\n` +
+        "The file is not what the hub promises: a proxy may change it, or its copy is damaged. Try another network or HF_ENDPOINT.",
+    ],
+  ])("%s", async (_, path, faults, message) => {
+    hub.faults.set(path, faults);
+    expect(await errorOf(downloadModel("owner/name", o))).toBe(message);
+    // nothing wrong ever gets into a snapshot
+    expect(await lstat(join(root(), "snapshots", commit, path)).catch(() => null)).toBeNull();
+  });
+
+  test("401 with a token speaks of the token", async () => {
+    hub.faults.set("api", [status(401)]);
+    const settings = { endpoint, token: "hf_old", cache, isOffline: false };
+    expect(await errorOf(downloadModel("owner/name", { ...o, settings }))).toBe(
+      "owner/name: expected something that HUB lets you read, got 401 Unauthorized [E_HUB]\nCheck the name, and whether the token of HF_TOKEN still holds and may read it.",
+    );
+  });
+
+  test("one damaged download is repeated", async () => {
+    hub.faults.set(unet, [{ kind: "corrupt" }]);
+    const snapshot = await downloadModel("owner/name", o);
+    expect(await readFile(join(snapshot, unet))).toEqual(weights);
+  });
+
+  test("a hub that is not there", async () => {
+    await hub.stop();
+    expect(await errorOf(listModel("owner/name", o))).toBe(
+      `owner/name: expected an answer of HUB, got a broken connection (ECONNREFUSED), 3 times [E_HUB]\n${keep}`,
+    );
+  });
+
+  test("a list without hashes", async () => {
+    const tree = [{ type: "file", path: "model.safetensors", size: 3 }];
+    hub.faults.set("api", [
+      { kind: "text", text: JSON.stringify({ sha: commit }) },
+      { kind: "text", text: JSON.stringify(tree) },
+    ]);
+    expect(await errorOf(listModel("owner/name", o))).toBe(
+      'owner/name/model.safetensors: expected a hash to check the file with, got "" [E_HUB]',
+    );
+  });
+
+  test("an answer without end", async () => {
+    hub.faults.set("api", [{ kind: "text", text: " ".repeat(16_000_001) }]);
+    expect(await errorOf(listModel("owner/name", o))).toBe(
+      "owner/name: expected an answer of at most 16000000 bytes, got more [E_HUB]",
+    );
+  });
+
+  test("offline", async () => {
+    const message =
+      "owner/name: expected leave to use the network, got offline mode [E_OFFLINE]\nLeave out --offline, and unset HF_HUB_OFFLINE.";
+    expect(await errorOf(downloadModel("owner/name", { ...o, isOffline: true }))).toBe(message);
+    expect(hub.asked).toEqual([]);
+  });
+
+  test("a disk that is too small for what is missing", async () => {
+    hub.files.set(unet, Buffer.alloc(1));
+    const tree = [
+      {
+        type: "file",
+        path: "model.safetensors",
+        size: 1e18,
+        oid: "0".repeat(40),
+        lfs: { oid: "0".repeat(64), size: 1e18, pointerSize: 1 },
+      },
+    ];
+    hub.faults.set("api", [
+      { kind: "text", text: JSON.stringify({ sha: commit }) },
+      { kind: "text", text: JSON.stringify(tree) },
+    ]);
+    const message = (await errorOf(downloadModel("owner/name", o)))
+      .replaceAll(cache, "CACHE")
+      .replace(/got [\d.]+ GB/, "got N GB");
+    expect(message).toBe(
+      "CACHE: expected room for 1000000000.0 GB, got N GB [E_DISK]\nFree some space, or set HF_HOME to a folder on another disk.",
+    );
+  });
+
+  test("a cache that cannot be written", async () => {
+    await writeFile(join(cache, "file"), "");
+    const settings = { endpoint, token: null, cache: join(cache, "file"), isOffline: false };
+    expect(await errorOf(downloadModel("owner/name", { ...o, settings }))).toBe(
+      `${join(cache, "file/models--owner--name/snapshots", commit)}: expected a file that can be written, got a file in a folder's place [E_OUTPUT]`,
+    );
+  });
+});
+
+test("the user's stop ends a wait at once", async () => {
+  hub.faults.set("api", [{ kind: "status", status: 429, headers: { "retry-after": "2" } }]);
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(new Error("stopped")), 50);
+  const begin = performance.now();
+  await expect(listModel("owner/name", { ...o, signal: stop.signal })).rejects.toThrow("stopped");
+  expect(performance.now() - begin).toBeLessThan(1000);
+});
+
+test("the environment says where and who, in huggingface_hub's words", async () => {
+  await writeFile(join(cache, "token"), "hf_saved\n");
+  expect(
+    hubSettings({ HF_HOME: cache, HF_ENDPOINT: "https://mirror.example/", HF_HUB_OFFLINE: "1" }),
+  ).toEqual({
+    endpoint: "https://mirror.example",
+    token: "hf_saved",
+    cache: join(cache, "hub"),
+    isOffline: true,
+  });
+  expect(hubSettings({ XDG_CACHE_HOME: "/x", HF_TOKEN: "hf_own" })).toEqual({
+    endpoint: "https://huggingface.co",
+    token: "hf_own",
+    cache: "/x/huggingface/hub",
+    isOffline: false,
+  });
+  expect(hubSettings({ HF_HUB_CACHE: "/y", HF_HOME: "/z" })).toMatchObject({ cache: "/y", token: null });
+});

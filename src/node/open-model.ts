@@ -1,0 +1,136 @@
+/** A model by what the user calls it: a folder, a checkpoint file, or a model on the hub, fetched when it is not here. */
+
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { KoalaError } from "../core/errors.ts";
+import type { OpenOptions } from "../runtime/host.ts";
+import type { ModelFiles } from "../weights/files.ts";
+import { openFile, openFolder, similarSiblings } from "./files.ts";
+import type { HubOptions } from "./hub.ts";
+import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
+import type { Timing } from "./hub-http.ts";
+import { missingPart } from "./hub-select.ts";
+
+export interface HubLocation {
+  /** `owner/name` */
+  readonly id: string;
+  readonly revision: string | undefined;
+  /** One file of it: `owner/name/file.safetensors`. */
+  readonly file: string | undefined;
+}
+
+/** `owner/name`, `owner/name@revision`, `owner/name/file.safetensors`; null for what no hub model is called. */
+export function parseHubLocation(location: string): HubLocation | null {
+  const match = /^(\w[\w.-]*\/\w[\w.-]*)(?:@([\w.-]+))?(?:\/([^\\]+\.safetensors))?$/.exec(location);
+  const [, id, revision, file] = match ?? [];
+  return id === undefined || location.includes("..") ? null : { id, revision, file };
+}
+
+/**
+ * The files of a model. A path that exists is taken as it is; else `owner/name` is looked up in the cache, without
+ * asking the network when it is complete there (`koala download` refreshes it), and fetched when it is not.
+ * @throws KoalaError E_MODEL when there is no such thing, E_HUB, E_OFFLINE, E_CHECKSUM, E_DISK, E_FILE
+ */
+export async function openModel(
+  location: string,
+  o: OpenOptions & { readonly settings?: HubSettings; readonly timing?: Timing } = {},
+): Promise<ModelFiles> {
+  const facts = await stat(location).catch(() => null);
+  if (facts?.isDirectory() === true) return openFolder(location);
+  if (facts !== null) return openCheckpoint(location);
+  const hub = parseHubLocation(location);
+  if (hub === null) {
+    throw new KoalaError("E_MODEL", {
+      where: location,
+      expected: "a model's folder, a .safetensors file, or a hub id (owner/name)",
+      got: "no file or folder of that name",
+      ...(await suggestion(location)),
+    });
+  }
+  const settings = o.settings ?? hubSettings();
+  const cached = await openCached(hub, settings);
+  if (typeof cached !== "string") return cached;
+  if (o.isOffline ?? settings.isOffline) {
+    throw new KoalaError("E_OFFLINE", {
+      where: location,
+      expected: `the model in the cache ${settings.cache}`,
+      got: cached,
+      hint: `Fetch it once with the network on: koala download ${location}`,
+    });
+  }
+  return fetchModel(location, hub, { ...o, settings });
+}
+
+async function suggestion(location: string): Promise<{ hint?: string }> {
+  const near = (await similarSiblings(location))[0];
+  return near === undefined ? {} : { hint: `Did you mean ${near}?` };
+}
+
+async function openCheckpoint(path: string): Promise<ModelFiles> {
+  if (path.endsWith(".safetensors")) return openFile(path);
+  throw new KoalaError("E_MODEL", {
+    where: path,
+    expected: "a folder or a .safetensors file",
+    got: "another kind of file",
+    ...(/\.(ckpt|bin|pt|pth)$/.test(path)
+      ? { hint: "A pickle can run code when it is opened, so none is read: convert it to safetensors first." }
+      : {}),
+  });
+}
+
+/** The model as the cache has it, or in words what is missing. */
+async function openCached(
+  { id, revision, file }: HubLocation,
+  settings: HubSettings,
+): Promise<ModelFiles | string> {
+  const snapshot = await cachedSnapshot(settings.cache, id, revision ?? "main");
+  if (snapshot === null) return "nothing of it";
+  const files = await openSnapshot(snapshot, id, file);
+  if (files === null) return `no ${file} of it`;
+  const missing = file === undefined ? await missingPart(files) : null;
+  return missing === null ? files : `it without ${missing}`;
+}
+
+/** A snapshot, or one file of it, called by the hub's name; null where the file is not there. */
+async function openSnapshot(
+  snapshot: string,
+  id: string,
+  file: string | undefined,
+): Promise<ModelFiles | null> {
+  if (file === undefined) return { ...(await openFolder(snapshot)), location: id };
+  const path = join(snapshot, file);
+  if ((await stat(path).catch(() => null)) === null) return null;
+  return { ...(await openFile(path)), location: id };
+}
+
+async function fetchModel(location: string, hub: HubLocation, o: HubOptions): Promise<ModelFiles> {
+  const { id, revision, file } = hub;
+  // loaded here: most runs find their model on this machine, and start faster without it
+  const { downloadModel } = await import("./hub.ts");
+  let snapshot: string;
+  try {
+    snapshot = await downloadModel(id, {
+      ...o,
+      ...(revision === undefined ? {} : { revision }),
+      ...(file === undefined ? {} : { file }),
+    });
+  } catch (error) {
+    const isUnknown = error instanceof KoalaError && error.where === id && /^40[14] /.test(error.got);
+    if (!isUnknown) throw error;
+    const near = (await similarSiblings(location))[0];
+    throw new KoalaError("E_MODEL", {
+      where: location,
+      expected: `a folder, a .safetensors file, or a model on ${o.settings?.endpoint}`,
+      got: `no such file or folder, and from the hub ${error.got}`,
+      hint: near === undefined ? (error.hint ?? "Check the name.") : `Did you mean ${near}?`,
+      cause: error,
+    });
+  }
+  const files = await openSnapshot(snapshot, id, file);
+  if (files !== null) return files;
+  throw new KoalaError("E_INTERNAL", {
+    where: id,
+    expected: `${file} in ${snapshot}`,
+    got: "nothing, after fetching it",
+  });
+}

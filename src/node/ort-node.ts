@@ -1,0 +1,243 @@
+/**
+ * ONNX Runtime under Node: on the CPU, and on WebGPU through the Dawn that the package bundles.
+ *
+ * Weights are mapped from the files where they lie. ONNX Runtime takes no absolute path for external data, but it takes
+ * a folder to look in (`session.model_external_initializers_file_folder_path`): that folder is the root of the file
+ * system, so no link, copy or change of directory is needed. What lies in no file is written to one, a tensor at a time.
+ */
+
+import { execFile } from "node:child_process";
+import { mkdtemp, open, realpath, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join, parse } from "node:path";
+import { KoalaError } from "../core/errors.ts";
+import { type PlacedWeight, withWeights } from "../onnx/external.ts";
+import { encodeModel } from "../onnx/proto.ts";
+import { createOrtSession, type OrtModule } from "../runtime/ort.ts";
+import type { Engine, EngineStatus, OnnxModel } from "../runtime/session.ts";
+import { physicalCores } from "./cores.ts";
+
+const require = createRequire(import.meta.url);
+
+interface OrtNodeModule extends OrtModule {
+  readonly env: { readonly versions: { readonly node?: string; readonly common: string } };
+  listSupportedBackends(): readonly { readonly name: string; readonly bundled: boolean }[];
+}
+
+/** Loads the native library, which takes tens of milliseconds: only when an engine is asked for. */
+function loadOrt(): OrtNodeModule {
+  try {
+    return require("onnxruntime-node") as OrtNodeModule;
+  } catch (cause) {
+    throw new KoalaError("E_ENGINE", {
+      where: "onnxruntime-node",
+      expected: "a library that loads here",
+      got: cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause),
+      hint: "Reinstall with `npm install onnxruntime-node`; its prebuilt library needs glibc 2.28 on Linux (not musl).",
+      cause,
+    });
+  }
+}
+
+export interface OrtEngineOptions {
+  /** Refuse a model of which a node would run on the CPU behind the device's back: for tests. */
+  readonly isStrict?: boolean;
+}
+
+/** `ort`: the CPU. */
+export function ortEngine(): Engine {
+  return {
+    name: "ort",
+    target: "ort-cpu",
+    load: (model, { threads }) => load("ort", model, { ...sessionOptions(threads) }, {}),
+  };
+}
+
+/** `webgpu`: the graphics device. */
+export function webgpuEngine(o: OrtEngineOptions = {}): Engine {
+  return {
+    name: "webgpu",
+    target: "ort-webgpu",
+    load: (model, { threads }) =>
+      load(
+        "webgpu",
+        model,
+        { ...sessionOptions(threads), executionProviders: ["webgpu"] },
+        o.isStrict === true ? { disable_cpu_ep_fallback: "1" } : {},
+      ),
+  };
+}
+
+/** Level 3 of ONNX Runtime's log: errors only, which come to us as exceptions too. */
+const ERRORS_ONLY = 3;
+
+const sessionOptions = (threads: number | undefined): Record<string, unknown> => ({
+  intraOpNumThreads: threads ?? physicalCores(),
+  graphOptimizationLevel: "all",
+  logSeverityLevel: ERRORS_ONLY,
+});
+
+async function load(
+  engine: string,
+  model: OnnxModel,
+  options: Record<string, unknown>,
+  entries: Record<string, string>,
+): ReturnType<Engine["load"]> {
+  const ort = loadOrt();
+  const placed = await placeWeights(model);
+  try {
+    const extra = {
+      session: { ...entries, model_external_initializers_file_folder_path: placed.root },
+    };
+    const bytes = withWeights(model.bytes, placed.weights);
+    return await createOrtSession(ort, model, bytes, { engine, session: { ...options, extra } });
+  } finally {
+    await placed.dispose();
+  }
+}
+
+/** Tensors in no file go into the model itself while they are few: 64 MiB, small against a protobuf's 2 GiB. */
+const INLINE_BYTES = 64 * 2 ** 20;
+
+interface Placed {
+  readonly root: string;
+  readonly weights: readonly PlacedWeight[];
+  /** Removes what was written for the load; a session that maps it keeps it alive. */
+  dispose(): Promise<void>;
+}
+
+async function placeWeights(model: OnnxModel): Promise<Placed> {
+  const paths = new Map<string, string>();
+  for (const { stored } of model.weights) {
+    if (stored.file !== null && !paths.has(stored.file)) paths.set(stored.file, await realpath(stored.file));
+  }
+  const root = parse([...paths.values()][0] ?? tmpdir()).root;
+  const pathOf = (file: string | null): string | null => {
+    const path = file === null ? undefined : paths.get(file);
+    return path !== undefined && parse(path).root === root ? path : null; // another Windows drive: as if in no file
+  };
+  const loose = model.weights.filter(({ stored }) => pathOf(stored.file) === null);
+  const looseBytes = loose.reduce((sum, { stored }) => sum + stored.byteLength, 0);
+  const spill =
+    looseBytes > INLINE_BYTES
+      ? await spillTo(
+          model,
+          loose.map(({ name }) => name),
+        )
+      : null;
+  const weights: PlacedWeight[] = [];
+  for (const { name, stored } of model.weights) {
+    const path = pathOf(stored.file);
+    if (path !== null) {
+      const { offset, byteLength: length } = stored;
+      weights.push({
+        name,
+        stored,
+        data: { kind: "external", location: location(root, path), offset, length },
+      });
+    } else if (spill !== null) {
+      const offset = spill.offsets.get(name) ?? 0;
+      const data = {
+        kind: "external",
+        location: location(root, spill.path),
+        offset,
+        length: stored.byteLength,
+      } as const;
+      weights.push({ name, stored, data });
+    } else {
+      const { data } = await model.store.read(name);
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      weights.push({ name, stored, data: { kind: "inline", bytes } });
+    }
+  }
+  return { root, weights, dispose: async () => spill?.dispose() };
+}
+
+/** `path` as seen from the root; with forward slashes, which ONNX wants everywhere. */
+const location = (root: string, path: string): string => path.slice(root.length).replaceAll("\\", "/");
+
+interface Spill {
+  readonly path: string;
+  readonly offsets: ReadonlyMap<string, number>;
+  dispose(): Promise<void>;
+}
+
+/** Writes tensors to a file of their own, one at a time. */
+async function spillTo(model: OnnxModel, names: readonly string[]): Promise<Spill> {
+  const folder = await mkdtemp(join(await realpath(tmpdir()), "koala-weights-"));
+  const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const path = join(folder, "weights.bin");
+  try {
+    const file = await open(path, "w");
+    try {
+      const offsets = new Map<string, number>();
+      let end = 0;
+      for (const name of names) {
+        const { data } = await model.store.read(name);
+        offsets.set(name, end);
+        await file.appendFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+        end += data.byteLength;
+      }
+      return { path, offsets, dispose };
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    await dispose();
+    throw new KoalaError("E_DISK", {
+      where: path,
+      expected: "room for the weights that lie in no file",
+      got: cause instanceof Error ? cause.message : String(cause),
+      hint: "Set TMPDIR to a folder with more space.",
+      cause,
+    });
+  }
+}
+
+/** Whether the CPU engine is here, and which version. */
+export function ortStatus(): EngineStatus {
+  const row = { name: "ort", isAvailable: false };
+  try {
+    const { env } = loadOrt();
+    const version = env.versions.node ?? env.versions.common;
+    return { ...row, isAvailable: true, detail: `ONNX Runtime ${version}, CPU, ${physicalCores()} threads` };
+  } catch (error) {
+    return { ...row, detail: error instanceof KoalaError ? `${error.got}. ${error.hint}` : String(error) };
+  }
+}
+
+/** A driver that hangs is given up after this long. */
+const PROBE_TIMEOUT_MS = 20_000;
+
+/** Runs one addition on the device in a process of its own: a driver that crashes or hangs takes nothing with it. */
+export async function webgpuStatus(): Promise<EngineStatus> {
+  const row = { name: "webgpu", isAvailable: false };
+  const port = { dtype: "float32", shape: [1] } as const;
+  const bytes = encodeModel({
+    irVersion: 10,
+    opsets: { "": 21 },
+    nodes: [{ name: "add", type: "Add", domain: "", inputs: ["x", "x"], outputs: ["y"], attrs: {} }],
+    initializers: [],
+    inputs: [{ name: "x", ...port }],
+    outputs: [{ name: "y", ...port }],
+  });
+  const script = `
+    const ort = require(${JSON.stringify(require.resolve("onnxruntime-node"))});
+    const model = Buffer.from(${JSON.stringify(Buffer.from(bytes).toString("base64"))}, "base64");
+    const options = { executionProviders: ["webgpu"], logSeverityLevel: 4 };
+    ort.InferenceSession.create(model, options)
+      .then((s) => s.run({ x: new ort.Tensor("float32", [21], [1]) }))
+      .then(({ y }) => process.exit(y.data[0] === 42 ? 0 : 3), (e) => { console.error(e.message); process.exit(2); });`;
+  const failure = await new Promise<string | null>((resolve) => {
+    execFile(process.execPath, ["-e", script], { timeout: PROBE_TIMEOUT_MS }, (error, _out, stderr) => {
+      if (error === null) resolve(null);
+      else if (error.killed === true) resolve("the graphics driver did not answer in 20 s");
+      else if (error.code === 2) resolve(stderr.trim().split("\n").at(-1) ?? "");
+      else resolve(`the graphics driver failed (${error.signal ?? `exit code ${error.code}`})`);
+    });
+  });
+  if (failure === null)
+    return { ...row, isAvailable: true, detail: `${ortStatus().detail.split(",")[0]}, WebGPU` };
+  return { ...row, detail: `no usable graphics adapter: ${failure}` };
+}
