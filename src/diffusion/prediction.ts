@@ -11,7 +11,7 @@ import { unreachable } from "../core/assert.ts";
 /** diffusers' names: ε, v = α ε − β z₀, or z₀ itself. */
 export type Prediction = "epsilon" | "v_prediction" | "sample";
 
-export const predictions = ["epsilon", "v_prediction", "sample"] as const satisfies readonly Prediction[];
+export const predictions: readonly Prediction[] = ["epsilon", "v_prediction", "sample"];
 
 /** How much image and how much noise is in x, both in units of the data's standard deviation. */
 export interface NoiseLevel {

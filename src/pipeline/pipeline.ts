@@ -4,7 +4,7 @@ import { check } from "../core/assert.ts";
 import { type Log, silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
 import { compile } from "../engine/compile.ts";
-import { findNonFinite } from "../engine/non-finite.ts";
+import { firstNonFinite } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import type { Value } from "../graph/op.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
@@ -333,12 +333,12 @@ export class Pipeline {
   ): Promise<string> {
     await this.unetStage.free();
     const outputs = this.unetGraph(request, conditions);
-    const found = await findNonFinite(outputs, feeds, {
+    const found = await firstNonFinite(outputs, feeds, {
       engine: this.engine,
       store: this.parts.unet.store,
       ...(this.threads === undefined ? {} : { threads: this.threads }),
     });
-    return found?.tap ?? "the U-Net's output";
+    return found ?? "the U-Net's output";
   }
 
   /** `latents` [1, L, h, w] as the U-Net sees them → pixels [1, 3, H, W] in −1 to 1. */

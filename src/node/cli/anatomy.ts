@@ -117,10 +117,31 @@ export async function modelAnatomy(files: ModelFiles): Promise<Anatomy> {
   return { ...lone, organs };
 }
 
-/** A picture's size in pixels. */
-export interface PictureSize {
+/** What the amount of work depends on. */
+export interface Workload {
+  /** Of the picture, in pixels. */
   readonly width: number;
   readonly height: number;
+  /** Pixels a latent cell. */
+  readonly factor: number;
+  /** Of the text. */
+  readonly tokens: number;
+}
+
+/**
+ * The work of one picture of that size with this model. Where there is no VAE or no text encoder, 8 pixels a cell and 77
+ * tokens, as in every published model of these families.
+ */
+export function workloadOf(organs: readonly Organ[], width: number, height: number): Workload {
+  const vae = organs.find(({ name }) => name === "vae");
+  const text = organs.find(({ name }) => name === "text_encoder");
+  const factor =
+    vae === undefined
+      ? 8
+      : vae.className === "AutoencoderTiny"
+        ? vaeTinyFactor(vaeTinyConfig(vae.config))
+        : vaeFactor(vaeConfig(vae.config));
+  return { width, height, factor, tokens: text === undefined ? 77 : clipTextConfig(text.config).positions };
 }
 
 /** The two networks of a VAE count together; only the decoder runs when a picture is made. */
@@ -142,12 +163,12 @@ function vaeGraphs(
   };
 }
 
-function graphsOf({ className, config, name }: Organ, size: PictureSize, factor: number): Graphs {
+function graphsOf({ className, config, name }: Organ, { width, height, factor, tokens }: Workload): Graphs {
   const where = `${name}/config.json`;
-  const latent = { batch: 1, height: Math.ceil(size.height / factor), width: Math.ceil(size.width / factor) };
+  const latent = { batch: 1, height: Math.ceil(height / factor), width: Math.ceil(width / factor) };
   switch (className) {
     case "UNet2DConditionModel": {
-      const { parameters, outputs } = buildUNet(unetConfig(config, where), { ...latent, tokens: 77 });
+      const { parameters, outputs } = buildUNet(unetConfig(config, where), { ...latent, tokens });
       return { parameters, outputs: Object.values(outputs) };
     }
     case "AutoencoderKL": {
@@ -166,15 +187,6 @@ function graphsOf({ className, config, name }: Organ, size: PictureSize, factor:
   }
 }
 
-/** Pixels a latent cell, by the VAE's config; 8 where there is no VAE, as in every model of these families. */
-export function latentFactor(organs: readonly Organ[]): number {
-  const vae = organs.find(({ name }) => name === "vae");
-  if (vae === undefined) return 8;
-  return vae.className === "AutoencoderTiny"
-    ? vaeTinyFactor(vaeTinyConfig(vae.config))
-    : vaeFactor(vaeConfig(vae.config));
-}
-
 export interface Measured {
   readonly name: string;
   readonly className: string;
@@ -188,8 +200,8 @@ export interface Measured {
   readonly graphParameters: Parameters;
 }
 
-export function measure(organ: Organ, size: PictureSize, factor: number): Measured {
-  const { parameters, outputs } = graphsOf(organ, size, factor);
+export function measure(organ: Organ, work: Workload): Measured {
+  const { parameters, outputs } = graphsOf(organ, work);
   const stored = [...(organ.store?.tensors.values() ?? [])];
   const counts = new Map<string, number>();
   for (const { dtype } of stored) counts.set(dtype, (counts.get(dtype) ?? 0) + 1);

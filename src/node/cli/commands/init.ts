@@ -18,7 +18,7 @@ import {
   streamSafetensors,
 } from "../../../weights/safetensors-writer.ts";
 import { writeAtomically } from "../../files.ts";
-import { type Measured, measure, presetAnatomy } from "../anatomy.ts";
+import { type Measured, measure, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { byteVocabulary } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { type Progress, progressFor } from "../progress.ts";
@@ -112,7 +112,8 @@ async function writeWeights(
 /** Fields that transformers refuses as whole numbers, which is how JavaScript writes 1.0. */
 const decimals = /"(initializer_factor|initializer_range|dropout|attention_dropout)": (\d+)(?=[,\n])/g;
 
-const configText = (json: unknown): string => `${JSON.stringify(json, null, 2).replace(decimals, '"$1": $2.0')}\n`;
+const configText = (json: unknown): string =>
+  `${JSON.stringify(json, null, 2).replace(decimals, '"$1": $2.0')}\n`;
 
 /** The folder's small files: configs, and vocabularies that know bytes only. */
 async function writeTexts(folder: string, name: string): Promise<void> {
@@ -151,7 +152,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
     got: "a file or folder that is there",
     hint: "Nothing is ever overwritten: remove it first, or choose another name.",
   }));
-  const measured = organs.map((organ) => measure(organ, { width: 64, height: 64 }, 8));
+  const measured = organs.map((organ) => measure(organ, workloadOf(organs, 64, 64)));
   const files = measured.map((network) => weightFile(network, dtype));
   const total = files.reduce((sum, { plan }) => sum + plan.byteLength, 0);
 

@@ -6,19 +6,11 @@ import type { Command } from "commander";
 import { type UNetCensus, unetCensus } from "../../../models/census.ts";
 import { defaultsFor, type ModelDefaults } from "../../../models/detect.ts";
 import { preset, presetNames } from "../../../models/presets.ts";
-import { parseRequest } from "../../../pipeline/request.ts";
+import { parseRequest, type Size } from "../../../pipeline/request.ts";
 import { readPictureText } from "../../../pipeline/request-text.ts";
 import { readPicture, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
-import {
-  type Anatomy,
-  latentFactor,
-  type Measured,
-  measure,
-  modelAnatomy,
-  type PictureSize,
-  presetAnatomy,
-} from "../anatomy.ts";
+import { type Anatomy, type Measured, measure, modelAnatomy, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { progressFor } from "../progress.ts";
 import { paperModels, table } from "../tables.ts";
@@ -100,7 +92,7 @@ interface Facts {
   /** Of all weights on disk. */
   readonly bytes: number;
   /** The picture's size, in pixels, at which operations are counted. */
-  readonly size: PictureSize;
+  readonly size: Size;
   readonly unet: UNetCensus | null;
   /** Bytes. */
   readonly memory: { readonly weightsInFloat32: number; readonly largestNetworkInFloat32: number };
@@ -108,7 +100,7 @@ interface Facts {
 }
 
 /** The size that the flags ask for, else the model's. @throws KoalaError E_REQUEST */
-function sizeFrom(o: Options, defaults: ModelDefaults | null): PictureSize {
+function sizeFrom(o: Options, defaults: ModelDefaults | null): Size {
   const asked = requestFromFlags({ width: o.width, height: o.height });
   const { width = 512, height = 512 } = parseRequest({ prompt: "", ...asked }, flagOf);
   return {
@@ -119,12 +111,13 @@ function sizeFrom(o: Options, defaults: ModelDefaults | null): PictureSize {
 
 function factsOf(what: string, anatomy: Anatomy, o: Options): Facts {
   const { organs, modelIndex, scheduler, pipeline } = anatomy;
-  const factor = latentFactor(organs);
+  const { factor } = workloadOf(organs, 0, 0);
   const unet = organs.find(({ className }) => className === "UNet2DConditionModel")?.config;
   const defaults =
     unet === undefined ? null : defaultsFor({ location: what, modelIndex, unet, scheduler, factor });
   const size = sizeFrom(o, defaults);
-  const measured = organs.map((organ) => measure(organ, size, factor));
+  const work = workloadOf(organs, size.width, size.height);
+  const measured = organs.map((organ) => measure(organ, work));
   const graph = measured.find(({ className }) => className === "UNet2DConditionModel")?.graphParameters;
   const networks = measured.map(({ graphParameters: _, ...rest }) => rest);
   const counts = networks.map(({ parameters }) => parameters);

@@ -1,0 +1,12 @@
+/** The few globals beyond the language that the core uses: the same in Node and in browsers. */
+
+interface AbortSignal {
+  readonly aborted: boolean;
+  /** @throws the reason of the abort */
+  throwIfAborted(): void;
+}
+
+declare const performance: {
+  /** Milliseconds since the process or page began. */
+  now(): number;
+};
