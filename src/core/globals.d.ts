@@ -10,3 +10,13 @@ declare const performance: {
   /** Milliseconds since the process or page began. */
   now(): number;
 };
+
+declare class TextEncoder {
+  encode(text: string): Uint8Array<ArrayBuffer>;
+}
+
+declare class TextDecoder {
+  constructor(label?: string, o?: { fatal?: boolean });
+  /** @throws TypeError where the bytes are not of that encoding */
+  decode(bytes: Uint8Array): string;
+}

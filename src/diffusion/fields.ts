@@ -4,12 +4,6 @@ import { check } from "../core/assert.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** JSON as Python writes it: bare `Infinity`, `-Infinity` and `NaN` are numbers. @throws SyntaxError */
-export function parsePythonJson(text: string): unknown {
-  const spelt: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: "null" };
-  return JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g, (token) => spelt[token] ?? token));
-}
-
 /** The fields of one file. A field that is absent or null has its fallback. All methods throw KoalaError E_CONFIG. */
 export class Fields {
   readonly json: Json;

@@ -1,6 +1,6 @@
 /**
- * Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598), its rescaling against overexposure
- * (Lin et al. 2023, arXiv:2305.08891, section 3.4), and the embedding of its scale that LCM networks take.
+ * Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598) and its rescaling against overexposure
+ * (Lin et al. 2023, arXiv:2305.08891, section 3.4).
  */
 
 /** `unconditional + scale · (conditional − unconditional)`; equal arrays, any shape. */
@@ -46,22 +46,4 @@ function deviation(values: Float32Array): number {
   let squares = 0;
   for (const v of values) squares += (v - mean) ** 2;
   return Math.sqrt(squares / (values.length - 1));
-}
-
-/**
- * Sinusoids of a guidance scale, [`size`], sines first: `timestep_cond` of networks with `time_cond_proj_dim`.
- * As `get_guidance_scale_embedding` of diffusers' LCM pipelines: the frequencies of a timestep of 1000 · (scale − 1).
- */
-export function guidanceEmbedding(scale: number, size: number): Float32Array<ArrayBuffer> {
-  const half = Math.floor(size / 2);
-  const out = new Float32Array(size); // an odd size ends in a zero
-  // angles reach thousands, where their rounding decides the sine: float32, as the networks were trained with
-  const f32 = Math.fround;
-  const stride = f32(f32(Math.log(10000)) / (half - 1));
-  for (let i = 0; i < half; i++) {
-    const angle = f32(f32(1000 * f32(scale - 1)) * f32(Math.exp(f32(-stride * i))));
-    out[i] = Math.sin(angle);
-    out[half + i] = Math.cos(angle);
-  }
-  return out;
 }

@@ -6,43 +6,41 @@ import type { Engine, EngineStatus } from "../runtime/session.ts";
 import { ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
 
 interface Entry {
-  status(): EngineStatus | Promise<EngineStatus>;
   open(): Engine;
+  status(): EngineStatus | Promise<EngineStatus>;
 }
 
-const known: Readonly<Record<string, Entry>> = {
-  ort: { status: ortStatus, open: ortEngine },
-  webgpu: { status: webgpuStatus, open: webgpuEngine },
+/** By the names that `--engine` takes. */
+const entries: Readonly<Record<string, Entry>> = {
+  ort: { open: ortEngine, status: ortStatus },
+  webgpu: { open: webgpuEngine, status: webgpuStatus },
 };
 
 /** `auto` needs no probe: WebGPU is taken by name only, since a software adapter is slower than the CPU. */
 const AUTO = "ort";
 
 export const engines = (): Promise<readonly EngineStatus[]> =>
-  Promise.all(Object.values(known).map(({ status }) => status()));
+  Promise.all(Object.values(entries).map((entry) => entry.status()));
 
-/** @throws KoalaError E_ENGINE for an unknown name, or when the engine is not there and why */
+/** @throws KoalaError E_ENGINE for an unknown name, or for an engine that is not there, with the reason */
 export async function engine(name: string): Promise<Engine> {
   const wanted = name === "auto" ? AUTO : name;
-  const entry = Object.hasOwn(known, wanted) ? known[wanted] : undefined;
+  const entry = Object.hasOwn(entries, wanted) ? entries[wanted] : undefined;
   check(entry !== undefined, "E_ENGINE", () => {
-    const near = nearest(name, ["auto", ...Object.keys(known)])[0];
+    const near = nearest(wanted, ["auto", ...Object.keys(entries)])[0];
     return {
       where: "engine",
-      expected: `auto, ${Object.keys(known).join(" or ")}`,
-      got: JSON.stringify(name),
+      expected: `one of auto, ${Object.keys(entries).join(", ")}`,
+      got: wanted,
       ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
     };
   });
-  const { isAvailable, detail } = await entry.status();
-  if (!isAvailable) {
-    const there = (await engines()).filter((row) => row.isAvailable).map((row) => row.name);
-    check(false, "E_ENGINE", () => ({
-      where: `engine ${wanted}`,
-      expected: "one that this machine has",
-      got: detail,
-      hint: there.length === 0 ? "No engine works here." : `Here there is ${there.join(", ")}.`,
-    }));
-  }
+  const status = await entry.status();
+  check(status.isAvailable, "E_ENGINE", () => ({
+    where: `engine ${wanted}`,
+    expected: "an engine that runs on this machine",
+    got: status.detail,
+    hint: "koala engines lists those that do.",
+  }));
   return entry.open();
 }

@@ -36,17 +36,20 @@ export class Passing extends Error {
   /** How long the hub asks to wait. */
   readonly waitMs: number | null;
   readonly hasProgressed: boolean;
+  /** Of the answer, where there was one. */
+  readonly status: number | null;
 
   constructor(
     got: string,
     hint: string,
-    o: { waitMs?: number | null; hasProgressed?: boolean; cause?: unknown } = {},
+    o: { waitMs?: number | null; hasProgressed?: boolean; status?: number; cause?: unknown } = {},
   ) {
     super(got, { cause: o.cause });
     this.got = got;
     this.hint = hint;
     this.waitMs = o.waitMs ?? null;
     this.hasProgressed = o.hasProgressed ?? false;
+    this.status = o.status ?? null;
   }
 }
 
@@ -171,7 +174,7 @@ export async function request(
   }
   const response = await fetch(url, { ...init, headers, signal: limit.signal });
   limit.touch();
-  if (!response.ok && response.status !== 416) {
+  if (!response.ok) {
     await response.body?.cancel();
     throw statusError(response, where, c);
   }
@@ -194,6 +197,7 @@ function statusError(response: Response, where: string, c: Connection): KoalaErr
     const hint = `Wait some minutes${c.token === null ? ", or set HF_TOKEN: who signs in may ask more often" : ""}.`;
     return new Passing(got, hint, { waitMs: retryAfter(response) });
   }
+  if (status === 416) return new Passing(got, networkHint, { status });
   if (status === 408 || status >= 500) {
     const hint = "The hub has trouble: try again later. What has been fetched is kept.";
     return new Passing(got, hint, { waitMs: retryAfter(response) });

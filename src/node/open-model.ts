@@ -79,28 +79,22 @@ async function openCheckpoint(path: string): Promise<ModelFiles> {
 }
 
 /** The model as the cache has it, or in words what is missing. */
-async function openCached(
-  { id, revision, file }: HubLocation,
-  settings: HubSettings,
-): Promise<ModelFiles | string> {
-  const snapshot = await cachedSnapshot(settings.cache, id, revision ?? "main");
+async function openCached(hub: HubLocation, settings: HubSettings): Promise<ModelFiles | string> {
+  const snapshot = await cachedSnapshot(settings.cache, hub.id, hub.revision ?? "main");
   if (snapshot === null) return "nothing of it";
-  const files = await openSnapshot(snapshot, id, file);
-  if (files === null) return `no ${file} of it`;
-  const missing = file === undefined ? await missingPart(files) : null;
+  if (hub.file !== undefined) {
+    const isThere = (await stat(join(snapshot, hub.file)).catch(() => null)) !== null;
+    return isThere ? openSnapshot(snapshot, hub) : `no ${hub.file} of it`;
+  }
+  const files = await openSnapshot(snapshot, hub);
+  const missing = await missingPart(files);
   return missing === null ? files : `it without ${missing}`;
 }
 
-/** A snapshot, or one file of it, called by the hub's name; null where the file is not there. */
-async function openSnapshot(
-  snapshot: string,
-  id: string,
-  file: string | undefined,
-): Promise<ModelFiles | null> {
-  if (file === undefined) return { ...(await openFolder(snapshot)), location: id };
-  const path = join(snapshot, file);
-  if ((await stat(path).catch(() => null)) === null) return null;
-  return { ...(await openFile(path)), location: id };
+/** A snapshot, or the one file of it that is meant, called by the hub's name. */
+async function openSnapshot(snapshot: string, { id, file }: HubLocation): Promise<ModelFiles> {
+  const files = file === undefined ? await openFolder(snapshot) : await openFile(join(snapshot, file));
+  return { ...files, location: id };
 }
 
 async function fetchModel(location: string, hub: HubLocation, o: HubOptions): Promise<ModelFiles> {
@@ -126,11 +120,5 @@ async function fetchModel(location: string, hub: HubLocation, o: HubOptions): Pr
       cause: error,
     });
   }
-  const files = await openSnapshot(snapshot, id, file);
-  if (files !== null) return files;
-  throw new KoalaError("E_INTERNAL", {
-    where: id,
-    expected: `${file} in ${snapshot}`,
-    got: "nothing, after fetching it",
-  });
+  return openSnapshot(snapshot, hub);
 }

@@ -20,15 +20,18 @@ import { physicalCores } from "./cores.ts";
 
 const require = createRequire(import.meta.url);
 
-interface OrtNodeModule extends OrtModule {
+export interface OrtNodeModule extends OrtModule {
   readonly env: { readonly versions: { readonly node?: string; readonly common: string } };
   listSupportedBackends(): readonly { readonly name: string; readonly bundled: boolean }[];
 }
 
-/** Loads the native library, which takes tens of milliseconds: only when an engine is asked for. */
-function loadOrt(): OrtNodeModule {
+/**
+ * Loads the native library, which takes tens of milliseconds: only when an engine is asked for.
+ * @throws KoalaError E_ENGINE
+ */
+export function loadOrt(from = "onnxruntime-node"): OrtNodeModule {
   try {
-    return require("onnxruntime-node") as OrtNodeModule;
+    return require(from) as OrtNodeModule;
   } catch (cause) {
     throw new KoalaError("E_ENGINE", {
       where: "onnxruntime-node",
@@ -69,13 +72,13 @@ export function webgpuEngine(o: OrtEngineOptions = {}): Engine {
   };
 }
 
-/** Level 3 of ONNX Runtime's log: errors only, which come to us as exceptions too. */
-const ERRORS_ONLY = 3;
+/** The highest level of ONNX Runtime's log: errors come to us as exceptions, not on stderr as well. */
+const FATAL_ONLY = 4;
 
 const sessionOptions = (threads: number | undefined): Record<string, unknown> => ({
   intraOpNumThreads: threads ?? physicalCores(),
   graphOptimizationLevel: "all",
-  logSeverityLevel: ERRORS_ONLY,
+  logSeverityLevel: FATAL_ONLY,
 });
 
 async function load(
@@ -239,5 +242,6 @@ export async function webgpuStatus(): Promise<EngineStatus> {
   });
   if (failure === null)
     return { ...row, isAvailable: true, detail: `${ortStatus().detail.split(",")[0]}, WebGPU` };
-  return { ...row, detail: `no usable graphics adapter: ${failure}` };
+  // ONNX Runtime's own sentence follows the place in its source that it names
+  return { ...row, detail: `no usable graphics adapter: ${failure.replace(/^.* was false\. /, "")}` };
 }

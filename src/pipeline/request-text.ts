@@ -4,13 +4,8 @@
  */
 
 import { check } from "../core/assert.ts";
-import {
-  parseRequest,
-  type Request,
-  type RequestInput,
-  type SchedulerName,
-  type Spacing,
-} from "./request.ts";
+import type { SchedulerName } from "../diffusion/scheduler.ts";
+import { parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
 
 /** The web UI's names of our samplers. */
 const samplers: Readonly<Record<SchedulerName, string>> = {

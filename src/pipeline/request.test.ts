@@ -110,6 +110,10 @@ describe("what is wrong with a request is said in one sentence", () => {
       { prompt: "a", spacing: "even" },
       'spacing: expected one of leading, trailing, linspace, got "even" [E_REQUEST]',
     ],
+    [
+      { prompt: "a", scheduler: "eulr" },
+      'scheduler: expected one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm, got "eulr" [E_REQUEST]\nDid you mean euler?',
+    ],
     [{ prompt: "a", preview: 1 }, "preview: expected true or false, got 1 [E_REQUEST]"],
     [{ prompt: "a", crop: 3 }, "crop: expected { left, top } (px), got 3 [E_REQUEST]"],
     [

@@ -8,17 +8,7 @@ import { z } from "zod";
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
-
-export const schedulerNames = [
-  "euler",
-  "euler-a",
-  "ddim",
-  "pndm",
-  "dpmpp-2m",
-  "dpmpp-2m-karras",
-  "lcm",
-] as const;
-export type SchedulerName = (typeof schedulerNames)[number];
+import { type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
 
 export const spacings = ["leading", "trailing", "linspace"] as const;
 export type Spacing = (typeof spacings)[number];
@@ -251,6 +241,21 @@ function unknownField(
   });
 }
 
+/** What would have been right, where that can be told from what was wrong. */
+function hintFor(field: FieldSchema, value: unknown): { hint?: string } {
+  if (typeof value === "string" && field.enum !== undefined) {
+    const [near] = nearest(value, field.enum);
+    return near === undefined ? {} : { hint: `Did you mean ${near}?` };
+  }
+  const isLongSeed =
+    field.maximum === largestSeed && Number.isSafeInteger(value) && Number(value) > largestSeed;
+  return isLongSeed
+    ? {
+        hint: `torch reads the low 32 bits of a seed: ${Number(value) % (largestSeed + 1)} draws the same picture.`,
+      }
+    : {};
+}
+
 /**
  * Checks what came from outside. Leaves the fields open that a model fills; drops those given as `undefined`.
  * `nameOf` says what the caller calls a field (a flag, say), for the errors.
@@ -271,14 +276,7 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
       where: path.length === 0 ? "request" : [nameOf(String(path[0])), ...path.slice(1)].join("."),
       expected: path.length === 0 ? "an object with a prompt" : allowed(field),
       got: quote(value),
-      ...(path[0] === "seed" &&
-      typeof value === "number" &&
-      Number.isSafeInteger(value) &&
-      value > largestSeed
-        ? {
-            hint: `torch reads the low 32 bits of a seed: ${value % (largestSeed + 1)} draws the same picture.`,
-          }
-        : {}),
+      ...hintFor(field, value),
     });
   }
   const { seed, count } = result.data;

@@ -3,7 +3,6 @@
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { DType, TypedArray } from "../tensor/dtype.ts";
-import { type Shape, sameShape, show } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { OnnxModel, Session } from "./session.ts";
 
@@ -52,19 +51,10 @@ export async function createOrtSession(
   });
   let isOpen = true;
 
-  const wrap = (name: string, t: Tensor, want: { dtype: DType; shape: Shape } | undefined): OrtTensor => {
-    check(want !== undefined, "E_ENGINE", () => ({
-      where: `${o.engine}: ${name}`,
-      expected: `one of ${[...Object.keys(model.inputs), ...Object.keys(model.outputs)].join(", ")}`,
-      got: "another name",
-    }));
-    check(t.dtype === want.dtype && sameShape(t.shape, want.shape), "E_ENGINE", () => ({
-      where: `${o.engine}: ${name}`,
-      expected: `${want.dtype} ${show(want.shape)}`,
-      got: `${t.dtype} ${show(t.shape)}`,
-    }));
-    return new ort.Tensor(t.dtype, t.data, t.shape);
-  };
+  const wrap = (tensors: Readonly<Record<string, Tensor>>): Record<string, OrtTensor> =>
+    Object.fromEntries(
+      Object.entries(tensors).map(([name, t]) => [name, new ort.Tensor(t.dtype, t.data, t.shape)]),
+    );
 
   return {
     async run(feeds, into = {}) {
@@ -73,20 +63,9 @@ export async function createOrtSession(
         expected: "a session that is open",
         got: "one that was disposed",
       }));
-      const missing = Object.keys(model.inputs).filter((name) => feeds[name] === undefined);
-      check(missing.length === 0, "E_ENGINE", () => ({
-        where: o.engine,
-        expected: `feeds ${Object.keys(model.inputs).join(", ")}`,
-        got: `none for ${missing.join(", ")}`,
-      }));
-      const wrapped = Object.fromEntries(
-        Object.entries(feeds).map(([name, t]) => [name, wrap(name, t, model.inputs[name])]),
-      );
-      const fetches: Record<string, OrtTensor | null> = Object.fromEntries(
-        Object.keys(model.outputs).map((name) => [name, null]),
-      );
-      for (const [name, t] of Object.entries(into)) fetches[name] = wrap(name, t, model.outputs[name]);
-      const results = await session.run(wrapped, fetches).catch((cause: unknown) => {
+      const unwritten = Object.keys(model.outputs).map((name) => [name, null] as const);
+      const fetches = { ...Object.fromEntries(unwritten), ...wrap(into) };
+      const results = await session.run(wrap(feeds), fetches).catch((cause: unknown) => {
         throw engineError(o.engine, "a run without errors", cause);
       });
       return Object.fromEntries(
@@ -119,7 +98,7 @@ function unwrap(dtype: DType, t: OrtTensor | undefined): TypedArray {
 /** ONNX Runtime's sentence, led by the node that it is about, which our names say in checkpoint words. */
 function engineError(engine: string, expected: string, cause: unknown): KoalaError {
   const message = cause instanceof Error ? cause.message : String(cause);
-  const node = /[Nn]ame: ?'([^']+)'|Node \(([^)]+)\)/.exec(message);
+  const node = /Name:'([^']+)'|[Nn]ode \(([^)]+)\)/.exec(message);
   const where = node === null ? engine : `${engine}: ${node[1] ?? node[2] ?? ""}`;
   return new KoalaError("E_ENGINE", { where, expected, got: message.trim(), cause });
 }

@@ -170,6 +170,15 @@ test("early SD 1 files, whose text encoder lacks text_model, are read", async ()
   expect(parts.get("text_encoder")?.store.tensors.size).toBe(golden("sd15").components.text_encoder.length);
 });
 
+test("the size of pictures goes with the family and what it predicts", async () => {
+  const sizeOf = async (file: TensorStore) =>
+    (await detectSingleFile(file, "x")).parts.get("unet")?.config.sample_size;
+  const wide = { ...goldenFile(golden("sd2")), read: async () => float32([2], [-1, 1]) };
+  expect(await sizeOf(goldenFile(golden("sd15")))).toBe(64);
+  expect(await sizeOf(goldenFile(golden("sdxl")))).toBe(128);
+  expect(await sizeOf(wide)).toBe(96);
+});
+
 test("SD 2 predicts v or noise by the spread of one bias, SDXL v where the file says so", async () => {
   const bias = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias";
   const withBias = (spread: number): TensorStore => {

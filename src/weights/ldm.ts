@@ -35,6 +35,15 @@ export interface SingleFile {
 /** Latents are multiplied by this after encoding: `scale_factor` of the v1, v2 and sd_xl_base inference configs. */
 const scalingFactors: Readonly<Record<Family, number>> = { sd1: 0.18215, sd2: 0.18215, sdxl: 0.13025 };
 
+/**
+ * Latent cells on a side of the pictures that a family was trained on: 512 px for SD 1 and SD 2's base, 768 px for SD 2's
+ * v models, 1024 px for SDXL (`DIFFUSERS_TO_LDM_DEFAULT_IMAGE_SIZE_MAP` of diffusers). No tensor holds it.
+ */
+function sampleSizeOf(family: Family, predictionType: string): number {
+  if (family === "sdxl") return 128;
+  return family === "sd2" && predictionType === "v_prediction" ? 96 : 64;
+}
+
 /** What else such a file may be, by a part of a name, for the error. */
 const strangers: readonly (readonly [RegExp, string])[] = [
   [/lora_(unet|te|down|A)|\.lora\./, "It looks like a LoRA, which changes a model and is none by itself."],
@@ -158,26 +167,39 @@ export async function detectSingleFile(store: TensorStore, where: string): Promi
   const config = inferUnetConfig(unet, where);
   const textPrefix = found.get("text_encoder")?.prefix ?? "";
   const family = familyOf(config, textPrefix, found.has("text_encoder_2"), store, where);
+  const predictionType = await predictionOf(family, unet, config, store);
   const parts = new Map<LdmPart, SingleFilePart>();
-  for (const [part, its] of stores)
-    parts.set(part, describe(part, its, found.get(part)?.prefix ?? "", family, where));
+  for (const [part, its] of stores) {
+    if (part === "unet") parts.set(part, unetPart(its, config, family, predictionType));
+    else parts.set(part, describe(part, its, found.get(part)?.prefix ?? "", family, where));
+  }
   return {
     family,
     layout: "ldm",
-    predictionType: await predictionOf(family, unet, config, store),
+    predictionType,
     parts,
     surplus: surplus.filter((name) => !ldmIgnored.some((pattern) => pattern.test(name))),
   };
 }
 
+function unetPart(
+  store: TensorStore,
+  config: InferredConfig,
+  family: Family,
+  predictionType: string,
+): SingleFilePart {
+  const sized = { ...config, sample_size: sampleSizeOf(family, predictionType) };
+  return { className: "UNet2DConditionModel", config: sized, store };
+}
+
 function bareUnet(store: TensorStore, where: string): SingleFile {
   const config = inferUnetConfig(store, where);
-  const part: SingleFilePart = { className: "UNet2DConditionModel", config, store };
+  const family = familyOf(config, "", true, store, where);
   return {
-    family: familyOf(config, "", true, store, where),
+    family,
     layout: "diffusers",
     predictionType: "epsilon",
-    parts: new Map([["unet", part]]),
+    parts: new Map([["unet", unetPart(store, config, family, "epsilon")]]),
     surplus: [],
   };
 }
@@ -195,15 +217,13 @@ function unknownFile(store: TensorStore, where: string): KoalaError {
 }
 
 function describe(
-  part: LdmPart,
+  part: Exclude<LdmPart, "unet">,
   store: TensorStore,
   prefix: string,
   family: Family,
   where: string,
 ): SingleFilePart {
   switch (part) {
-    case "unet":
-      return { className: "UNet2DConditionModel", config: inferUnetConfig(store, where), store };
     case "vae": {
       // SDXL's VAE overflows in float16 (`force_upcast` of its config.json)
       const o = { scalingFactor: scalingFactors[family], mustUpcast: family === "sdxl", where };

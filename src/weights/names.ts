@@ -66,14 +66,12 @@ export function rename(
   for (const [from, stored] of source.tensors) {
     if (!from.startsWith(prefix)) continue;
     const theirs = from.slice(prefix.length);
-    const hit = rules
-      .map((rule) => ({ rule, match: rule.pattern.exec(theirs) }))
-      .find(({ match }) => match !== null);
-    if (hit?.match == null) {
+    const hit = firstMatch(rules, theirs);
+    if (hit === null) {
       surplus.push(from);
       continue;
     }
-    const groups = hit.match.groups ?? {};
+    const groups = hit.groups;
     const to = hit.rule.to.replace(placeholder, (whole, name: string, f?: string) => {
       const value = groups[name];
       if (value === undefined) return whole;
@@ -82,6 +80,17 @@ export function rename(
     for (const [name, how] of changes(from, to, stored, hit.rule.change)) add(name, how);
   }
   return { derived, surplus };
+}
+
+function firstMatch(
+  rules: readonly Rule[],
+  name: string,
+): { rule: Rule; groups: Record<string, string> } | null {
+  for (const rule of rules) {
+    const match = rule.pattern.exec(name);
+    if (match !== null) return { rule, groups: match.groups ?? {} };
+  }
+  return null;
 }
 
 function changes(

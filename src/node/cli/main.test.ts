@@ -376,6 +376,10 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
       ["init", "tiny", "text.txt"],
       "text.txt: expected a name that is free, got a file or folder that is there [E_OUTPUT]\nNothing is ever overwritten: remove it first, or choose another name.",
     ],
+    [
+      ["inspect", "koala-700"],
+      "koala-700: expected a model folder, a checkpoint file, a hub id (owner/name), a preset or a picture, got nothing of that name [E_MODEL]\nDid you mean the preset koala-700m?",
+    ],
     [["init", "tiny", "new", "--dtype", "int8"], '--dtype: expected float32 or float16, got "int8" [E_FLAG]'],
     [
       ["init", "tiny"],

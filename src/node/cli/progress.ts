@@ -1,5 +1,6 @@
 /** How a run looks while it goes on: one living line with a bar in a terminal, plain lines elsewhere, or nothing. */
 
+import { styleText } from "node:util";
 import cliProgress from "cli-progress";
 import type { StageName } from "../../pipeline/events.ts";
 import { bytes, roughSeconds } from "./units.ts";
@@ -50,6 +51,9 @@ function plainLines(stream: World["stderr"]): Progress {
 const barWidth = 28;
 
 function livingLine(stream: World["stderr"]): Progress {
+  const hasColours = stream.hasColors?.() === true; // which heeds NO_COLOR and TERM
+  const paint = (colour: "cyan" | "yellow", text: string): string =>
+    hasColours ? styleText(colour, text) : text;
   let isShown = false;
   let isCounted = false;
   const bar = new cliProgress.SingleBar({
@@ -57,7 +61,7 @@ function livingLine(stream: World["stderr"]): Progress {
     format: "{label} {bar}{tail}",
     formatBar(share) {
       const full = Math.round(share * barWidth);
-      return isCounted ? `${"█".repeat(full)}${"░".repeat(barWidth - full)} ` : "";
+      return isCounted ? `${paint("cyan", "█".repeat(full))}${"░".repeat(barWidth - full)} ` : "";
     },
     hideCursor: true,
     clearOnComplete: true,
@@ -93,7 +97,7 @@ function livingLine(stream: World["stderr"]): Progress {
     transfer: (verb, file, done, total) =>
       show(verb, done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
     note: write,
-    warn: (message) => write(`warning: ${message}`),
+    warn: (message) => write(`${paint("yellow", "warning:")} ${message}`),
     end,
   };
 }

@@ -29,7 +29,11 @@ export interface GeneratorOptions {
 export interface World {
   readonly stdout: NodeJS.WritableStream;
   /** A terminal when it has `isTTY`: then it shows bars and colours. */
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stderr: NodeJS.WritableStream & {
+    readonly isTTY?: boolean;
+    readonly columns?: number;
+    hasColors?(): boolean;
+  };
   /** Calls `stop` on the first Ctrl-C; the second ends the process as always. Returns how to stop listening. */
   onInterrupt(stop: () => void): () => void;
   load(location: string, o: GeneratorOptions): Promise<Generator>;

@@ -151,7 +151,7 @@ async function writePicture(run: Run, event: PipelineEvent & { type: "image" }):
 }
 
 async function draw(generator: Generator, run: Run, signal: AbortSignal): Promise<void> {
-  const stepSeconds: number[] = [];
+  const stepEndsMs: number[] = [];
   for await (const event of generator.generate(run.request, { signal })) {
     switch (event.type) {
       case "stage":
@@ -159,9 +159,10 @@ async function draw(generator: Generator, run: Run, signal: AbortSignal): Promis
         run.progress.stage(event.stage, event.detail);
         break;
       case "step": {
-        stepSeconds.push(event.seconds);
-        const recent = stepSeconds.slice(-8); // the first steps are slow: memory is being touched
-        const mean = recent.reduce((sum, s) => sum + s, 0) / recent.length;
+        stepEndsMs.push(performance.now());
+        const recent = stepEndsMs.slice(-8); // by the clock, previews included; early steps touch fresh memory and are slow
+        const span = ((recent.at(-1) ?? 0) - (recent[0] ?? 0)) / 1000;
+        const mean = recent.length === 1 ? event.seconds : span / (recent.length - 1);
         const done = event.index * event.steps + event.step;
         const all = run.request.count * event.steps;
         run.progress.step(done, all, mean * (all - done));

@@ -3,6 +3,8 @@
 import { existsSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import type { Command } from "commander";
+import { check } from "../../../core/assert.ts";
+import { nearest } from "../../../core/nearest.ts";
 import { type UNetCensus, unetCensus } from "../../../models/census.ts";
 import { defaultsFor, type ModelDefaults } from "../../../models/detect.ts";
 import { preset, presetNames } from "../../../models/presets.ts";
@@ -49,6 +51,14 @@ async function inspect(what: string | undefined, o: Options, world: World): Prom
     return printPicture(what, o, world);
   if (isPreset(what) && !existsSync(what))
     return printModel(what, presetAnatomy(preset(what)), preset(what).source, o, world);
+  const [near] = nearest(what, presetNames);
+  check(existsSync(what) || what.includes("/"), "E_MODEL", () => ({
+    where: what,
+    expected: "a model folder, a checkpoint file, a hub id (owner/name), a preset or a picture",
+    got: "nothing of that name",
+    hint:
+      near === undefined ? `The presets are ${presetNames.join(", ")}.` : `Did you mean the preset ${near}?`,
+  }));
   const progress = progressFor(world.stderr, o.quiet === true);
   try {
     const files = await world.openModel(what, {

@@ -1,0 +1,127 @@
+import { createHash } from "node:crypto";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openModel, parseHubLocation } from "./open-model.ts";
+
+const commit = "0123456789abcdef0123456789abcdef01234567";
+const content = Buffer.from("weights");
+const oid = createHash("sha256").update(content).digest("hex");
+
+let home: string;
+let server: Server;
+let asked: string[];
+let settings: { endpoint: string; token: null; cache: string; isOffline: boolean };
+
+/** A hub with one model, `owner/name`, of one file. */
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "koala-open-"));
+  asked = [];
+  server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? "", "http://hub");
+    asked.push(pathname);
+    if (pathname.endsWith(`/resolve/${commit}/x.safetensors`)) response.end(content);
+    else if (pathname.startsWith("/api/models/owner/name/revision/"))
+      response.end(JSON.stringify({ sha: commit }));
+    else if (pathname.startsWith("/api/models/owner/name/tree/")) {
+      const lfs = { oid, size: content.length, pointerSize: 1 };
+      response.end(
+        JSON.stringify([{ type: "file", path: "x.safetensors", size: content.length, oid: "", lfs }]),
+      );
+    } else response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  settings = { endpoint, token: null, cache: join(home, "cache"), isOffline: false };
+});
+
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  await rm(home, { recursive: true });
+});
+
+const errorOf = (location: string, isOffline = false): Promise<string> =>
+  openModel(location, { settings, isOffline }).then(
+    () => "no error",
+    (error) => error.message.replaceAll(home, "HOME").replaceAll(settings.endpoint, "HUB"),
+  );
+
+test("a folder and a file are taken as they are", async () => {
+  await mkdir(join(home, "m"));
+  await writeFile(join(home, "m/a.safetensors"), "");
+  expect(await (await openModel(join(home, "m"))).list()).toEqual(["a.safetensors"]);
+  expect(await (await openModel(join(home, "m/a.safetensors"))).list()).toEqual(["a.safetensors"]);
+  expect(asked).toEqual([]);
+});
+
+test("a hub id is fetched once, then opened without the network", async () => {
+  const files = await openModel("owner/name", { settings });
+  expect([files.location, await files.list()]).toEqual(["owner/name", ["x.safetensors"]]);
+  expect(files.localPath("x.safetensors")).toBe(join(settings.cache, "models--owner--name/blobs", oid));
+  asked.length = 0;
+  await openModel("owner/name", { settings });
+  await openModel("owner/name", { settings, isOffline: true });
+  await openModel(`owner/name@${commit}/x.safetensors`, { settings, isOffline: true });
+  expect(asked).toEqual([]);
+});
+
+test("one file of a repository can be named", async () => {
+  const files = await openModel("owner/name/x.safetensors", { settings });
+  expect([files.location, await files.list()]).toEqual(["owner/name", ["x.safetensors"]]);
+});
+
+test("what is nowhere is named, with all that was tried", async () => {
+  await mkdir(join(home, "koala-700m"));
+  expect(await errorOf(join(home, "koala-70m"))).toBe(
+    "HOME/koala-70m: expected a model's folder, a .safetensors file, or a hub id (owner/name), got no file or folder of that name [E_MODEL]\nDid you mean HOME/koala-700m?",
+  );
+  expect(await errorOf("./nothing/at/all")).toBe(
+    "./nothing/at/all: expected a model's folder, a .safetensors file, or a hub id (owner/name), got no file or folder of that name [E_MODEL]",
+  );
+  expect(await errorOf("owner/other")).toBe(
+    "owner/other: expected a folder, a .safetensors file, or a model on HUB, got no such file or folder, and from the hub 404 Not Found [E_MODEL]\nCheck the name, the revision and the file.",
+  );
+});
+
+test("other kinds of files are refused", async () => {
+  await writeFile(join(home, "a.ckpt"), "");
+  await writeFile(join(home, "a.txt"), "");
+  expect(await errorOf(join(home, "a.ckpt"))).toBe(
+    "HOME/a.ckpt: expected a folder or a .safetensors file, got another kind of file [E_MODEL]\nA pickle can run code when it is opened, so none is read: convert it to safetensors first.",
+  );
+  expect(await errorOf(join(home, "a.txt"))).toBe(
+    "HOME/a.txt: expected a folder or a .safetensors file, got another kind of file [E_MODEL]",
+  );
+});
+
+test("offline, what is missing in the cache is named", async () => {
+  const message = (got: string, location = "owner/name") =>
+    `${location}: expected the model in the cache HOME/cache, got ${got} [E_OFFLINE]\nFetch it once with the network on: koala download ${location}`;
+  expect(await errorOf("owner/name", true)).toBe(message("nothing of it"));
+  const snapshot = join(settings.cache, "models--owner--name/snapshots", commit);
+  await mkdir(snapshot, { recursive: true });
+  await mkdir(join(settings.cache, "models--owner--name/refs"));
+  await writeFile(join(settings.cache, "models--owner--name/refs/main"), commit);
+  await writeFile(join(snapshot, "config.json"), "{}");
+  expect(await errorOf("owner/name", true)).toBe(message("it without weights"));
+  expect(await errorOf("owner/name/x.safetensors", true)).toBe(
+    message("no x.safetensors of it", "owner/name/x.safetensors"),
+  );
+  expect(asked).toEqual([]);
+});
+
+test("hub ids are told from paths", () => {
+  expect(parseHubLocation("owner/name")).toEqual({ id: "owner/name", revision: undefined, file: undefined });
+  expect(parseHubLocation("a-b/c.d@v1/sub/x.safetensors")).toEqual({
+    id: "a-b/c.d",
+    revision: "v1",
+    file: "sub/x.safetensors",
+  });
+  for (const path of ["./a/b", "/a/b", "../a", "~/a/b", "name", "a/b/c", "a/..", "a\\b/c"]) {
+    expect(parseHubLocation(path), path).toBeNull();
+  }
+});

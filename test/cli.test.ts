@@ -1,0 +1,127 @@
+/** The command line as people meet it: a process with a standard output, a standard error and an exit code. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { psnr } from "../src/image/psnr.ts";
+import { readPicture } from "../src/node/image-file.ts";
+import { readText } from "../src/node/png-text.ts";
+
+const root = join(import.meta.dirname, "..");
+let folder = "";
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+  readonly seconds: number;
+}
+
+function start(program: string, argv: readonly string[]): { child: ChildProcess; ended: Promise<Ended> } {
+  const startMs = performance.now();
+  const child = spawn(program, argv, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const said = { out: "", err: "" };
+  child.stdout.on("data", (chunk: Buffer) => {
+    said.out += chunk;
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    said.err += chunk;
+  });
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, ...said, seconds: (performance.now() - startMs) / 1000 }));
+  });
+  return { child, ended };
+}
+
+const koala = (...argv: string[]): Promise<Ended> =>
+  start(process.execPath, [join(root, "bin/koala.js"), ...argv]).ended;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "koala-process-"));
+  const built = await start(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-b", root])
+    .ended;
+  expect(built.out).toBe("");
+}, 120_000);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("the koala process", () => {
+  it("draws a picture: its name on stdout, plain lines on stderr, its request inside", async () => {
+    const { code, out, err } = await koala("generate", "red apple", "--seed", "1");
+    expect(err).toContain("20 steps, euler trailing, guidance 3.5, 128 x 128, seed 1\n");
+    expect(err).not.toContain("\x1b");
+    expect([code, out]).toEqual([0, "koala-red-apple-1.png\n"]);
+    expect(await readPicture(join(folder, "koala-red-apple-1.png"))).toMatchObject({
+      width: 128,
+      height: 128,
+    });
+    const { parameters } = readText(readFileSync(join(folder, "koala-red-apple-1.png")), "apple");
+    expect(parameters).toMatch(
+      /^red apple\nSteps: 20, Sampler: Euler, Schedule type: SGM Uniform, CFG scale: 3\.5, Seed: 1, Size: 128x128, Model: koala-emoji/,
+    );
+  });
+
+  it("repeats a picture, and picture i of several is the one from seed + i", async () => {
+    const { out } = await koala(
+      "generate",
+      "red apple",
+      "--seed",
+      "0",
+      "--count",
+      "2",
+      "--output",
+      "n.png",
+      "--json",
+    );
+    expect(JSON.parse(out)).toMatchObject({
+      files: [
+        { file: "n-0.png", seed: 0 },
+        { file: "n-1.png", seed: 1 },
+      ],
+    });
+    const second = await readPicture(join(folder, "n-1.png"));
+    expect(psnr(second, await readPicture(join(folder, "koala-red-apple-1.png")))).toBeGreaterThan(60);
+    await koala("generate", "--from", "n-1.png", "--output", "again.png");
+    expect(psnr(second, await readPicture(join(folder, "again.png")))).toBeGreaterThan(60);
+  });
+
+  it("stops on Ctrl-C within a step: exit code 130, no file, no part of one", async () => {
+    const before = readdirSync(folder);
+    const argv = ["generate", "cat face", "--steps", "1000", "--preview", "--output", "cat.png"];
+    const { child, ended } = start(process.execPath, [join(root, "bin/koala.js"), ...argv]);
+    child.stderr?.on("data", (chunk: Buffer) => {
+      if (chunk.includes("denoise: step 1 of")) child.kill("SIGINT");
+    });
+    const { code, out, err } = await ended;
+    expect([code, out]).toEqual([130, ""]);
+    expect(err).toMatch(/Stopped; nothing half-made is left\.\n$/);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  it("says mistakes in one sentence with exit code 2 and nothing on stdout", async () => {
+    const { code, out, err } = await koala("generate", "apple", "--stepz", "3");
+    expect(err).toBe(
+      "--stepz: expected a flag of koala generate, got an unknown name [E_FLAG]\nDid you mean --steps?\n",
+    );
+    expect([code, out]).toEqual([2, ""]);
+  });
+
+  it("finds an unwritable output before it loads a model", async () => {
+    const { code, err } = await koala("generate", "apple", "--output", "none/apple.png");
+    expect(err).toBe(
+      "none/apple.png: expected a folder none to write into, got no such file or folder [E_OUTPUT]\nMake it first: mkdir -p none\n",
+    );
+    expect(code).toBe(2);
+  });
+
+  it("is what npx finds in the repository", async () => {
+    await start(process.execPath, [join(root, "scripts/link-bin.js")]).ended;
+    const { code, out } = await start(join(root, "node_modules/.bin/koala"), ["--version"]).ended;
+    expect([code, out]).toEqual([
+      0,
+      `${JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version}\n`,
+    ]);
+  });
+});
