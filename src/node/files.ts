@@ -13,7 +13,7 @@ import type { ModelFiles } from "../weights/files.ts";
 /** Deepest folder that is looked into: diffusers' layout has one level; this keeps `--model /` from walking a disk. */
 const maxDepth = 3;
 /** Most files that a model may have: the largest hub repositories of pipelines have some hundred. */
-const maxFiles = 5000;
+const maxFiles = 1000;
 /** Bytes of one read call, below Node's limit of 2^31 - 1. */
 const readChunk = 1 << 30;
 

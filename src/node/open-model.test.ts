@@ -58,12 +58,23 @@ test("a folder and a file are taken as they are", async () => {
   expect(asked).toEqual([]);
 });
 
-test("a hub id is fetched once, then opened without the network", async () => {
+test("a hub id is fetched once; what is complete here is opened without the network", async () => {
+  const snapshot = join(settings.cache, "models--owner--name/snapshots", commit);
+  await openModel("owner/name", { settings });
+  asked.length = 0;
+  await openModel("owner/name", { settings });
+  expect(asked.filter((path) => path.includes("resolve"))).toEqual([]); // a lone checkpoint: the hub is asked what else there is
+  await writeFile(join(snapshot, "config.json"), "{}");
+  asked.length = 0;
+  await openModel("owner/name", { settings });
+  expect(asked).toEqual([]);
+});
+
+test("a hub id in the cache is opened offline", async () => {
   const files = await openModel("owner/name", { settings });
   expect([files.location, await files.list()]).toEqual(["owner/name", ["x.safetensors"]]);
   expect(files.localPath("x.safetensors")).toBe(join(settings.cache, "models--owner--name/blobs", oid));
   asked.length = 0;
-  await openModel("owner/name", { settings });
   await openModel("owner/name", { settings, isOffline: true });
   await openModel(`owner/name@${commit}/x.safetensors`, { settings, isOffline: true });
   expect(asked).toEqual([]);

@@ -48,9 +48,10 @@ export async function openModel(
     });
   }
   const settings = o.settings ?? hubSettings();
-  const cached = await openCached(hub, settings);
+  const isOffline = o.isOffline ?? settings.isOffline;
+  const cached = await openCached(hub, settings, isOffline);
   if (typeof cached !== "string") return cached;
-  if (o.isOffline ?? settings.isOffline) {
+  if (isOffline) {
     throw new KoalaError("E_OFFLINE", {
       where: location,
       expected: `the model in the cache ${settings.cache}`,
@@ -79,7 +80,11 @@ async function openCheckpoint(path: string): Promise<ModelFiles> {
 }
 
 /** The model as the cache has it, or in words what is missing. */
-async function openCached(hub: HubLocation, settings: HubSettings): Promise<ModelFiles | string> {
+async function openCached(
+  hub: HubLocation,
+  settings: HubSettings,
+  isOffline: boolean,
+): Promise<ModelFiles | string> {
   const snapshot = await cachedSnapshot(settings.cache, hub.id, hub.revision ?? "main");
   if (snapshot === null) return "nothing of it";
   if (hub.file !== undefined) {
@@ -88,7 +93,10 @@ async function openCached(hub: HubLocation, settings: HubSettings): Promise<Mode
   }
   const files = await openSnapshot(snapshot, hub);
   const missing = await missingPart(files);
-  return missing === null ? files : `it without ${missing}`;
+  if (missing !== null) return `it without ${missing}`;
+  // a lone checkpoint may be one file that was fetched by name out of a whole pipeline: only the hub can tell
+  const isLone = !(await files.list()).some((path) => path === "model_index.json" || path === "config.json");
+  return isLone && !isOffline ? "a single file of it" : files;
 }
 
 /** A snapshot, or the one file of it that is meant, called by the hub's name. */

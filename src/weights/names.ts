@@ -133,7 +133,7 @@ interface Dialect {
 
 const dialects: readonly Dialect[] = [
   {
-    // diffusers before 0.12 named the attention of the VAE so (`Attention._from_deprecated_attn_block` reads it still)
+    // the VAE's attention as older diffusers named it, read still by its `_fix_state_dict_keys_on_load` (SD 1's folders)
     signature: "decoder.mid_block.attentions.0.query.weight",
     rows: [
       ["{head}.query.{rest}", "{head}.to_q.{rest}", "matrix"],
