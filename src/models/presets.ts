@@ -59,6 +59,8 @@ export type PresetName =
   | "bk-sdm-v2-tiny"
   | "tiny";
 
+/** https://github.com/youngwanLEE/sdxl-koala/blob/main/LICENSE.md; the model cards state none. */
+const KOALA_LICENCE = "CreativeML Open RAIL++-M, non-commercial; a commercial licence is sold apart";
 const RAIL = "CreativeML Open RAIL-M";
 const RAIL_PLUS = "CreativeML Open RAIL++-M";
 
@@ -78,7 +80,7 @@ function xl(hub: string, licence: string | null, unet: JsonObject, scheduler: Js
 
 /** KOALA: one layer a stage, fewer transformer blocks; only the U-Net differs from SDXL (model card, commit 69ce091). */
 const koala = (hub: string, depths: readonly number[], unet: JsonObject = {}): Preset =>
-  xl(hub, null, { layers_per_block: 1, transformer_layers_per_block: depths, ...unet });
+  xl(hub, KOALA_LICENCE, { layers_per_block: 1, transformer_layers_per_block: depths, ...unet });
 
 function sd1(
   hub: string,

@@ -1,12 +1,4 @@
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
@@ -17,6 +9,7 @@ import { float32 } from "../../tensor/tensor.ts";
 import { memoryFiles } from "../../weights/memory-files.ts";
 import { readPicture } from "../image-file.ts";
 import { readText } from "../png-text.ts";
+import { checkRoom } from "./commands/init.ts";
 import { main } from "./main.ts";
 import { packageVersion } from "./package.ts";
 import type { Generator, GeneratorOptions, World } from "./world.ts";
@@ -263,6 +256,14 @@ describe("koala generate", () => {
     expect(readdirSync(".")).toEqual(["a.png"]);
   });
 
+  it("keeps its hands off a file that looks like its preview", async () => {
+    writeFileSync("a.preview.png", "mine");
+    const { err } = await run(["generate", "apple", "--preview", "--output", "a.png"]);
+    expect(err).toContain("preview in a.preview_2.png\n");
+    expect(readFileSync("a.preview.png", "utf8")).toBe("mine");
+    expect(readdirSync(".")).toEqual(["a.png", "a.preview.png"]);
+  });
+
   it("stops on Ctrl-C with 130, leaves no file and frees the model", async () => {
     let interrupt = (): void => {};
     const generator = new FakeGenerator(() => interrupt());
@@ -492,7 +493,7 @@ describe("koala init and koala inspect", () => {
     await run(["init", "tiny", "again", "--seed", "3", "--quiet"]);
     const weights = "unet/diffusion_pytorch_model.safetensors";
     expect(readFileSync(join("again", weights)).equals(readFileSync(join("made", weights)))).toBe(true);
-    expect(existsSync("made.partial")).toBe(false);
+    expect(readdirSync(".")).toEqual(["again", "made"]);
 
     const { openFolder } = await import("../files.ts");
     const { out: said } = await run(["inspect", "made", "--json"], { world: { openModel: openFolder } });
@@ -500,6 +501,27 @@ describe("koala init and koala inspect", () => {
     const [model, preset] = [JSON.parse(said), JSON.parse(asPreset)];
     expect(model.networks).toEqual(preset.networks);
     expect(model.unet).toEqual(preset.unet);
+  });
+
+  it("leave nothing of a folder that Ctrl-C stopped", async () => {
+    const onInterrupt = (stop: () => void) => {
+      stop();
+      return () => {};
+    };
+    const { code, err } = await run(["init", "tiny", "made", "--quiet"], { world: { onInterrupt } });
+    expect([code, err, readdirSync(".")]).toEqual([130, "", []]);
+  });
+
+  it("say when there is no place or no room for a folder", async () => {
+    writeFileSync("file", "");
+    const { code, err } = await run(["init", "tiny", "file/made"]);
+    expect(err).toBe(
+      `file/made: expected a folder that can be made and written, got EEXIST: file already exists, mkdir '${join(process.cwd(), "file")}' [E_OUTPUT]\n`,
+    );
+    expect(code).toBe(2);
+    await expect(checkRoom(".", 1e18)).rejects.toThrow(
+      /^\.: expected 1000000 TB of free space, got [\d.]+ [kMGT]?B \[E_DISK\]$/,
+    );
   });
 
   it("count the paper's U-Nets to the unit", async () => {

@@ -47,5 +47,11 @@ export function outputPaths(
   return numbered(output.slice(0, -extension.length), extension, count);
 }
 
-/** Where the rough pictures of a file show up while it is made. */
-export const previewPath = (path: string): string => `${path.slice(0, -extname(path).length)}.preview.png`;
+/** A free name beside `path` where its rough pictures show up while it is made. */
+export function previewPath(path: string): string {
+  const stem = `${path.slice(0, -extname(path).length)}.preview`;
+  for (let attempt = 1; ; attempt++) {
+    const name = `${stem}${attempt === 1 ? "" : `_${attempt}`}.png`;
+    if (!existsSync(name)) return name;
+  }
+}

@@ -12,12 +12,14 @@ it("durations are read at a glance, without a 60th second", () => {
 });
 
 it("sizes are decimal, with three digits", () => {
-  expect([0, 999, 1000, 612_300_000, 4_644_737_296].map(bytes)).toEqual([
+  expect([0, 999, 1000, 999_999, 612_300_000, 4_644_737_296, 1e18].map(bytes)).toEqual([
     "0 B",
     "999 B",
     "1.00 kB",
+    "1.00 MB",
     "612 MB",
     "4.64 GB",
+    "1000000 TB",
   ]);
   expect([10, 1_370_000_000, 2.72e12].map(flops)).toEqual(["10 FLOP", "1.37 GFLOP", "2.72 TFLOP"]);
   expect(grouped(782_822_724)).toBe("782,822,724");

@@ -15,21 +15,23 @@ export function roughSeconds(s: number): string {
   return s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
 }
 
-/** Decimal units, as disks and hubs count: "612 MB", "4.64 GB". */
-export function bytes(n: number): string {
-  if (n < 1000) return `${n} B`;
-  const steps = ["kB", "MB", "GB", "TB"];
-  const power = Math.min(Math.floor(Math.log10(n) / 3), steps.length);
-  return `${(n / 1000 ** power).toPrecision(3)} ${steps[power - 1]}`;
+/** `n` to three digits in the largest of `units`, each 1000 times the one before, that leaves 1 or more. */
+function scaled(n: number, units: readonly string[]): string {
+  let value = n;
+  let power = 0;
+  while (Number(value.toPrecision(3)) >= 1000 && power < units.length - 1) {
+    value /= 1000;
+    power++;
+  }
+  const digits = power === 0 || value >= 1000 ? String(Math.round(value)) : value.toPrecision(3);
+  return `${digits} ${units[power]}`;
 }
+
+/** Decimal units, as disks and hubs count: "612 MB", "4.64 GB". */
+export const bytes = (n: number): string => scaled(n, ["B", "kB", "MB", "GB", "TB"]);
 
 /** "782,822,724". */
 export const grouped = (n: number): string => n.toLocaleString("en-US");
 
 /** "1.37 GFLOP"; a multiplication with its addition counts as two. */
-export function flops(n: number): string {
-  if (n < 1e6) return `${grouped(n)} FLOP`;
-  const steps = ["MFLOP", "GFLOP", "TFLOP", "PFLOP"];
-  const power = Math.min(Math.floor(Math.log10(n) / 3) - 1, steps.length);
-  return `${(n / 1000 ** (power + 1)).toPrecision(3)} ${steps[power - 1]}`;
-}
+export const flops = (n: number): string => scaled(n, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"]);

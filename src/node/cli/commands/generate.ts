@@ -131,16 +131,16 @@ interface Run {
   readonly stopwatch: Stopwatch;
   readonly warnings: string[];
   readonly files: WrittenFile[];
-  /** Rough pictures on disk, to be taken away at the end. */
-  readonly previews: Set<string>;
+  /** Files of rough pictures by the index of the picture, to be taken away at the end. */
+  readonly previews: Map<number, string>;
 }
 
 async function writePreview(run: Run, event: PipelineEvent & { type: "preview" }): Promise<void> {
-  const path = previewPath(run.paths[event.index] ?? "");
+  const path = run.previews.get(event.index) ?? previewPath(run.paths[event.index] ?? "");
+  if (run.previews.size === 0) run.progress.note(`preview in ${path}`);
+  run.previews.set(event.index, path);
   const large = enlarge(event.picture, run.request.width, run.request.height);
   await writeAtomically(path, await encodePicture(large, "png"));
-  if (run.previews.size === 0) run.progress.note(`preview in ${path}`);
-  run.previews.add(path);
 }
 
 async function writePicture(run: Run, event: PipelineEvent & { type: "image" }): Promise<void> {
@@ -214,7 +214,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
   const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const stopwatch = new Stopwatch();
   const warnings: string[] = [];
-  const previews = new Set<string>();
+  const previews = new Map<number, string>();
   let generator: Generator | undefined;
   try {
     progress.stage("load", modelName(model));
@@ -258,7 +258,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     return interrupted;
   } finally {
     ignoreInterrupt();
-    for (const path of previews) await rm(path, { force: true });
+    for (const path of previews.values()) await rm(path, { force: true });
     await generator?.dispose();
   }
 }

@@ -1,7 +1,7 @@
 /** `koala init`: a whole diffusers folder of a preset, with seeded random weights: something to train, or to try sizes on. */
 
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
@@ -127,7 +127,8 @@ async function writeTexts(folder: string, name: string): Promise<void> {
   }
 }
 
-async function checkRoom(folder: string, needed: number): Promise<void> {
+/** @throws KoalaError E_DISK when fewer than `needed` bytes are free */
+export async function checkRoom(folder: string, needed: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   check(free >= needed, "E_DISK", () => ({
@@ -159,13 +160,15 @@ async function init(name: string, target: string, o: Options, world: World): Pro
   const stop = new AbortController();
   const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const progress = progressFor(world.stderr, o.quiet === true);
-  const partial = `${resolve(target)}.partial`;
+  let partial: string | undefined;
   try {
-    await mkdir(partial, { recursive: true });
+    await mkdir(dirname(resolve(target)), { recursive: true });
+    partial = await mkdtemp(`${resolve(target)}.partial-`);
     await checkRoom(partial, total);
     await writeTexts(partial, name);
     const writing: Writing = { progress, signal: stop.signal, done: 0, total };
     for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
+    await chmod(partial, 0o755); // mkdtemp keeps others out
     await rename(partial, target);
     progress.end();
     const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
@@ -175,7 +178,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
     return 0;
   } catch (cause) {
     progress.end();
-    await rm(partial, { recursive: true, force: true });
+    if (partial !== undefined) await rm(partial, { recursive: true, force: true });
     if (stop.signal.aborted) {
       progress.note("Stopped; nothing half-made is left.");
       return 130;
