@@ -1,3 +1,5 @@
+/** Pictures as arrays, against torch, numpy and diffusers. */
+
 import { describe, expect, it } from "vitest";
 import { float32 } from "../tensor/tensor.ts";
 import { grid } from "./grid.ts";

@@ -1,3 +1,5 @@
+/** Picture files, written and read back. */
+
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

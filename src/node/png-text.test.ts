@@ -1,3 +1,5 @@
+/** Text chunks, against Pillow and against broken files. */
+
 import { crc32, deflateSync } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,5 @@
+/** What pictures record, against the text of A1111's web UI. */
+
 import { describe, expect, it } from "vitest";
 import type { Request } from "./request.ts";
 import { parametersText, pictureText, readPictureText } from "./request-text.ts";

@@ -1,3 +1,5 @@
+/** What a request may say, and what it hears when it may not. */
+
 import { describe, expect, it } from "vitest";
 import {
   type Defaults,

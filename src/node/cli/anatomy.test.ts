@@ -1,3 +1,5 @@
+/** The counts of whole models. */
+
 import { describe, expect, it } from "vitest";
 import { preset, presetFiles } from "../../models/presets.ts";
 import { float32 } from "../../tensor/tensor.ts";

@@ -1,132 +1,15 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+/** `koala generate`, its mistakes and its help, in a world of the test's own. */
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Writable } from "node:stream";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { PipelineEvent } from "../../pipeline/events.ts";
-import { type RequestInput, resolveRequest } from "../../pipeline/request.ts";
-import { float32 } from "../../tensor/tensor.ts";
-import { memoryFiles } from "../../weights/memory-files.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { defaults, FakeGenerator, inEmptyFolders, run } from "../../../test/fake-world.ts";
 import { readPicture } from "../image-file.ts";
 import { readText } from "../png-text.ts";
-import { checkRoom } from "./commands/init.ts";
-import { main } from "./main.ts";
-import { packageVersion } from "./package.ts";
-import type { Generator, GeneratorOptions, World } from "./world.ts";
+import { packageRoot, packageVersion } from "./package.ts";
+import type { Generator } from "./world.ts";
 
-const defaults = { steps: 4, guidance: 3.5, width: 16, height: 8, scheduler: "euler", spacing: "trailing" };
-
-/** Draws a picture whose every byte is the seed, and whatever else `during` makes it do. */
-class FakeGenerator implements Generator {
-  readonly location = "/models/koala-emoji";
-  readonly family = "koala-small";
-  readonly defaults = defaults;
-  readonly engineName = "fake";
-  isDisposed = false;
-  private readonly during: (signal: AbortSignal | undefined) => void;
-
-  constructor(during: (signal: AbortSignal | undefined) => void = () => {}) {
-    this.during = during;
-  }
-
-  resolve(input: RequestInput): ReturnType<typeof resolveRequest> {
-    return resolveRequest(input, defaults);
-  }
-
-  async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
-    const { count, seed, width, height, steps, preview } = this.resolve(input);
-    const picture = (byte: number, w: number, h: number) => ({
-      width: w,
-      height: h,
-      data: new Uint8Array(3 * w * h).fill(byte),
-    });
-    yield { type: "stage", stage: "text", detail: "2 text encoders" };
-    yield { type: "warning", message: "the text encoder reads 77 tokens; this was cut off: tail" };
-    for (let index = 0; index < count; index++) {
-      yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${count}` };
-      for (let step = 1; step <= steps; step++) {
-        yield { type: "step", index, step, steps, timestep: 999, sigma: 1, seconds: 0.01 };
-        if (preview) yield { type: "preview", index, step, picture: picture(9, 2, 1) };
-        this.during(o.signal);
-        o.signal?.throwIfAborted();
-      }
-      yield { type: "stage", stage: "decode", detail: "VAE" };
-      const latents = float32([1], [0]);
-      yield {
-        type: "image",
-        index,
-        seed: seed + index,
-        picture: picture((seed + index) % 256, width, height),
-        latents,
-      };
-    }
-  }
-
-  async dispose(): Promise<void> {
-    this.isDisposed = true;
-  }
-}
-
-class Page extends Writable {
-  text = "";
-  readonly isTTY: boolean;
-  readonly columns = 80;
-
-  constructor(isTTY = false) {
-    super();
-    this.isTTY = isTTY;
-  }
-
-  override _write(chunk: Buffer, _: string, done: () => void): void {
-    this.text += chunk.toString();
-    done();
-  }
-}
-
-interface Ran {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-  readonly loaded: [string, GeneratorOptions][];
-}
-
-interface Scene {
-  readonly generator?: Generator;
-  readonly world?: Partial<World>;
-  readonly isTTY?: boolean;
-}
-
-async function run(
-  argv: string[],
-  { generator = new FakeGenerator(), world = {}, isTTY = false }: Scene = {},
-): Promise<Ran> {
-  const [stdout, stderr] = [new Page(), new Page(isTTY)];
-  const loaded: [string, GeneratorOptions][] = [];
-  const code = await main(argv, {
-    stdout,
-    stderr,
-    onInterrupt: () => () => {},
-    async load(location, o) {
-      loaded.push([location, o]);
-      return generator;
-    },
-    openModel: () => Promise.reject(new Error("no model here")),
-    engines: async () => [],
-    ...world,
-  });
-  return { code, out: stdout.text, err: stderr.text, loaded };
-}
-
-let folder = "";
-const home = process.cwd();
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "koala-cli-"));
-  process.chdir(folder); // where pictures without --output go
-});
-afterEach(() => {
-  process.chdir(home);
-  rmSync(folder, { recursive: true });
-});
+inEmptyFolders();
 
 describe("koala generate", () => {
   it("writes a picture named after its prompt and seed, and says its name alone on stdout", async () => {
@@ -298,7 +181,7 @@ describe("koala generate", () => {
 
   it("uses the model of the package unless told", async () => {
     const { loaded } = await run(["generate", "a"]);
-    expect(loaded[0]?.[0]).toBe(join(home, "models/koala-emoji"));
+    expect(loaded[0]?.[0]).toBe(join(packageRoot, "models/koala-emoji"));
   });
 });
 
@@ -453,93 +336,5 @@ describe("help", () => {
 
   it("comes with the version", async () => {
     expect((await run(["--version"])).out).toBe(`${packageVersion()}\n`);
-  });
-});
-
-describe("koala engines", () => {
-  const engines = async () => [
-    { name: "ort", isAvailable: true, detail: "ONNX Runtime 1.30" },
-    { name: "webgpu", isAvailable: false, detail: "no adapter" },
-  ];
-
-  it("lists what is there and why the rest is not", async () => {
-    const { out } = await run(["engines"], { world: { engines } });
-    expect(out).toBe("ort     yes  ONNX Runtime 1.30\nwebgpu  no   no adapter\n");
-    expect(JSON.parse((await run(["engines", "--json"], { world: { engines } })).out)).toEqual(
-      await engines(),
-    );
-  });
-});
-
-describe("koala download", () => {
-  it("says what came", async () => {
-    const openModel: World["openModel"] = async (location, o) => {
-      o.onProgress?.("unet/model.safetensors", 1500, 1500);
-      return memoryFiles(location, { "a.json": "{}", "b.json": "{ }" });
-    };
-    const { out, err } = await run(["download", "owner/name"], { world: { openModel } });
-    expect([out, err]).toEqual([
-      "owner/name: 2 files, 5 B\n",
-      "download: unet/model.safetensors, 1.50 kB of 1.50 kB\n",
-    ]);
-  });
-});
-
-describe("koala init and koala inspect", () => {
-  it("write a folder of random weights, the same from the same seed, and say what is in it", async () => {
-    const { out, code } = await run(["init", "tiny", "made", "--seed", "3", "--quiet"]);
-    expect(out).toMatch(/^made: tiny, [\d,]+ random parameters from seed 3, [\d.]+ MB in float32\n$/);
-    expect(code).toBe(0);
-    await run(["init", "tiny", "again", "--seed", "3", "--quiet"]);
-    const weights = "unet/diffusion_pytorch_model.safetensors";
-    expect(readFileSync(join("again", weights)).equals(readFileSync(join("made", weights)))).toBe(true);
-    expect(readdirSync(".")).toEqual(["again", "made"]);
-
-    const { openFolder } = await import("../files.ts");
-    const { out: said } = await run(["inspect", "made", "--json"], { world: { openModel: openFolder } });
-    const { out: asPreset } = await run(["inspect", "tiny", "--json"]);
-    const [model, preset] = [JSON.parse(said), JSON.parse(asPreset)];
-    expect(model.networks).toEqual(preset.networks);
-    expect(model.unet).toEqual(preset.unet);
-  });
-
-  it("leave nothing of a folder that Ctrl-C stopped", async () => {
-    const onInterrupt = (stop: () => void) => {
-      stop();
-      return () => {};
-    };
-    const { code, err } = await run(["init", "tiny", "made", "--quiet"], { world: { onInterrupt } });
-    expect([code, err, readdirSync(".")]).toEqual([130, "", []]);
-  });
-
-  it("say when there is no place or no room for a folder", async () => {
-    writeFileSync("file", "");
-    const { code, err } = await run(["init", "tiny", "file/made"]);
-    expect(err).toBe(
-      `file/made: expected a folder that can be made and written, got EEXIST: file already exists, mkdir '${join(process.cwd(), "file")}' [E_OUTPUT]\n`,
-    );
-    expect(code).toBe(2);
-    await expect(checkRoom(".", 1e18)).rejects.toThrow(
-      /^\.: expected 1000000 TB of free space, got [\d.]+ [kMGT]?B \[E_DISK\]$/,
-    );
-  });
-
-  it("count the paper's U-Nets to the unit", async () => {
-    const { out } = await run(["inspect"]);
-    // facts of the published files, section 1.1 of the project's fact sheet
-    for (const count of ["865,910,724", "2,567,463,684", "1,161,184,324", "782,822,724"])
-      expect(out).toContain(count);
-    for (const published of ["865M", "10.3GB", "[0, 2, 6]", "[0, 2, 5]"]) expect(out).toContain(published);
-  });
-
-  it("print what a picture records", async () => {
-    await run(["generate", "apple", "--seed", "1", "--output", "a.png"]);
-    const { out } = await run(["inspect", "a.png"]);
-    expect(out).toMatch(/^a\.png {2}16 x 8 px\n\napple\nSteps: 4, Sampler: Euler/);
-    expect(out).toMatch(/\nseed {13}1\n/);
-    expect(JSON.parse((await run(["inspect", "a.png", "--json"])).out)).toMatchObject({
-      file: "a.png",
-      request: { prompt: "apple" },
-    });
   });
 });

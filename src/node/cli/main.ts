@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 import { Command } from "commander";
 import { failureOf, unknownCommand } from "./failure.ts";
 import { packageVersion } from "./package.ts";
+import { printable } from "./tables.ts";
 import { realWorld, type World } from "./world.ts";
 
 interface Module {
@@ -83,8 +84,8 @@ export async function main(argv: readonly string[], world: World = realWorld): P
     const failure = failureOf(thrown, current);
     if (failure === null) return 0;
     const { error } = failure;
-    const stack = argv.includes("--verbose") ? `${inspect(error)}\n` : "";
-    world.stderr.write(`${stack === "" ? `${error.message}\n` : stack}`);
+    const said = argv.includes("--verbose") ? inspect(error) : error.message;
+    world.stderr.write(`${printable(said)}\n`);
     if (argv.includes("--json")) print(`${JSON.stringify({ error })}\n`);
     return failure.exitCode;
   }

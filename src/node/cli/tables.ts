@@ -1,4 +1,7 @@
-/** Text in columns, and the published table of U-Nets that ours stands beside. */
+/** Text for terminals: in columns, made harmless; and the published table of U-Nets that ours stands beside. */
+
+/** Text from outside without the control characters that could steer a terminal; line ends stay. */
+export const printable = (text: string): string => text.replace(/(?!\n)\p{Cc}/gu, "\ufffd");
 
 /** Rows with their columns lined up two spaces apart; those in `right` are flush right. Ends with a newline. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {

@@ -1,3 +1,5 @@
+/** Numbers as people read them. */
+
 import { expect, it } from "vitest";
 import { table } from "./tables.ts";
 import { bytes, flops, grouped, roughSeconds, seconds } from "./units.ts";

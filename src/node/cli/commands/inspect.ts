@@ -15,7 +15,7 @@ import { readText } from "../../png-text.ts";
 import { type Anatomy, type Measured, measure, modelAnatomy, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { progressFor } from "../progress.ts";
-import { paperModels, table } from "../tables.ts";
+import { paperModels, printable, table } from "../tables.ts";
 import { bytes, flops, grouped } from "../units.ts";
 import type { World } from "../world.ts";
 
@@ -87,9 +87,12 @@ async function printPicture(path: string, o: Options, world: World): Promise<voi
     key,
     typeof value === "object" ? JSON.stringify(value) : String(value),
   ]);
+  const parameters = texts.parameters === undefined ? "" : `${texts.parameters}\n\n`;
+  const rows = table([["model", recorded.model ?? "not recorded"], ...fields]);
   world.stdout.write(
-    `${path}  ${width} x ${height} px\n\n${texts.parameters ?? ""}\n\n${table([["model", recorded.model ?? "not recorded"], ...fields])}` +
-      `\nTo draw it again: koala generate --from ${path}\n`,
+    printable(
+      `${path}  ${width} x ${height} px\n\n${parameters}${rows}\nTo draw it again: koala generate --from ${path}\n`,
+    ),
   );
 }
 
