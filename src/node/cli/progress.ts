@@ -3,6 +3,7 @@
 import { styleText } from "node:util";
 import cliProgress from "cli-progress";
 import type { StageName } from "../../pipeline/events.ts";
+import { printable } from "./tables.ts";
 import { bytes, roughSeconds } from "./units.ts";
 import type { World } from "./world.ts";
 
@@ -25,7 +26,7 @@ const silence: Progress = { stage() {}, step() {}, transfer() {}, note() {}, war
 const lineEveryMs = 5000;
 
 function plainLines(stream: World["stderr"]): Progress {
-  const write = (line: string): void => void stream.write(`${line}\n`);
+  const write = (line: string): void => void stream.write(`${printable(line)}\n`);
   let lastMs = Number.NEGATIVE_INFINITY;
   const isDue = (isEnd: boolean): boolean => {
     if (!isEnd && performance.now() - lastMs < lineEveryMs) return false;
@@ -96,8 +97,8 @@ function livingLine(stream: World["stderr"]): Progress {
       show("denoise", done, steps, `${done}/${steps}${done < steps ? `  ${roughSeconds(left)} left` : ""}`),
     transfer: (verb, file, done, total) =>
       show(verb, done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
-    note: write,
-    warn: (message) => write(`${paint("yellow", "warning:")} ${message}`),
+    note: (line) => write(printable(line)),
+    warn: (message) => write(`${paint("yellow", "warning:")} ${printable(message)}`),
     end,
   };
 }
