@@ -16,7 +16,7 @@ export function grad(loss: Value, wrt: readonly Value[]): Value[] {
     expected: "a loss of rank 0",
     got: show(loss.shape),
   }));
-  const cotangents = pullback(loss, constant([], [1]), wrt, new Set());
+  const cotangents = pullback([[loss, constant([], [1])]], wrt);
   return wrt.map((value, i) => {
     const cotangent = cotangents[i];
     check(cotangent != null, "E_GRAPH", () => ({
@@ -28,19 +28,21 @@ export function grad(loss: Value, wrt: readonly Value[]): Value[] {
   });
 }
 
-/** The cotangents of `wrt` given `g`, that of `output`; null where none flows. Does not go behind values in `stop`. */
-function pullback(
-  output: Value,
-  g: Value,
+/**
+ * The cotangents of `wrt`, each of its shape, given those of some outputs: pairs of an output and its cotangent, every
+ * output once. Null where none flows. Does not go behind values in `stop`.
+ */
+export function pullback(
+  outputs: readonly (readonly [output: Value, cotangent: Value])[],
   wrt: readonly Value[],
-  stop: ReadonlySet<Value>,
+  stop: ReadonlySet<Value> = new Set(),
 ): (Value | null)[] {
-  const order = topological([output]);
+  const order = topological(outputs.map(([output]) => output));
   const depends = new Set<Value>(wrt);
   for (const value of order)
     if (value.inputs.some((x) => depends.has(x)) && !stop.has(value)) depends.add(value);
 
-  const cotangents = new Map<Value, Value>([[output, g]]);
+  const cotangents = new Map<Value, Value>(outputs);
   for (const value of order.reverse()) {
     const cotangent = cotangents.get(value);
     if (cotangent === undefined || !depends.has(value) || stop.has(value)) continue;
@@ -61,7 +63,7 @@ function vjpOf(value: Value, g: Value): readonly (Value | null)[] {
   if (!isComposite(op)) return op.vjp(g, value, attrs);
   if (op.vjp !== undefined) return op.vjp(g, value, attrs);
   const distinct = [...new Set(inputs)];
-  const cotangents = pullback(op.expand(inputs, attrs), g, distinct, new Set(distinct));
+  const cotangents = pullback([[op.expand(inputs, attrs), g]], distinct, new Set(distinct));
   // an operand that is used twice gets its whole cotangent once
   return inputs.map((x, i) => (inputs.indexOf(x) === i ? (cotangents[distinct.indexOf(x)] ?? null) : null));
 }

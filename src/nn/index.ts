@@ -7,5 +7,15 @@ export { feedForward } from "./feedforward.ts";
 export { type LinearOptions, linear } from "./linear.ts";
 export { groupNorm, layerNorm } from "./norm.ts";
 export { type ResnetOptions, resnet } from "./resnet.ts";
-export { fanIn, type Init, normal, ones, type Parameter, Scope, zeros } from "./scope.ts";
+export {
+  fanIn,
+  fedLeaf,
+  type Init,
+  type Leaf,
+  normal,
+  ones,
+  type Parameter,
+  Scope,
+  zeros,
+} from "./scope.ts";
 export { type TransformerOptions, transformer2d, transformerBlock } from "./transformer.ts";

@@ -5,7 +5,7 @@
 
 import { check } from "../core/assert.ts";
 import type { Value } from "../graph/op.ts";
-import { param } from "../ops/index.ts";
+import { input, param } from "../ops/index.ts";
 import { type Shape, sameShape, show } from "../tensor/shape.ts";
 
 /** How a fresh parameter is drawn: a constant, or a uniform in ±bound, or a normal of that deviation. */
@@ -26,18 +26,28 @@ export interface Parameter {
   readonly init: Init;
 }
 
+/** How a parameter of that full name becomes a node. */
+export type Leaf = (name: string, shape: Shape) => Value;
+
+/** A parameter that is fed at every run: training changes it from step to step. */
+export const fedLeaf: Leaf = (name, shape) => input(name, { shape });
+
 export class Scope {
   readonly path: string;
   /** Shared by all scopes of a model, in the order of first use. */
   readonly parameters: Map<string, Parameter>;
+  /** `param`, a weight that lies in a store, unless the caller wants another leaf. */
+  readonly leaf: Leaf;
 
-  constructor(path = "", parameters: Map<string, Parameter> = new Map()) {
+  constructor(path = "", parameters: Map<string, Parameter> = new Map(), leaf: Leaf = param) {
     this.path = path;
     this.parameters = parameters;
+    this.leaf = leaf;
   }
 
   at(...parts: readonly (string | number)[]): Scope {
-    return new Scope(this.path === "" ? parts.join(".") : [this.path, ...parts].join("."), this.parameters);
+    const path = this.path === "" ? parts.join(".") : [this.path, ...parts].join(".");
+    return new Scope(path, this.parameters, this.leaf);
   }
 
   /** @throws KoalaError E_GRAPH when the name was made before with another shape */
@@ -45,7 +55,7 @@ export class Scope {
     const full = this.path === "" ? name : `${this.path}.${name}`;
     const known = this.parameters.get(full);
     if (known === undefined) {
-      const value = param(full, shape);
+      const value = this.leaf(full, shape);
       this.parameters.set(full, { name: full, value, init });
       return value;
     }

@@ -20,6 +20,7 @@ export interface Generator {
 export interface GeneratorOptions {
   readonly engine?: string;
   readonly threads?: number;
+  readonly base?: string;
   readonly isOffline?: boolean;
   readonly signal?: AbortSignal;
   readonly log?: Log;

@@ -21,6 +21,7 @@ import type { Generator, World } from "../world.ts";
 
 interface Options {
   readonly model?: string;
+  readonly base?: string;
   readonly from?: string;
   readonly engine?: string;
   readonly threads?: string;
@@ -43,6 +44,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option(
       "--model <DIR|HUB_ID>",
       `a model folder, a checkpoint file or a hub id (default ${defaultModel}, which comes along)`,
+    )
+    .option(
+      "--base <DIR|HUB_ID>",
+      "what completes a checkpoint file: tokenizers, encoders, VAE (default: its family's model on the hub)",
     )
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
     .option(
@@ -221,6 +226,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     generator = await world.load(model, {
       ...(o.engine === undefined ? {} : { engine: o.engine }),
       ...(threads === undefined ? {} : { threads }),
+      ...(o.base === undefined ? {} : { base: o.base }),
       isOffline: o.offline === true,
       signal: stop.signal,
       log: {

@@ -7,7 +7,7 @@ import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
 import { type UNetCensus, unetCensus } from "../../../models/census.ts";
 import { defaultsFor, type ModelDefaults } from "../../../models/detect.ts";
-import { preset, presetNames } from "../../../models/presets.ts";
+import { type Preset, preset, presetNames } from "../../../models/presets.ts";
 import { parseRequest, type Size } from "../../../pipeline/request.ts";
 import { readPictureText } from "../../../pipeline/request-text.ts";
 import { readPicture, readPictureBytes } from "../../image-file.ts";
@@ -50,7 +50,7 @@ async function inspect(what: string | undefined, o: Options, world: World): Prom
   if (existsSync(what) && statSync(what).isFile() && extname(what) !== ".safetensors")
     return printPicture(what, o, world);
   if (isPreset(what) && !existsSync(what))
-    return printModel(what, presetAnatomy(preset(what)), preset(what).source, o, world);
+    return printModel(what, presetAnatomy(preset(what)), preset(what), o, world);
   const [near] = nearest(what, presetNames);
   check(existsSync(what) || what.includes("/"), "E_MODEL", () => ({
     where: what,
@@ -148,7 +148,7 @@ const millions = (counts: Readonly<Record<string, number>>): string =>
     .map(([name, n]) => `${name} ${(n / 1e6).toFixed(1)}`)
     .join("   ");
 
-function printModel(what: string, anatomy: Anatomy, source: string | null, o: Options, world: World): void {
+function printModel(what: string, anatomy: Anatomy, from: Preset | null, o: Options, world: World): void {
   const facts = factsOf(what, anatomy, o);
   if (o.json) {
     world.stdout.write(`${JSON.stringify(facts)}\n`);
@@ -160,7 +160,7 @@ function printModel(what: string, anatomy: Anatomy, source: string | null, o: Op
   ]);
   const lines = [
     `${what}${defaults === null ? "" : `  (${defaults.family})`}${anatomy.pipeline === null ? "" : `  ${anatomy.pipeline}`}`,
-    ...(source === null ? [] : [source]),
+    ...(from === null ? [] : [from.source, `licence of its weights: ${from.licence ?? "none stated"}`]),
     "",
     table(
       [
