@@ -21,6 +21,14 @@ export {
   eosRows,
   type TextSize,
 } from "./models/clip-text.ts";
+export {
+  buildClipVision,
+  type ClipVisionConfig,
+  type ClipVisionOutputs,
+  clipVision,
+  clipVisionConfig,
+  clipVisionInputs,
+} from "./models/clip-vision.ts";
 export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
 export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";

@@ -6,8 +6,8 @@
  */
 
 import { labelled, type TensorType, type Value } from "../graph/op.ts";
-import { embedding, layerNorm, linear, normal, type Scope, zeros } from "../nn/index.ts";
-import { add, attention, constant, gather, gelu, quickGelu, reshape, slice, tap } from "../ops/index.ts";
+import { clipLayer, embedding, layerNorm, linear, normal, type Scope } from "../nn/index.ts";
+import { add, constant, gather, reshape, slice } from "../ops/index.ts";
 import { type Built, build } from "./built.ts";
 import { ConfigReader } from "./config.ts";
 
@@ -116,7 +116,7 @@ export function clipText(root: Scope, inputs: ClipTextInputs, c: ClipTextConfig)
   let hidden = h;
   for (let i = 0; i < c.layers; i++) {
     hidden = h;
-    h = encoderLayer(s.at("encoder", "layers", i), h, mask, c);
+    h = clipLayer(s.at("encoder", "layers", i), h, { ...c, mask });
   }
   const last = layerNorm(s.at("final_layer_norm"), h, c.eps);
   const pooled = labelled(s.path, () => gather(reshape(last, [batch * tokens, width]), inputs.eos)); // [N, E]
@@ -136,32 +136,6 @@ function causalMask(tokens: number): Value {
     i % tokens > Math.floor(i / tokens) ? MASKED : 0,
   );
   return constant([1, 1, tokens, tokens], cells);
-}
-
-/** Self-attention and two linear layers, each after a norm and with a residual: `x` [N, S, E] → the same shape. */
-function encoderLayer(s: Scope, x: Value, mask: Value, c: ClipTextConfig): Value {
-  return labelled(s.path, () => {
-    // Deviations of the initialization: OpenAI's CLIP, `CLIP.initialize_parameters`.
-    const deep = c.channels ** -0.5 * (2 * c.layers) ** -0.5;
-    const drawn = (std: number) => ({ init: normal(std), biasInit: zeros });
-
-    const attend = s.at("self_attn");
-    const first = layerNorm(s.at("layer_norm1"), x, c.eps);
-    const project = (name: string) => linear(attend.at(name), first, c.channels, drawn(deep));
-    const [q, k, v] = [project("q_proj"), project("k_proj"), project("v_proj")];
-    const mixed = labelled(attend.path, () => attention(q, k, v, { heads: c.heads, mask }));
-    const h = add(x, linear(attend.at("out_proj"), mixed, c.channels, drawn(c.channels ** -0.5)));
-
-    const mlp = s.at("mlp");
-    const wide = linear(
-      mlp.at("fc1"),
-      layerNorm(s.at("layer_norm2"), h, c.eps),
-      c.innerChannels,
-      drawn((2 * c.channels) ** -0.5),
-    );
-    const active = c.activation === "gelu" ? gelu(wide, { approximate: "none" }) : quickGelu(wide);
-    return tap(s.path, add(h, linear(mlp.at("fc2"), active, c.channels, drawn(deep))));
-  });
 }
 
 /** The tower as a graph: inputs `ids`, `eos`; outputs `last`, `hidden`, `pooled` and, with a projection, `projected`. */

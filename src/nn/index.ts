@@ -1,6 +1,7 @@
 /** Layers: functions (scope, x, …) → Value whose parameter names are the checkpoint's. */
 
 export { type AttentionOptions, attention, spatialAttention } from "./attention.ts";
+export { type ClipLayerOptions, clipLayer } from "./clip-layer.ts";
 export { type ConvOptions, conv, downsample, upsample } from "./conv.ts";
 export { embedding, featureEmbedding } from "./embedding.ts";
 export { feedForward } from "./feedforward.ts";
