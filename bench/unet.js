@@ -1,17 +1,14 @@
 /** One contender of `bench unet`: the U-Net of MODEL at SIZE pixels, STEPS forwards on THREADS threads. */
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { compileStepwise, host, openWeights } from "koala-diffusion/graph";
+import { compileStepwise, host, openComponent } from "koala-diffusion/graph";
 import { buildUNet, unetConfig } from "koala-diffusion/models";
 
 const [model, size, steps, threads] = process.argv.slice(2);
 const sinceStart = () => Date.now() / 1000 - Number(process.env.BENCH_START);
 const cells = Number(size) / 8;
 
-const config = unetConfig(JSON.parse(readFileSync(join(model, "unet/config.json"), "utf8")));
-const store = await openWeights(await host.openModel(model), "unet");
-const { outputs } = buildUNet(config, { batch: 1, height: cells, width: cells, tokens: 77 });
+const { config, store } = await openComponent(await host.openModel(model), "unet");
+const { outputs } = buildUNet(unetConfig(config), { batch: 1, height: cells, width: cells, tokens: 77 });
 const engine = await host.engine("ort");
 const changing = ["sample", "t_emb"];
 const program = await compileStepwise(outputs, { engine, store, changing, threads: Number(threads) });

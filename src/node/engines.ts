@@ -1,6 +1,7 @@
 /** Every engine of this package under Node, there or not. */
 
 import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import type { Engine, EngineStatus } from "../runtime/session.ts";
 import { ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
@@ -36,11 +37,14 @@ export async function engine(name: string): Promise<Engine> {
     };
   });
   const status = await entry.status();
-  check(status.isAvailable, "E_ENGINE", () => ({
-    where: `engine ${wanted}`,
-    expected: "an engine that runs on this machine",
-    got: status.detail,
-    hint: "koala engines lists those that do.",
-  }));
+  if (!status.isAvailable) {
+    const there = (await engines()).filter(({ isAvailable }) => isAvailable).map(({ name: other }) => other);
+    throw new KoalaError("E_ENGINE", {
+      where: `engine ${wanted}`,
+      expected: "an engine that runs on this machine",
+      got: status.detail,
+      hint: there.length === 0 ? "None does: koala engines says why." : `Here runs ${there.join(", ")}.`,
+    });
+  }
   return entry.open();
 }

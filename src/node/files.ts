@@ -2,7 +2,7 @@
  * Files on this machine: a folder as a model's files, and writing that leaves either the whole file or none.
  */
 
-import { constants, realpathSync } from "node:fs";
+import { constants, existsSync, realpathSync } from "node:fs";
 import { access, type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { check } from "../core/assert.ts";
@@ -28,6 +28,7 @@ const systemWords: Readonly<Record<string, string>> = {
   EPERM: "no permission",
   EROFS: "a read-only file system",
   EISDIR: "a folder",
+  EEXIST: "a file in a folder's place",
   ENOTDIR: "a file in a folder's place",
   ENOSPC: "a full disk",
   EDQUOT: "a full quota",
@@ -220,7 +221,8 @@ export function outputError(path: string, error: unknown): unknown {
   if (system === "ENOSPC" || system === "EDQUOT") {
     return fileError("E_DISK", path, "room on the disk", error, "Free some space, or write somewhere else.");
   }
-  if (system === "ENOENT") {
+  // where the folder is there all the same, it is one that takes no files, such as /proc
+  if (system === "ENOENT" && !existsSync(dirname(path))) {
     return fileError(
       "E_OUTPUT",
       path,
@@ -229,7 +231,8 @@ export function outputError(path: string, error: unknown): unknown {
       `Make it first: mkdir -p ${dirname(path)}`,
     );
   }
-  return fileError("E_OUTPUT", path, "a file that can be written", error);
+  const got = system === "ENOENT" ? "a folder that takes none" : error;
+  return fileError("E_OUTPUT", path, "a file that can be written", got);
 }
 
 /**

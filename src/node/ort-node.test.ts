@@ -171,7 +171,7 @@ const { isAvailable: hasWebgpu } = await webgpuStatus();
 
 test.skipIf(hasWebgpu)("an engine that is not there says why", async () => {
   await expect(engine("webgpu")).rejects.toThrow(
-    /^engine webgpu: expected an engine that runs on this machine, got no usable graphics adapter: .* \[E_ENGINE\]\nkoala engines lists those that do\.$/s,
+    /^engine webgpu: expected an engine that runs on this machine, got no usable graphics adapter: .* \[E_ENGINE\]\nHere runs ort\.$/s,
   );
 });
 

@@ -1,5 +1,7 @@
 /** Prompts into what the U-Net reads: token states, and for SDXL the pooled sentence and the size numbers. */
 
+import { KoalaError } from "../core/errors.ts";
+import { isFiniteTensor } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import { eosRows } from "../models/clip-text.ts";
 import { timestepEmbedding } from "../models/conditioning.ts";
@@ -23,24 +25,56 @@ export interface EncodedText {
   readonly projected: Tensor | null;
 }
 
-/** Runs an encoder's program on `prompts`; `cut` hears of text that did not fit. */
+export interface EncodeOptions {
+  /** Hears of text that did not fit. */
+  warn(message: string): void;
+  /** Names the first place where the encoder's numbers stop being finite. */
+  blame(feeds: Readonly<Record<string, Tensor>>): Promise<string>;
+}
+
+/** Characters of a prompt's lost end that a warning quotes: enough to see where the cut is. */
+const quotedLength = 200;
+
+const quoteStart = (text: string): string =>
+  text.length <= quotedLength
+    ? text
+    : `${text.slice(0, quotedLength)}… (${text.length - quotedLength} characters more)`;
+
+/**
+ * Runs an encoder's program on `prompts`, of which the last is what to draw and one before it the negative prompt.
+ * @throws KoalaError E_NAN with the tap where NaN or infinity first appears
+ */
 export async function encodeTexts(
-  { tokenizer, config }: TextPart,
+  { name, tokenizer, config }: TextPart,
   program: Program,
   prompts: readonly string[],
-  cut: (message: string) => void,
+  o: EncodeOptions,
 ): Promise<EncodedText> {
   const encoded = prompts.map((prompt) => tokenizer.encode(prompt));
-  for (const { cut: lost } of encoded)
-    if (lost !== "") cut(`the text encoder reads ${tokenizer.maxLength} tokens; this was cut off: ${lost}`);
+  for (const [i, { cut }] of encoded.entries()) {
+    const which = i === prompts.length - 1 ? "prompt" : "negative prompt";
+    if (cut !== "")
+      o.warn(
+        `the ${which} is longer than the ${tokenizer.maxLength} tokens that the text encoder reads; this was cut off: ${quoteStart(cut)}`,
+      );
+  }
   const ids = encoded.flatMap((e) => e.ids);
   const length = tokenizer.maxLength;
   // an encoder that is asked for token states alone has no use for where the sentence ends
   const eos = { eos: int64([prompts.length], eosRows(ids, length, config.eosToken)) };
-  const results = await program.run({
+  const feeds = {
     ids: int64([prompts.length, length], ids),
     ...(program.inputs.eos === undefined ? {} : eos),
-  });
+  };
+  const results = await program.run(feeds);
+  if (!Object.values(results).every(isFiniteTensor)) {
+    throw new KoalaError("E_NAN", {
+      where: `${name}: ${await o.blame(feeds)}`,
+      expected: "finite numbers",
+      got: "NaN or infinity",
+      hint: "The weights may be damaged, or stored in float16 where they need float32.",
+    });
+  }
   return {
     last: results.last as Tensor,
     hidden: results.hidden as Tensor,

@@ -7,6 +7,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { Built } from "../models/built.ts";
 import { buildClipText, type ClipTextConfig, clipTextConfig } from "../models/clip-text.ts";
+import { type JsonObject, jsonObject } from "../models/config.ts";
 import { buildUNet } from "../models/unet.ts";
 import { type UNetConfig, unetConfig } from "../models/unet-config.ts";
 import { buildVaeDecoder, type VaeConfig, vaeConfig, vaeFactor } from "../models/vae.ts";
@@ -27,6 +28,8 @@ export const pipelineClasses = [
 ] as const;
 
 export interface TextPart {
+  /** `text_encoder`, `text_encoder_2`: its folder, for messages. */
+  readonly name: string;
   readonly config: ClipTextConfig;
   readonly store: TensorStore;
   readonly tokenizer: Tokenizer;
@@ -51,7 +54,9 @@ export interface ModelParts {
   readonly vae: VaePart;
   readonly texts: readonly TextPart[];
   /** scheduler_config.json as it stands. */
-  readonly scheduler: unknown;
+  readonly scheduler: JsonObject;
+  /** That file, for messages. */
+  readonly schedulerPath: string;
   readonly index: unknown;
   /** SDXL: no negative prompt means zeros, not the encoding of "". */
   readonly hasZeroForEmpty: boolean;
@@ -68,8 +73,9 @@ const bases: Readonly<Record<FileFamily, string>> = {
 interface Source {
   readonly config: unknown;
   readonly store: TensorStore;
-  /** For messages. */
+  /** For messages: the weights, and what says their shape. */
   readonly where: string;
+  readonly configWhere: string;
 }
 
 /** Where each component of a model is read from. */
@@ -103,7 +109,11 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
   const texts: TextPart[] = [];
   for (const name of names) texts.push(await openText(sources, name));
   checkFit(sources.folder.location, unet.config, vae, texts, isXL);
-  const scheduler = (await readJson(sources.folder, "scheduler/scheduler_config.json")) as object;
+  const schedulerPath = `${sources.folder.location}/scheduler/scheduler_config.json`;
+  const scheduler = jsonObject(
+    await readJson(sources.folder, "scheduler/scheduler_config.json"),
+    schedulerPath,
+  );
   return {
     isXL,
     unet,
@@ -111,6 +121,7 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
     texts,
     scheduler:
       sources.prediction === null ? scheduler : { ...scheduler, prediction_type: sources.prediction },
+    schedulerPath,
     index: sources.indexJson,
     hasZeroForEmpty: sources.index.options.force_zeros_for_empty_prompt === true,
   };
@@ -134,6 +145,7 @@ async function folderSources(files: ModelFiles): Promise<Sources | null> {
     component: async (name) => ({
       ...(await openComponent(files, name)),
       where: `${files.location}/${name}`,
+      configWhere: `${files.location}/${name}/config.json`,
     }),
   };
 }
@@ -147,18 +159,28 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     expected: "a diffusers folder (model_index.json) or a checkpoint in safetensors",
     got: paths.length === 0 ? "nothing" : paths.slice(0, 4).join(", "),
   }));
+  check(!paths.includes("unet/config.json"), "E_MODEL", () => ({
+    where: files.location,
+    expected: "a model_index.json that names the parts of the pipeline",
+    got: "folders of parts without it",
+    hint: "The folder may be the rest of a broken download: fetch it again.",
+  }));
   check(weights.length === 1, "E_MODEL", () => ({
     where: files.location,
     expected: "a model_index.json, or one safetensors file",
     got: weights.slice(0, 4).join(", "),
     hint: "Give the path of the file to use.",
   }));
+  const where = `${files.location}/${weights[0]}`;
   const store = await openStore(files, weights);
-  const single = await detectSingleFile(store, files.location);
+  const single = await detectSingleFile(store, where);
   if (single.surplus.length > 0)
     o.warn(
-      `${files.location} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
+      `${where} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
     );
+  // beside a file under a name of its own a config.json belongs to something else
+  const own =
+    paths.includes("config.json") && single.layout === "diffusers" ? await readOwnConfig(files) : null;
   const base = await folderSources(await o.openBase(bases[single.family]));
   check(base !== null, "E_MODEL", () => ({
     where: "base",
@@ -172,32 +194,37 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
       const part = [...single.parts].find(([key]) => key === name)?.[1];
       if (part === undefined) return base.component(name);
       return {
-        config: { _class_name: part.className, ...part.config },
+        config: own ?? { _class_name: part.className, ...part.config },
         store: part.store,
-        where: files.location,
+        where,
+        configWhere: own === null ? `${where} (as its tensors tell)` : `${files.location}/config.json`,
       };
     },
   };
 }
+
+/** The config of a U-Net in a folder of its own: it says what shapes do not tell, such as the heads. */
+const readOwnConfig = async (files: ModelFiles): Promise<JsonObject> =>
+  jsonObject(await readJson(files, "config.json"), `${files.location}/config.json`);
 
 /** The shapes of a built model's parameters, by name. */
 const shapes = (built: Built): Map<string, readonly number[]> =>
   new Map([...built.parameters].map(([name, { value }]) => [name, value.shape]));
 
 async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
-  const { config: json, store, where } = await sources.component("unet");
-  const config = unetConfig(json, `${where} (config)`);
+  const { config: json, store, where, configWhere } = await sources.component("unet");
+  const config = unetConfig(json, configWhere);
   const smallest = { batch: 1, height: 8, width: 8, tokens: 1 };
   checkWeights(store, shapes(buildUNet(config, smallest)), { where });
   return { config, store, json };
 }
 
 async function openVae(sources: Sources): Promise<VaePart> {
-  const { config: json, store, where } = await sources.component("vae");
+  const { config: json, store, where, configWhere } = await sources.component("vae");
   const isTiny = (json as { _class_name?: unknown } | null)?._class_name === "AutoencoderTiny";
   const part = isTiny
-    ? tinyPart(vaeTinyConfig(json, `${where} (config)`), store)
-    : klPart(vaeConfig(json, `${where} (config)`), store);
+    ? tinyPart(vaeTinyConfig(json, configWhere), store)
+    : klPart(vaeConfig(json, configWhere), store);
   // the encoder's half is there too, and is not needed to generate
   checkWeights(store, shapes(part.decoder({ batch: 1, height: 8, width: 8 })), {
     where,
@@ -225,8 +252,8 @@ const tinyPart = (c: VaeTinyConfig, store: TensorStore): VaePart => ({
 });
 
 async function openText(sources: Sources, name: string): Promise<TextPart> {
-  const { config: json, store, where } = await sources.component(name);
-  const config = clipTextConfig(json, `${where} (config)`);
+  const { config: json, store, where, configWhere } = await sources.component(name);
+  const config = clipTextConfig(json, configWhere);
   checkWeights(store, shapes(buildClipText(config, { batch: 1, tokens: 2 })), {
     where,
     // a tower saved with its projection, and read without
@@ -238,7 +265,7 @@ async function openText(sources: Sources, name: string): Promise<TextPart> {
     contextLength: config.positions,
     vocabSize: config.vocabulary,
   });
-  return { config, store, tokenizer };
+  return { name, config, store, tokenizer };
 }
 
 async function readTokenizer(files: ModelFiles, folder: string): Promise<TokenizerFiles> {

@@ -1,11 +1,13 @@
 /** Prompt to picture: text, denoise, decode, each a stage whose program is loaded when needed. */
 
 import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
 import { type Log, silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
-import { compile } from "../engine/compile.ts";
-import { firstNonFinite } from "../engine/non-finite.ts";
+import { type CompileOptions, compile } from "../engine/compile.ts";
+import { firstNonFinite, isFiniteTensor } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
+import { compileStepwise } from "../engine/stepwise.ts";
 import type { Value } from "../graph/op.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { preview, sdColours, sdxlColours } from "../image/preview.ts";
@@ -41,6 +43,8 @@ export interface LoadOptions {
   readonly threads?: number;
   /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
   readonly base?: string;
+  /** A model whose weights take less than this many bytes as float32 keeps all its programs between calls: 1 GiB. */
+  readonly residentBytes?: number;
   readonly log?: Log;
   /** Never touch the network. */
   readonly isOffline?: boolean;
@@ -49,17 +53,37 @@ export interface LoadOptions {
   onProgress?(file: string, bytes: number, total: number): void;
 }
 
-/**
- * Models whose weights take less than this as float32 keep all their programs; larger ones have one stage in memory at a
- * time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders takes 6.4 GiB.
- */
-const residentBytes = 2 ** 30;
+/** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
+const usualResidentBytes = 2 ** 30;
 
 /** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
 const previewVaeBytes = 2 ** 24;
 
 const float32Bytes = (store: TensorStore): number =>
   [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape) * dtypes.float32.bytes, 0);
+
+/** What an encoder is asked for. */
+function textGraph(
+  { config, tokenizer }: TextPart,
+  batch: number,
+  isXL: boolean,
+): Readonly<Record<string, Value>> {
+  const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
+  if (!isXL) return { last: outputs.last };
+  return { hidden: outputs.hidden, ...(config.projection === null ? {} : { projected: outputs.projected }) };
+}
+
+/** What could not be opened is a model that the user never named: says why it was wanted. */
+const explainBase =
+  (location: string) =>
+  (error: unknown): never => {
+    if (!(error instanceof KoalaError)) throw error;
+    const { code, where, expected, got, hint } = error;
+    throw new KoalaError(code, {
+      ...{ where, expected, got, cause: error },
+      hint: `It completes ${location}, which has only some parts of a model: --base DIR (base in the library) names another that does.${hint === undefined ? "" : `\n${hint}`}`,
+    });
+  };
 
 /** A loaded model. Hold one a model; `dispose` frees it. Calls of `generate` run one after another. */
 export class Pipeline {
@@ -94,7 +118,8 @@ export class Pipeline {
     this.threads = o.threads;
     this.textStages = parts.texts.map(() => new Stage());
     const stores = [parts.unet.store, parts.vae.store, ...parts.texts.map(({ store }) => store)];
-    this.isResident = stores.reduce((sum, store) => sum + float32Bytes(store), 0) < residentBytes;
+    this.isResident =
+      stores.reduce((sum, store) => sum + float32Bytes(store), 0) < (o.residentBytes ?? usualResidentBytes);
   }
 
   /**
@@ -112,11 +137,11 @@ export class Pipeline {
     const engine = await host.engine(o.engine ?? "auto");
     const files = await open(location);
     const parts = await openParts(files, {
-      openBase: (usual) => open(o.base ?? usual),
+      openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
       warn: (message) => log.warn(message),
     });
     const defaults = defaultsFor({
-      location: files.location,
+      location, // with the file's name, where it is one: Lightning's says how many steps it takes
       modelIndex: parts.index,
       unet: parts.unet.json,
       scheduler: parts.scheduler,
@@ -127,9 +152,11 @@ export class Pipeline {
 
   /**
    * The request as it will run: every field filled from the model, checked against it.
-   * @throws KoalaError E_REQUEST
+   * @throws KoalaError E_REQUEST, E_CONFIG
    */
   resolve(input: RequestInput): Request {
+    // a class that koala has not: unless the request names another, the model's own cannot be its default
+    if (input.scheduler === undefined) schedulerFromConfig(this.parts.scheduler, this.parts.schedulerPath);
     const request = resolveRequest(input, this.defaults);
     this.schedulerFor(request).plan(request.steps);
     for (const side of ["width", "height"] as const)
@@ -191,6 +218,7 @@ export class Pipeline {
     const decoded = async (latents: Tensor): Promise<Picture> =>
       toPictures(await this.decode(latents))[0] as Picture;
     const finished: Tensor[] = [];
+    const steps = this.schedulerFor(request).plan(request.steps).steps.length;
 
     for (let index = 0; index < request.count; index++) {
       signal?.throwIfAborted();
@@ -198,7 +226,7 @@ export class Pipeline {
       const program = await this.unetProgram(request, conditions);
       signal?.throwIfAborted();
       yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
-      const steps = denoise({
+      const denoising = denoise({
         request,
         config: this.parts.unet.config,
         program,
@@ -206,26 +234,18 @@ export class Pipeline {
         seed: request.seed + index,
         latentShape,
         conditions,
-        blame: (feeds) => this.blame(request, conditions, feeds),
+        blame: (feeds) =>
+          this.blame(this.unetStage, this.unetGraph(request, conditions), feeds, this.parts.unet.store),
       });
       let latents: Float32Array = new Float32Array(0);
       let last = performance.now();
-      for await (const step of steps) {
+      for await (const step of denoising) {
         signal?.throwIfAborted();
         latents = step.x;
         const now = performance.now();
         const { timestep, sigma } = step;
-        const calls = this.schedulerFor(request).plan(request.steps).steps.length;
-        yield {
-          type: "step",
-          index,
-          step: step.step,
-          steps: calls,
-          timestep,
-          sigma,
-          seconds: (now - last) / 1000,
-        };
-        if (request.preview && step.step < calls) {
+        yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
+        if (request.preview && step.step < steps) {
           const picture = await this.preview(float32(latentShape, step.denoised));
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
         }
@@ -247,21 +267,20 @@ export class Pipeline {
 
   /** The sampler that the request names, on the model's own noise schedule. */
   private schedulerFor(request: Request): Scheduler {
-    const own = this.parts.scheduler as Parameters<typeof withScheduler>[0];
     const config = {
-      ...withScheduler(own, request.scheduler),
+      ...withScheduler(this.parts.scheduler, request.scheduler),
       timestep_spacing: request.spacing,
       prediction_type: this.defaults.prediction,
     };
-    return schedulerFromConfig(config, `${this.location}/scheduler/scheduler_config.json`);
+    return schedulerFromConfig(config, this.parts.schedulerPath);
   }
 
   private compile(outputs: Readonly<Record<string, Value>>, store: TensorStore): Promise<Program> {
-    return compile(outputs, {
-      engine: this.engine,
-      store,
-      ...(this.threads === undefined ? {} : { threads: this.threads }),
-    });
+    return compile(outputs, this.compileOptions(store));
+  }
+
+  private compileOptions(store: TensorStore): CompileOptions {
+    return { engine: this.engine, store, ...(this.threads === undefined ? {} : { threads: this.threads }) };
   }
 
   /** Both prompts through all encoders: what the U-Net is fed at every step, as [unconditional, conditional] where guided. */
@@ -274,10 +293,14 @@ export class Pipeline {
     const encoded: EncodedText[] = [];
     for (const [i, part] of texts.entries()) {
       const stage = this.textStages[i] as Stage;
-      const program = await stage.use(`${prompts.length}`, () =>
-        this.textProgram(part, prompts.length, isXL),
+      const outputs = textGraph(part, prompts.length, isXL);
+      const program = await stage.use(`${prompts.length}`, () => this.compile(outputs, part.store));
+      encoded.push(
+        await encodeTexts(part, program, prompts, {
+          warn,
+          blame: (feeds) => this.blame(stage, outputs, feeds, part.store),
+        }),
       );
-      encoded.push(await encodeTexts(part, program, prompts, warn));
       if (!this.isResident) await stage.free();
     }
     const states: Conditions = isXL
@@ -290,18 +313,6 @@ export class Pipeline {
       ...(states.pooled === null ? {} : { pooled: whole(states.pooled) }),
       ...(sizes === null ? {} : { time_ids: sizes }),
     };
-  }
-
-  private textProgram(
-    { config, store, tokenizer }: TextPart,
-    batch: number,
-    isXL: boolean,
-  ): Promise<Program> {
-    const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
-    const wanted = isXL
-      ? { hidden: outputs.hidden, ...(config.projection === null ? {} : { projected: outputs.projected }) }
-      : { last: outputs.last };
-    return this.compile(wanted, store);
   }
 
   /** The U-Net as a graph for this request. */
@@ -321,42 +332,43 @@ export class Pipeline {
     const [batch, tokens] = conditions.text?.shape ?? [];
     const key = [batch, tokens, request.width, request.height].join();
     return this.unetStage.use(key, () =>
-      this.compile(this.unetGraph(request, conditions), this.parts.unet.store),
+      compileStepwise(this.unetGraph(request, conditions), {
+        ...this.compileOptions(this.parts.unet.store),
+        changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
+      }),
     );
   }
 
-  /** The checkpoint name of the first layer whose result is not finite on these feeds. */
+  /** The checkpoint name of the first layer of a stage whose result is not finite on these feeds. */
   private async blame(
-    request: Request,
-    conditions: Readonly<Record<string, Tensor>>,
+    stage: Stage,
+    outputs: Readonly<Record<string, Value>>,
     feeds: Readonly<Record<string, Tensor>>,
+    store: TensorStore,
   ): Promise<string> {
-    await this.unetStage.free();
-    const outputs = this.unetGraph(request, conditions);
-    const found = await firstNonFinite(outputs, feeds, {
-      engine: this.engine,
-      store: this.parts.unet.store,
-      ...(this.threads === undefined ? {} : { threads: this.threads }),
-    });
-    return found ?? "the U-Net's output";
+    await stage.free();
+    const found = await firstNonFinite(outputs, feeds, this.compileOptions(store));
+    return found ?? "the last layer";
   }
 
   /** `latents` [1, L, h, w] as the U-Net sees them → pixels [1, 3, H, W] in −1 to 1. */
   private async decode(latents: Tensor): Promise<Tensor> {
     const { scalingFactor, shiftFactor, store, decoder } = this.parts.vae;
     const [batch = 1, , height = 1, width = 1] = latents.shape;
-    const program = await this.vaeStage.use(`${height},${width}`, () =>
-      this.compile(decoder({ batch, height, width }).outputs, store),
-    );
+    const { outputs } = decoder({ batch, height, width });
+    const program = await this.vaeStage.use(`${height},${width}`, () => this.compile(outputs, store));
     const unscaled = toFloat32(latents).map((v) => v / scalingFactor + shiftFactor);
-    const { picture } = await program.run({ latents: float32(latents.shape, unscaled) });
+    const feeds = { latents: float32(latents.shape, unscaled) };
+    const { picture } = await program.run(feeds);
     const pixels = picture as Tensor;
-    check(toFloat32(pixels).every(Number.isFinite), "E_NAN", () => ({
-      where: "the VAE's picture",
-      expected: "finite numbers",
-      got: "NaN or infinity",
-      hint: "The weights may be damaged, or stored in float16 where they need float32 (SDXL's own VAE is known for it).",
-    }));
+    if (!isFiniteTensor(pixels)) {
+      throw new KoalaError("E_NAN", {
+        where: `vae: ${await this.blame(this.vaeStage, outputs, feeds, store)}`,
+        expected: "finite numbers",
+        got: "NaN or infinity",
+        hint: "The weights may be damaged, or stored in float16 where they need float32 (SDXL's own VAE is known for it).",
+      });
+    }
     return pixels;
   }
 

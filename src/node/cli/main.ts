@@ -35,6 +35,7 @@ const entries: readonly Entry[] = [
     summary: "fetch a model from the hub into the cache",
     load: () => import("./commands/download.ts"),
   },
+  { name: "cut", summary: "cut a student out of a teacher", load: () => import("./commands/cut.ts") },
   {
     name: "engines",
     summary: "list what can run a model on this machine",
@@ -68,7 +69,8 @@ export async function main(argv: readonly string[], world: World = realWorld): P
   let current = program;
   try {
     for (const entry of entries) {
-      const command = program.command(entry.name).summary(entry.summary).description(`${entry.summary}.`);
+      const sentence = `${entry.summary.charAt(0).toUpperCase()}${entry.summary.slice(1)}.`;
+      const command = program.command(entry.name).summary(entry.summary).description(sentence);
       if (entry.name !== wanted) continue;
       current = command;
       (await entry.load()).define(command, world, (code) => {

@@ -39,12 +39,19 @@ export function outputPaths(
   count: number,
 ): string[] {
   if (output === undefined) return freeNames("", prompt, seed, count);
-  if (statSync(output, { throwIfNoEntry: false })?.isDirectory())
-    return freeNames(output, prompt, seed, count);
+  if (isFolder(output)) return freeNames(output, prompt, seed, count);
   const extension = extname(output);
   if (extension === "") return numbered(output, ".png", count);
   pictureFormat(output);
   return numbered(output.slice(0, -extension.length), extension, count);
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false; // whether it can be written is another question
+  }
 }
 
 /** A free name beside `path` where its rough pictures show up while it is made. */

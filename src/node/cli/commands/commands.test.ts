@@ -71,11 +71,11 @@ describe("koala init and koala inspect", () => {
     writeFileSync("file", "");
     const { code, err } = await run(["init", "tiny", "file/made"]);
     expect(err).toBe(
-      `file/made: expected a folder that can be made and written, got EEXIST: file already exists, mkdir '${join(process.cwd(), "file")}' [E_OUTPUT]\n`,
+      `file/made: expected a file that can be written, got a file in a folder's place [E_OUTPUT]\n`,
     );
     expect(code).toBe(2);
-    await expect(checkRoom(".", 1e18)).rejects.toThrow(
-      /^\.: expected 1000000 TB of free space, got [\d.]+ [kMGT]?B \[E_DISK\]$/,
+    await expect(checkRoom(".", 1e18, "made")).rejects.toThrow(
+      /^made: expected 1000000 TB of free space, got [\d.]+ [kMGT]?B \[E_DISK\]\nFree some space, or write somewhere else\.$/,
     );
   });
 

@@ -5,7 +5,6 @@ import { chmod, mkdir, mkdtemp, rename, rm, statfs, writeFile } from "node:fs/pr
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
-import { KoalaError } from "../../../core/errors.ts";
 import { preset, presetFiles, presetNames } from "../../../models/presets.ts";
 import type { Parameter } from "../../../nn/index.ts";
 import { parseRequest } from "../../../pipeline/request.ts";
@@ -17,7 +16,7 @@ import {
   type SafetensorsPlan,
   streamSafetensors,
 } from "../../../weights/safetensors-writer.ts";
-import { writeAtomically } from "../../files.ts";
+import { outputError, writeAtomically } from "../../files.ts";
 import { type Measured, measure, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { byteVocabulary } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
@@ -127,14 +126,15 @@ async function writeTexts(folder: string, name: string): Promise<void> {
   }
 }
 
-/** @throws KoalaError E_DISK when fewer than `needed` bytes are free */
-export async function checkRoom(folder: string, needed: number): Promise<void> {
+/** @throws KoalaError E_DISK, for `target`, when fewer than `needed` bytes are free where `folder` is */
+export async function checkRoom(folder: string, needed: number, target: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   check(free >= needed, "E_DISK", () => ({
-    where: folder,
+    where: target,
     expected: `${bytes(needed)} of free space`,
     got: bytes(free),
+    hint: "Free some space, or write somewhere else.",
   }));
 }
 
@@ -164,7 +164,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
   try {
     await mkdir(dirname(resolve(target)), { recursive: true });
     partial = await mkdtemp(`${resolve(target)}.partial-`);
-    await checkRoom(partial, total);
+    await checkRoom(partial, total, target);
     await writeTexts(partial, name);
     const writing: Writing = { progress, signal: stop.signal, done: 0, total };
     for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
@@ -183,13 +183,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
       progress.note("Stopped; nothing half-made is left.");
       return 130;
     }
-    if (cause instanceof KoalaError) throw cause;
-    throw new KoalaError("E_OUTPUT", {
-      where: target,
-      expected: "a folder that can be made and written",
-      got: (cause as Error).message,
-      cause,
-    });
+    throw outputError(target, cause);
   } finally {
     ignoreInterrupt();
   }
