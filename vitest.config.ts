@@ -5,6 +5,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["source"] } },
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    globalSetup: ["test/build.ts"],
     setupFiles: ["test/setup.ts"],
     reporters: ["default", "./test/reporter.ts"],
     pool: "forks",

@@ -17,15 +17,18 @@ const golden = JSON.parse(readFileSync(new URL("golden/fill.json", import.meta.u
 };
 
 describe("fill", () => {
-  test.each(golden.cases)(
-    "gives the bits that the oracle gives for $name",
-    ({ name, shape, first, last, bitsSum }) => {
-      const bits = [...new Uint32Array(fill(name, shape).buffer)];
-      expect(bits.slice(0, first.length)).toEqual(first);
-      expect(bits.slice(-last.length)).toEqual(last);
-      expect(bits.reduce((a, b) => (a + b) % 2 ** 32, 0)).toBe(bitsSum);
-    },
-  );
+  test.each(golden.cases)("gives the bits that the oracle gives for $name", ({
+    name,
+    shape,
+    first,
+    last,
+    bitsSum,
+  }) => {
+    const bits = [...new Uint32Array(fill(name, shape).buffer)];
+    expect(bits.slice(0, first.length)).toEqual(first);
+    expect(bits.slice(-last.length)).toEqual(last);
+    expect(bits.reduce((a, b) => (a + b) % 2 ** 32, 0)).toBe(bitsSum);
+  });
 
   test("keeps unit variance through a matrix: the variance of its elements is one over fan_in", () => {
     const weight = fill("some.weight", [200, 50]);

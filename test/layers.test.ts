@@ -52,6 +52,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "tensor",
   ],
   node: [
+    "train",
     "pipeline",
     "models",
     "nn",
@@ -76,6 +77,10 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   "@huggingface/tokenizers": /^text\//,
   "@huggingface/hub": /^node\//,
   sharp: /^node\//,
+  hyparquet: /^node\/data\//,
+  "hyparquet-compressors": /^node\/data\//,
+  "tar-stream": /^node\/data\//,
+  koffi: /^node\//,
   commander: /^node\/cli\//,
   "cli-progress": /^node\/cli\//,
   "#host": /^runtime\/host\.ts$/,

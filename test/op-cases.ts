@@ -209,6 +209,13 @@ export const opCases: Readonly<Record<Exclude<OpName, Leaf>, readonly OpCase[]>>
       ],
       build: (g, w) => ops.convTranspose(g, w, { stride: 2, pad: 1, extent: [6, 5] }),
     },
+    {
+      inputs: [
+        [2, 3, 4, 3],
+        [3, 2, 2, 3],
+      ],
+      build: (g, w) => ops.convTranspose(g, w, { pad: [1, 0, 0, 2], dilation: 2 }),
+    },
   ],
   convWeightGrad: [
     {
@@ -217,6 +224,14 @@ export const opCases: Readonly<Record<Exclude<OpName, Leaf>, readonly OpCase[]>>
         [4, 3, 3, 3],
       ],
       build: (x, w) => squaredGradient(x, w, (a, b) => ops.conv(a, b, null, { pad: 1, stride: 2 })),
+    },
+    {
+      inputs: [
+        [2, 3, 6, 5],
+        [4, 3, 3, 2],
+      ],
+      build: (x, w) =>
+        squaredGradient(x, w, (a, b) => ops.conv(a, b, null, { pad: [0, 1, 1, 0], dilation: 2 })),
     },
   ],
   resizeNearest: [

@@ -1,3 +1,5 @@
+/** Conditions that must hold, and branches that cannot be reached. */
+
 import { type ErrorCode, type ErrorData, KoalaError } from "./errors.ts";
 
 /** Throws the error that `data` describes unless `condition` holds; `data` is only built on failure. */

@@ -35,7 +35,7 @@ export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
   const home = env.HF_HOME ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "huggingface");
   return {
     endpoint: (env.HF_ENDPOINT ?? "https://huggingface.co").replace(/\/+$/, ""),
-    token: env.HF_TOKEN ?? savedToken(env.HF_TOKEN_PATH ?? join(home, "token")),
+    token: env.HF_TOKEN?.trim() || savedToken(env.HF_TOKEN_PATH ?? join(home, "token")),
     cache: env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE ?? join(home, "hub"),
     isOffline: ["1", "on", "yes", "true"].includes((env.HF_HUB_OFFLINE ?? "").toLowerCase()),
   };

@@ -7,7 +7,13 @@ import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { AsyncBuffer, FileMetaData } from "hyparquet";
 import { KoalaError } from "../../core/errors.ts";
-import { checkColumns, type DataRecord, describe, type RecordOptions } from "../../train/data/record.ts";
+import {
+  captionFields,
+  checkColumns,
+  type DataRecord,
+  describe,
+  type RecordOptions,
+} from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openFile } from "../files.ts";
 import { readPictureBytes } from "../image-file.ts";
@@ -90,17 +96,14 @@ async function openTable(path: string, o: ParquetOptions): Promise<Table> {
     const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
     const pictureColumn = columnOf(columns, path, o);
     checkColumns(columns, path, o);
-    const wanted = new Set([pictureColumn, ...(o.captions ?? []), o.group, o.weight]);
-    const read = columns.filter((name) => wanted.has(name) || (o.captions === undefined && isText(name)));
+    const wanted = new Set([pictureColumn, ...(o.captions ?? captionFields), o.group, o.weight]);
+    const read = columns.filter((name) => wanted.has(name));
     return { file, metadata, pictureColumn, columns: read, close: () => handle.close() };
   } catch (error) {
     await handle.close();
     throw error;
   }
 }
-
-/** Other columns, such as a second picture, would be read for nothing. */
-const isText = (name: string): boolean => !pictureColumns.includes(name);
 
 function columnOf(columns: readonly string[], path: string, o: ParquetOptions): string {
   const candidates = o.picture === undefined ? pictureColumns : [o.picture];

@@ -33,6 +33,8 @@ type Tensors = Readonly<Record<string, Tensor>>;
 
 interface Entry {
   readonly sum: string;
+  /** Of its tensors, within the record. */
+  readonly names: readonly string[];
   readonly info: unknown;
 }
 
@@ -115,7 +117,7 @@ export class RecordShards {
 
   /** Keeps a record, and writes a file when enough of them wait. @throws KoalaError E_DISK, E_OUTPUT */
   async put(key: string, tensors: Tensors, info: unknown): Promise<void> {
-    this.waiting.set(key, { tensors, info, sum: checksum(tensors) });
+    this.waiting.set(key, { tensors, info, names: Object.keys(tensors), sum: checksum(tensors) });
     this.waitingBytes += bytesOf(tensors);
     const { maxBytes, maxRecords } = this.options;
     if (this.waitingBytes >= maxBytes || this.waiting.size >= maxRecords) await this.flush();
@@ -126,8 +128,8 @@ export class RecordShards {
     if (this.waiting.size === 0) return;
     const tensors = new Map<string, Tensor>();
     const entries: Record<string, Entry> = {};
-    for (const [key, { tensors: own, sum, info }] of this.waiting) {
-      entries[key] = { sum, info };
+    for (const [key, { tensors: own, ...entry }] of this.waiting) {
+      entries[key] = entry;
       for (const [name, t] of Object.entries(own)) tensors.set(`${key}.${name}`, t);
     }
     const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
@@ -155,11 +157,9 @@ export class RecordShards {
       got: "none of that name",
       hint: "Prepare the data set again: what is there is kept.",
     }));
-    const { file, sum, where } = stored;
-    const prefix = `${key}.`;
-    const names = [...file.tensors.keys()].filter((name) => name.startsWith(prefix));
+    const { file, names, sum, where } = stored;
     const tensors: Record<string, Tensor> = {};
-    for (const name of names) tensors[name.slice(prefix.length)] = await file.read(name);
+    for (const name of names) tensors[name] = await file.read(`${key}.${name}`);
     const found = checksum(tensors);
     check(found === sum, "E_CHECKSUM", () => ({
       where: `${where}: ${key}`,

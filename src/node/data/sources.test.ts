@@ -1,3 +1,5 @@
+/** Each kind of data set: folders made here, tar files by tar-stream, parquet files by pyarrow (scripts/oracle/data_fixtures.py). */
+
 import {
   createWriteStream,
   mkdirSync,

@@ -1,0 +1,208 @@
+"""Teaches the text encoders of models/koala-emoji that articles and framing words change nothing.
+
+Why: the model's captions are emoji names, "red apple". The token "a" stood there for the letter button only, so that "a red apple" drew
+a purple box. After this step "a red apple", "The red apple." and "an emoji of a red apple" draw what "red apple" draws.
+
+How: the encoders as they stand are the teacher, frozen. The student gets a caption in a frame, and is to answer at the caption's tokens, at
+the end mark and at the padding what the teacher answers to the bare caption, so many places further left. At the words of a frame it is to
+answer a state that cross-attention passes over: before the caption that of the empty prompt's padding, after it that of the caption's
+own last padding (inserted there by hand, they move the U-Net's guidance by a thousandth). Bare captions and the empty prompt stay as
+they are: half of every batch, with more weight. Errors are measured through the U-Net's key and value projections, which is all it sees of them.
+Only the encoders change; names, shapes and float16 stay.
+
+    npm i --prefix /tmp/emoji emojibase-data@17.0.0
+    python scripts/models/teach_articles.py --captions /tmp/emoji/node_modules/emojibase-data/en/data.json --model models/koala-emoji --out /tmp/taught
+
+Data: labels and tags of emojibase-data (MIT). Versions: scripts/oracle/requirements.txt. Time: MINUTES on two CPU cores.
+The teacher is what --model holds; to make the shipped weights again, take the folder from before they were committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import pathlib
+import random
+import shutil
+import time
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+ARTICLES = ["a", "an", "the", "one"]
+KINDS = ["picture", "image", "photo", "emoji", "icon", "drawing", "photograph", "illustration"]
+TOKENS, BOS, EOS = 32, 3200, 3201
+#: Where a token's target comes from, if not from the teacher's state at that position: the neutral state; nowhere (not compared).
+NEUTRAL, ANY = -1, -2
+#: A caption in parts, words between them: ("red apple",) or ("red apple", "and", "cat face").
+Caption = tuple[str, ...]
+
+
+def captions(file: pathlib.Path) -> tuple[list[Caption], list[Caption]]:
+    """Names, as the model learned them; and other text, that it may stay there as it is: tags, pairs, words in any order."""
+    entries = json.loads(file.read_text())
+    names = sorted({e["label"].lower() for e in entries})
+    toned = sorted({s["label"].lower() for e in entries for s in e.get("skins", [])})
+    tags = sorted({tag.lower() for e in entries for tag in e.get("tags", [])})
+    words = sorted({word for text in names + tags for word in text.split()})
+    pick = random.choice
+    others = [(text,) for text in tags + random.sample(toned, 800)]
+    others += [(pick(names), pick(["and", "with", "on", "in"]), pick(names)) for _ in range(1500)]
+    others += [(f"{pick(tags)} {pick(names)}",) for _ in range(1000)]
+    others += [(" ".join(pick(words) for _ in range(random.randint(1, 6))),) for _ in range(1500)]
+    return [(name,) for name in names], others
+
+
+class Texts:
+    """Text to rows of token ids; words are tokenized one by one, which for CLIP is the same as together."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, starts: set[tuple[str, ...]]) -> None:
+        self.tokenizer = tokenizer
+        self.pad = tokenizer.pad_token_id
+        self.starts = starts  # the first two words of every name: "a button" is no framed "button"
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def bare(self, caption: Caption) -> tuple[list[int], list[int]]:
+        """Ids, and for each the place of its target. A frame word that opens a real name is not held to its old state."""
+        ids = self.ids(" ".join(caption))
+        free = next((i for i, word in enumerate(" ".join(caption).split()) if word not in ARTICLES), 0)
+        source = [ANY if 1 <= i <= free else i for i in range(TOKENS)]
+        return [BOS, *ids, EOS, *[self.pad] * (TOKENS - 2 - len(ids))], source
+
+    def framed(self, caption: Caption) -> tuple[list[int], list[int]] | None:
+        before: list[str] = []
+        if random.random() < 0.35:
+            before += [*random.choice([["a"], ["an"], ["the"], []]), random.choice(KINDS), "of"]
+        if random.random() < 0.75:
+            before += [random.choice(ARTICLES if random.random() < 0.6 else ["a"])]
+        after = [*["emoji"] * (random.random() < 0.15), *["."] * (random.random() < 0.2 and caption[-1][-1].isalnum())]
+        inner = [random.choice(ARTICLES)] * (len(caption) > 1 and random.random() < 0.8)
+        if not before + after + inner or tuple(" ".join([*before, *caption]).split()[:2]) in self.starts:
+            return None
+        ids, source, place = [BOS], [0], 1
+        for i, part in enumerate([before, *[[part] for part in caption[:-1]], inner, [caption[-1]], after]):
+            for token in self.ids(" ".join(part)):
+                own = part is not before and part is not inner and part is not after
+                ids.append(token)
+                source.append(place if own else TOKENS - 1 if part is after else NEUTRAL)
+                place += own
+        if len(ids) >= TOKENS - 6:
+            return None
+        rest = TOKENS - len(ids)
+        return [*ids, EOS, *[self.pad] * (rest - 1)], [*source, *range(place, place + rest)]
+
+
+def seen(model: pathlib.Path, begin: int, width: int) -> torch.Tensor:
+    """The metric of the U-Net's cross-attention on one encoder's states: a factor R, so that |error @ R| is the error of keys and values."""
+    tensors = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
+    rows = [v.float() for name, v in tensors.items() if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+    part = torch.cat(rows)[:, begin : begin + width]
+    gram = part.T @ part
+    return torch.linalg.cholesky(gram * width / gram.trace() + 0.2 * torch.eye(width))
+
+
+def states(encoder: torch.nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    out = encoder(ids, output_hidden_states=True)
+    return out.hidden_states[-2], getattr(out, "text_embeds", None)
+
+
+def teach(args: argparse.Namespace, name: str, kind: type, begin: int) -> None:
+    random.seed(0)
+    torch.manual_seed(0)
+    folder = args.model / name
+    student = kind.from_pretrained(folder, dtype=torch.float32)
+    names, others = captions(args.captions)
+    tokenizer = CLIPTokenizer.from_pretrained(args.model / name.replace("text_encoder", "tokenizer"))
+    texts = Texts(tokenizer, {tuple(c[0].split()[:2]) for c in names})
+    metric = seen(args.model, begin, student.config.hidden_size)
+    random.shuffle(names)
+    held, pool = names[:150], [c for c in [*names[150:], *others] if len(texts.ids(" ".join(c))) <= TOKENS - 6]
+    known = set(names)
+    weights = [3.0 if c in known else 1.0 for c in pool]
+
+    def answers(of: list[Caption]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        with torch.no_grad():
+            parts = [states(student, torch.tensor([texts.bare(c)[0] for c in of[i : i + 200]])) for i in range(0, len(of), 200)]
+        return torch.cat([s for s, _ in parts]), None if parts[0][1] is None else torch.cat([p for _, p in parts])
+
+    goal, goal_pooled = answers([("",), *pool, *held])
+    neutral = goal[0, 8:24].mean(0)
+    scale = ((goal - goal.mean((0, 1))) @ metric).square().sum(-1).mean()
+    pooled_scale = 1.0 if goal_pooled is None else goal_pooled.var(0).sum()
+
+    def loss(rows: list[tuple[list[int], list[int]]], index: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Errors of each row's states and pooled state, as shares of how far captions differ."""
+        source = torch.tensor([s for _, s in rows])
+        target = goal[index][torch.arange(len(rows))[:, None], source.clamp(min=0)]
+        target = torch.where((source == NEUTRAL)[..., None], neutral, target)
+        state, pooled = states(student, torch.tensor([i for i, _ in rows]))
+        error = (((state - target) @ metric).square().sum(-1) * (source != ANY)).mean(-1) / scale
+        return error, torch.zeros(1) if pooled is None else (pooled - goal_pooled[index]).square().sum(-1) / pooled_scale
+
+    def framed(of: list[int]) -> list[tuple[tuple[list[int], list[int]], int]]:
+        return [(row, i + 1) for i in of if (row := texts.framed([*pool, *held][i]))]
+
+    tests = framed([*range(len(pool), len(pool) + 150)] * 4)
+    def test() -> str:
+        with torch.no_grad():
+            bare = loss([texts.bare(c) for c in held], list(range(len(pool) + 1, len(pool) + 151)))
+            frame = loss(*map(list, zip(*tests)))
+        return " ".join(f"{x.mean():.5f}" for x in (*frame, *bare))
+
+    optimizer = torch.optim.Adam(student.parameters(), lr=args.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, args.steps, pct_start=0.05)
+    everything, start = [*pool, *held], time.time()
+    print(f"{name}: errors on held-out names, framed (states, pooled) and bare (states, pooled)\n  before: {test()}", flush=True)
+    for step in range(args.steps):
+        chosen = random.choices(range(len(pool)), weights, k=args.batch)
+        pairs = [(row, i + 1) for i in chosen[: args.batch // 2] if (row := texts.framed(everything[i]))]
+        bares = [(texts.bare(("",)), 0), *[(texts.bare(everything[i]), i + 1) for i in chosen[args.batch // 2 :]]]
+        error, pooled = loss(*map(list, zip(*[*pairs, *bares])))
+        weight = torch.tensor([1.0] * len(pairs) + [8.0] + [4.0] * (len(bares) - 1))
+        total = (weight * (error + 0.3 * pooled)).sum() / weight.sum()
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 250 == 0:
+            print(f"  {name} {step + 1}: {test()}  {time.time() - start:.0f} s", flush=True)
+    save(student, folder / "model.safetensors", args.out / name)
+
+
+def save(student: torch.nn.Module, old: pathlib.Path, folder: pathlib.Path) -> None:
+    """The old file's names, shapes and dtypes, with the new values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(old.parent / "config.json", folder / "config.json")
+    values = {name.removeprefix("text_model."): value for name, value in student.state_dict().items()}
+    with safe_open(old, "pt") as file:
+        metadata = file.metadata()
+    new = {name: values[name.removeprefix("text_model.")].to(v.dtype).reshape(v.shape).contiguous() for name, v in load_file(old).items()}
+    save_file(new, folder / "model.safetensors", metadata=metadata)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=pathlib.Path, required=True, help="en/data.json of emojibase-data")
+    parser.add_argument("--model", type=pathlib.Path, required=True, help="the model as it is")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the two encoders")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # a process each: at this size two threads wait for each other
+    both = [("text_encoder", CLIPTextModel, 0), ("text_encoder_2", CLIPTextModelWithProjection, 64)]
+    processes = [multiprocessing.Process(target=teach, args=(args, *each)) for each in both]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

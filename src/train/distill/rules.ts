@@ -1,0 +1,50 @@
+/**
+ * The rules by which a student is cut out of its teacher. All keep the first layer (ResNet and transformer) of each stage
+ * on the way down, and the first and the last on the way up, whose skips fit no others.
+ */
+
+import { check } from "../../core/assert.ts";
+import { nearest } from "../../core/nearest.ts";
+
+export interface CutRule {
+  /** Where the rule is published. */
+  readonly source: string;
+  /** Most transformer blocks of a layer; null keeps as many as the teacher has. */
+  readonly depth: number | null;
+  /** Whether the middle block stays. */
+  readonly hasMid: boolean;
+  /** Whether the coarsest level goes, on both ways. */
+  readonly dropsCoarsest: boolean;
+  /** Whether it is meant for teachers in SDXL's layout, which are told sizes and a pooled text. */
+  readonly needsXL: boolean;
+}
+
+export type CutRuleName = "koala-1b" | "koala-700m" | "bk-sdm-base" | "bk-sdm-small" | "bk-sdm-tiny";
+
+const koala = { source: "https://arxiv.org/abs/2312.04005", dropsCoarsest: false, needsXL: true };
+/** Kim et al. 2023, section 3, and `src/unet_config*` of Nota-NetsPresso/BK-SDM at e13670c. */
+const bk = { source: "https://arxiv.org/abs/2305.15798", depth: null, needsXL: false };
+
+export const cutRules: Readonly<Record<CutRuleName, CutRule>> = {
+  // SDXL's 10 blocks become 6 and 5 (model card of etri-vilab/koala-700m at 9dccd3b, row "Tx blocks").
+  "koala-1b": { ...koala, depth: 6, hasMid: true },
+  "koala-700m": { ...koala, depth: 5, hasMid: false },
+  "bk-sdm-base": { ...bk, hasMid: true, dropsCoarsest: false },
+  "bk-sdm-small": { ...bk, hasMid: false, dropsCoarsest: false },
+  "bk-sdm-tiny": { ...bk, hasMid: false, dropsCoarsest: true },
+};
+
+export const cutRuleNames: readonly CutRuleName[] = Object.keys(cutRules) as CutRuleName[];
+
+/** @throws KoalaError E_MODEL with the nearest names when there is no such rule */
+export function cutRuleName(name: string): CutRuleName {
+  const found = cutRuleNames.find((known) => known === name);
+  const [near] = nearest(name, cutRuleNames);
+  check(found !== undefined, "E_MODEL", () => ({
+    where: "student",
+    expected: `one of ${cutRuleNames.join(", ")}`,
+    got: name,
+    ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+  }));
+  return found;
+}

@@ -1,0 +1,121 @@
+/**
+ * What a denoiser learns: noised latents in, a target and a weight a picture out; and the losses as graphs.
+ * Sources: Ho et al. 2020, arXiv:2006.11239 (ε); Salimans and Ho 2022, arXiv:2202.00512 (v); Hang et al. 2023,
+ * arXiv:2303.09556 (min-SNR); diffusers' `train_text_to_image_sdxl.py` for how they are combined.
+ */
+
+import { unreachable } from "../core/assert.ts";
+import { addNoise, combine, levelOfAlpha, type Prediction } from "../diffusion/prediction.ts";
+import type { Value } from "../graph/op.ts";
+import { mean, mul, square, sub } from "../ops/index.ts";
+import { type FastGenerator, fastGenerator } from "../tensor/random.ts";
+
+/**
+ * The random numbers of one purpose at one step: a run that resumes draws what an uninterrupted one would have, with
+ * nothing to remember but the seed. @throws KoalaError E_REQUEST for a seed that is no whole number
+ */
+export const stepGenerator = (seed: number, step: number, purpose: string): FastGenerator =>
+  fastGenerator(seed, `${purpose}.${step}`);
+
+/** `count` training steps of the noise schedule, each equally likely, 0 up to `trainSteps` − 1. */
+export function drawTimesteps(random: FastGenerator, count: number, trainSteps: number): number[] {
+  const draws = new Float32Array(count);
+  random.uniform(draws, 0, 1);
+  return Array.from(draws, (u) => Math.min(Math.floor(u * trainSteps), trainSteps - 1));
+}
+
+/**
+ * Normals for `batch` pictures of `channels` planes of `cells` values, and `offset` times one normal more for each whole
+ * plane (noise offset: it teaches pictures that are dark or bright as a whole). [batch, channels, cells], flat.
+ */
+export function drawNoise(
+  random: FastGenerator,
+  o: { readonly batch: number; readonly channels: number; readonly cells: number; readonly offset?: number },
+): Float32Array<ArrayBuffer> {
+  const noise = new Float32Array(o.batch * o.channels * o.cells);
+  random.normal(noise, 1);
+  const { offset = 0 } = o;
+  if (offset === 0) return noise;
+  const planes = new Float32Array(o.batch * o.channels);
+  random.normal(planes, offset);
+  return noise.map((x, i) => x + (planes[Math.floor(i / o.cells)] ?? 0));
+}
+
+/** What the network should say for `z0` noised by `noise` at ᾱ; any shape → the same shape. */
+export function targetOf(
+  kind: Prediction,
+  z0: Float32Array<ArrayBuffer>,
+  noise: Float32Array<ArrayBuffer>,
+  alphaCumprod: number,
+): Float32Array<ArrayBuffer> {
+  const { signal, noise: amount } = levelOfAlpha(alphaCumprod);
+  switch (kind) {
+    case "epsilon":
+      return noise;
+    case "v_prediction":
+      return combine(signal, noise, -amount, z0);
+    case "sample":
+      return z0;
+    default:
+      return unreachable(kind, "targetOf");
+  }
+}
+
+/** min(SNR, γ) in units of what the loss of that prediction already weighs by, SNR = ᾱ / (1 − ᾱ): min-SNR, equation 5. */
+export function minSnrWeight(kind: Prediction, alphaCumprod: number, gamma: number): number {
+  const snr = alphaCumprod / (1 - alphaCumprod);
+  const clipped = Math.min(snr, gamma);
+  switch (kind) {
+    case "epsilon":
+      return snr === 0 ? 1 : clipped / snr; // the limit, where the last step is pure noise
+    case "v_prediction":
+      return clipped / (snr + 1);
+    case "sample":
+      return clipped;
+    default:
+      return unreachable(kind, "minSnrWeight");
+  }
+}
+
+export interface NoisedBatch {
+  /** [N, ..], like the latents. */
+  readonly sample: Float32Array<ArrayBuffer>;
+  readonly target: Float32Array<ArrayBuffer>;
+  /** [N]: of each picture's squared error. */
+  readonly weight: Float32Array<ArrayBuffer>;
+}
+
+/** Latents `z0` and `noise` [N, ..] at the training steps `timesteps` [N] of the schedule's `alphasCumprod`. */
+export function noisedBatch(
+  z0: Float32Array<ArrayBuffer>,
+  noise: Float32Array<ArrayBuffer>,
+  timesteps: readonly number[],
+  o: {
+    readonly alphasCumprod: ArrayLike<number>;
+    readonly prediction: Prediction;
+    /** γ of min-SNR; absent: every picture weighs 1. */
+    readonly minSnr?: number;
+  },
+): NoisedBatch {
+  const each = z0.length / timesteps.length;
+  const sample = new Float32Array(z0.length);
+  const target = new Float32Array(z0.length);
+  const weight = new Float32Array(timesteps.length);
+  for (const [n, t] of timesteps.entries()) {
+    const alpha = o.alphasCumprod[t] ?? Number.NaN;
+    const [z, e] = [z0, noise].map((all) => all.subarray(n * each, (n + 1) * each)) as [typeof z0, typeof z0];
+    sample.set(addNoise(z, e, levelOfAlpha(alpha)), n * each);
+    target.set(targetOf(o.prediction, z, e, alpha), n * each);
+    weight[n] = o.minSnr === undefined ? 1 : minSnrWeight(o.prediction, alpha, o.minSnr);
+  }
+  return { sample, target, weight };
+}
+
+const axesOf = (x: Value): number[] => x.shape.map((_, axis) => axis);
+
+/** The mean squared difference of `a` and `b`, of one shape → []. */
+export const mse = (a: Value, b: Value): Value => mean(square(sub(a, b)), axesOf(a));
+
+/** Each picture's mean squared error times its weight, on average: `prediction` and `target` [N, ..], `weight` [N] → []. */
+export const weightedMse = (prediction: Value, target: Value, weight: Value): Value =>
+  mean(mul(mean(square(sub(prediction, target)), axesOf(prediction).slice(1)), weight), [0]);

@@ -1,0 +1,107 @@
+import { describe, expect, it } from "vitest";
+import { BUCKET, buckets, single, sumInBuckets } from "./parallel.ts";
+
+describe("buckets", () => {
+  it("hold small arrays together, in order, and long ones alone in pieces", () => {
+    expect(buckets([3, 4, 0, 2, 25, 1, 5, 9], 10)).toEqual([
+      [
+        { array: 0, from: 0, length: 3 },
+        { array: 1, from: 0, length: 4 },
+        { array: 3, from: 0, length: 2 },
+      ],
+      [{ array: 4, from: 0, length: 10 }],
+      [{ array: 4, from: 10, length: 10 }],
+      [{ array: 4, from: 20, length: 5 }],
+      [{ array: 5, from: 0, length: 1 }],
+      [{ array: 6, from: 0, length: 5 }],
+      [{ array: 7, from: 0, length: 9 }],
+    ]);
+  });
+
+  it("are 25 MiB: the 64 MB of 16 million small weights go in three messages", () => {
+    expect(BUCKET * 4).toBe(25 * 2 ** 20);
+    const lengths = new Array<number>(1000).fill(16_000);
+    expect(buckets(lengths).map((spans) => spans.length)).toEqual([409, 409, 182]);
+  });
+
+  it("cover every element once", () => {
+    const lengths = Array.from({ length: 200 }, (_, i) => (i * 7919) % 61);
+    const seen = lengths.map((length) => new Array<number>(length).fill(0));
+    for (const spans of buckets(lengths, 40)) {
+      expect(spans.reduce((total, { length }) => total + length, 0)).toBeLessThanOrEqual(40);
+      for (const { array, from, length } of spans)
+        for (let i = from; i < from + length; i++) (seen[array] as number[])[i] = (seen[array]?.[i] ?? 0) + 1;
+    }
+    expect(seen.flat().every((times) => times === 1)).toBe(true);
+  });
+
+  it("of no arrays are none", () => {
+    expect(buckets([])).toEqual([]);
+    expect(buckets([0, 0])).toEqual([]);
+  });
+});
+
+describe("a sum in buckets", () => {
+  /** What the second of two processes would add, by the element's value. */
+  const addTheOther = async (bucket: Float32Array): Promise<void> => {
+    for (const [i, x] of bucket.entries()) bucket[i] = x + 1000 * x;
+  };
+
+  it("gives each array its own elements back, long or short", async () => {
+    const lengths = [3, 0, 7, 41, 1, 20, 6, 6];
+    const arrays = lengths.map((length, j) => Float32Array.from({ length }, (_, i) => 100 * j + i));
+    const sizes: number[] = [];
+    await sumInBuckets(
+      arrays,
+      (bucket) => {
+        sizes.push(bucket.length);
+        return addTheOther(bucket);
+      },
+      16,
+    );
+    expect(sizes).toEqual([10, 16, 16, 9, 1, 16, 4, 12]);
+    for (const [j, array] of arrays.entries())
+      expect([...array]).toEqual(Array.from(array, (_, i) => 1001 * (100 * j + i)));
+  });
+
+  it("copies no long array", async () => {
+    const whole = new Float32Array(100).fill(1);
+    const view = whole.subarray(10, 60);
+    await sumInBuckets(
+      [view],
+      async (bucket) => {
+        expect(bucket.buffer).toBe(whole.buffer);
+        bucket.fill(2);
+      },
+      20,
+    );
+    expect([...whole]).toEqual(Array.from(whole, (_, i) => (i >= 10 && i < 60 ? 2 : 1)));
+  });
+
+  it("stops at the first that fails", async () => {
+    const arrays = [new Float32Array(20), new Float32Array(20)];
+    let calls = 0;
+    const failing = async (): Promise<void> => {
+      calls++;
+      throw new Error("lost");
+    };
+    await expect(sumInBuckets(arrays, failing, 20)).rejects.toThrow("lost");
+    expect(calls).toBe(1);
+  });
+});
+
+describe("a process that is alone", () => {
+  it("is the first of one, and its sums and broadcasts are what it has", async () => {
+    const array = Float32Array.of(1, 2, 3);
+    await single.allReduceSum([array]);
+    await single.broadcast([array], 0);
+    await single.barrier();
+    await single.finish();
+    expect([single.rank, single.size, ...array]).toEqual([0, 1, 1, 2, 3]);
+  });
+
+  it("ends by throwing the failure as it is", () => {
+    const failure = new Error("no more");
+    expect(() => single.abort(failure)).toThrow(failure);
+  });
+});

@@ -1,0 +1,306 @@
+/**
+ * A training run's machine: weights, gradients, optimizer and average in memory, and the step that moves them. Forward and
+ * backward, then sums over batches, then the look at losses and gradient norm, and only then the updates in place: a step
+ * that fails has changed nothing.
+ */
+
+import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
+import { firstNonFinite } from "../engine/non-finite.ts";
+import type { TensorType, Value } from "../graph/op.ts";
+import { add, input, square, sum } from "../ops/index.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { type Arena, layOut, makeArena } from "./arena.ts";
+import { emaDecay, emaUpdate } from "./ema.ts";
+import { compileFlat, type FlatProgram } from "./flat.ts";
+import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
+import type { Optimizer } from "./optim/transform.ts";
+import type { Rate } from "./schedule-lr.ts";
+import type { Objective } from "./segments.ts";
+import { restoreTensors, type StateInfo, type StoredState, type TrainingState } from "./state.ts";
+import { compileGradients, type GradientOptions, type GradientProgram } from "./step.ts";
+
+export interface TrainerOptions extends GradientOptions {
+  readonly optimizer: Optimizer;
+  readonly rate: Rate;
+  /** The global norm above which gradients are scaled down to it; absent: none. */
+  readonly maxNorm?: number;
+  /** Highest decay of the average of the weights; absent: no average is kept. diffusers' scripts: 0.9999. */
+  readonly emaCap?: number;
+  /** A loss of so many times its running mean ends the run; default 100. */
+  readonly divergence?: number;
+}
+
+/** Inputs of the graph by name. */
+export type Batch = Readonly<Record<string, Tensor>>;
+
+export interface StepReport {
+  /** Counted from 1. */
+  readonly step: number;
+  /** The weighted sum of the terms. */
+  readonly loss: number;
+  readonly terms: Readonly<Record<string, number>>;
+  /** Of all gradients together, before clipping. */
+  readonly gradientNorm: number;
+  readonly rate: number;
+}
+
+export interface Trainer {
+  /** What a batch must hold. */
+  readonly inputs: Readonly<Record<string, TensorType>>;
+  /** Steps done. */
+  readonly step: number;
+  /** By checkpoint name; views that the next step overwrites. */
+  readonly weights: ReadonlyMap<string, Tensor>;
+  /** The moving average, where one is kept. */
+  readonly average: ReadonlyMap<string, Tensor> | null;
+  /**
+   * One step on the mean of the batches' losses; more than one batch is gradient accumulation.
+   * @throws KoalaError E_NAN naming step, term and tap when a loss or gradient is not finite, or the loss has run away:
+   *   the weights are then those before the step
+   */
+  train(batches: readonly Batch[]): Promise<StepReport>;
+  /** What a checkpoint holds; tensors are views: write them before the next step. */
+  state(extra?: StateInfo["extra"]): TrainingState;
+  /** Goes back to a saved state. @throws KoalaError E_WEIGHTS when it is of another model or optimizer */
+  restore(saved: StoredState): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** Of the running mean of the loss: it forgets in about 50 steps. */
+const MEAN_DECAY = 0.98;
+
+/** PyTorch's `clip_grad_norm_` adds it to the norm that it divides by. */
+const NORM_EPS = 1e-6;
+
+const squares = (piece: number): Record<string, Value> => ({
+  squares: sum(square(input("gradient", { shape: [piece] })), [0]),
+});
+
+const accumulated = (piece: number): Record<string, Value> => ({
+  "new.sum": add(input("sum", { shape: [piece] }), input("gradient", { shape: [piece] })),
+});
+
+/**
+ * A trainer of `weights`, the leaves of the graph that change, which begin as `initial` has them.
+ * @throws KoalaError E_GRAPH, E_WEIGHTS when `initial` lacks a weight, E_ENGINE
+ */
+export async function createTrainer(
+  objective: Objective,
+  weights: ReadonlyMap<string, Value>,
+  initial: TensorStore,
+  o: TrainerOptions,
+): Promise<Trainer> {
+  const layout = layOut([...weights].map(([name, { shape }]) => [name, shape] as const));
+  const arena = { weights: makeArena(layout), gradients: makeArena(layout) };
+  await fillFrom(initial, arena.weights);
+  const average = o.emaCap === undefined ? null : makeArena(layout);
+  if (average !== null) copyArena(arena.weights, average);
+
+  const gradients = await compileGradients(objective, weights, o);
+  const made: Owned[] = [gradients];
+  const own = async <T extends Owned>(thing: Promise<T>): Promise<T> => {
+    const there = await thing;
+    made.push(there);
+    return there;
+  };
+  const optimizer = await own(startOptimizer(o.optimizer, layout, o));
+  const norm = await own(compileFlat(layout, squares, o));
+  const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, o));
+  return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
+}
+
+interface Owned {
+  dispose(): Promise<void>;
+}
+
+interface Arenas {
+  readonly weights: Arena;
+  readonly gradients: Arena;
+  readonly average: Arena | null;
+}
+
+interface Programs {
+  readonly gradients: GradientProgram;
+  readonly optimizer: RunningOptimizer;
+  readonly norm: FlatProgram;
+  readonly ema: FlatProgram | null;
+}
+
+class Machine implements Trainer {
+  step = 0;
+  readonly inputs: Trainer["inputs"];
+  readonly weights: ReadonlyMap<string, Tensor>;
+  readonly average: ReadonlyMap<string, Tensor> | null;
+  #meanLoss: number | null = null;
+  /** Made when a step first has several batches. */
+  #sum: { readonly arena: Arena; readonly program: FlatProgram } | null = null;
+  readonly #objective: Objective;
+  readonly #arenas: Arenas;
+  readonly #programs: Programs;
+  readonly #o: TrainerOptions;
+  readonly #owned: Owned[];
+
+  constructor(objective: Objective, arenas: Arenas, programs: Programs, o: TrainerOptions, owned: Owned[]) {
+    this.#objective = objective;
+    this.#arenas = arenas;
+    this.#programs = programs;
+    this.#o = o;
+    this.#owned = owned;
+    this.inputs = programs.gradients.inputs;
+    this.weights = arenas.weights.tensors;
+    this.average = arenas.average?.tensors ?? null;
+  }
+
+  async train(batches: readonly Batch[]): Promise<StepReport> {
+    check(batches.length > 0, "E_GRAPH", () => ({
+      where: "train",
+      expected: "at least one batch",
+      got: "none",
+    }));
+    const step = this.step + 1;
+    const { terms, gradients } = await this.#losses(step, batches);
+    const loss = Object.entries(terms).reduce(
+      (total, [name, x]) => total + (this.#objective.factors?.[name] ?? 1) * x,
+      0,
+    );
+    const gradientNorm = (await this.#norm(gradients)) / batches.length;
+    this.#checkFinite(step, gradientNorm, gradients);
+    this.#checkDivergence(step, loss, terms);
+
+    const { maxNorm } = this.#o;
+    const clip = maxNorm === undefined ? 1 : Math.min(1, maxNorm / (gradientNorm + NORM_EPS));
+    const rate = this.#o.rate(step);
+    const { weights, average } = this.#arenas;
+    const scale = clip / batches.length;
+    await this.#programs.optimizer.update({ weights, gradients, step, rate, scale });
+    if (average !== null) {
+      const share = 1 - emaDecay(step, this.#o.emaCap ?? 0);
+      await this.#programs.ema?.run({ average, weight: weights }, { rate: share });
+    }
+    this.step = step;
+    this.#meanLoss = this.#meanLoss === null ? loss : MEAN_DECAY * this.#meanLoss + (1 - MEAN_DECAY) * loss;
+    return { step, loss, terms, gradientNorm, rate };
+  }
+
+  /** Mean terms, and the sum of the gradients. */
+  async #losses(
+    step: number,
+    batches: readonly Batch[],
+  ): Promise<{ terms: Record<string, number>; gradients: Arena }> {
+    const { gradients } = this.#arenas;
+    const terms: Record<string, number> = {};
+    const sum = batches.length > 1 ? await this.#summing(gradients) : null;
+    for (const batch of batches) {
+      const values = await this.#programs.gradients.run(batch, this.weights, gradients.tensors);
+      for (const [name, value] of Object.entries(values)) {
+        if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, batch);
+        terms[name] = (terms[name] ?? 0) + value / batches.length;
+      }
+      await sum?.program.run({ sum: sum.arena, gradient: gradients });
+    }
+    return { terms, gradients: sum?.arena ?? gradients };
+  }
+
+  async #summing(gradients: Arena): Promise<{ arena: Arena; program: FlatProgram }> {
+    if (this.#sum === null) {
+      const arena = makeArena(gradients.layout);
+      const program = await compileFlat(gradients.layout, accumulated, this.#o);
+      this.#owned.push(program);
+      this.#sum = { arena, program };
+    }
+    for (const slab of this.#sum.arena.slabs) slab.fill(0 as never);
+    return this.#sum;
+  }
+
+  async #norm(gradients: Arena): Promise<number> {
+    const sums = await this.#programs.norm.run({ gradient: gradients });
+    return Math.sqrt(
+      sums.reduce((total, { squares: s }) => total + (s === undefined ? 0 : (toFloat32(s)[0] ?? 0)), 0),
+    );
+  }
+
+  async #notFinite(step: number, term: string, value: number, batch: Batch): Promise<KoalaError> {
+    const feeds = { ...batch, ...Object.fromEntries(this.weights) };
+    const tap = await firstNonFinite(this.#objective.terms, feeds, this.#o);
+    return new KoalaError("E_NAN", {
+      where: `step ${step}, loss term ${term}`,
+      expected: "a finite number",
+      got: `${value}${tap === null ? "" : `, first at ${tap}`}`,
+      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+    });
+  }
+
+  #checkFinite(step: number, norm: number, gradients: Arena): void {
+    if (Number.isFinite(norm)) return;
+    const first = [...gradients.tensors].find(([, t]) => !toFloat32(t).every(Number.isFinite));
+    throw new KoalaError("E_NAN", {
+      where: `step ${step}, gradient of ${first?.[0] ?? "all weights"}`,
+      expected: "a finite norm",
+      got: `${norm}`,
+      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+    });
+  }
+
+  #checkDivergence(step: number, loss: number, terms: Readonly<Record<string, number>>): void {
+    const limit = (this.#o.divergence ?? 100) * (this.#meanLoss ?? Number.POSITIVE_INFINITY);
+    if (!(this.#meanLoss !== null && this.#meanLoss > 0 && loss > limit)) return;
+    const worst = Object.entries(terms).reduce((a, b) => (Math.abs(b[1]) > Math.abs(a[1]) ? b : a));
+    throw new KoalaError("E_NAN", {
+      where: `step ${step}, loss term ${worst[0]}`,
+      expected: `a loss of at most ${limit.toPrecision(3)}, from the steps before`,
+      got: loss.toPrecision(3),
+      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+    });
+  }
+
+  state(extra: StateInfo["extra"] = {}): TrainingState {
+    const info = { step: this.step, optimizer: this.#o.optimizer.name, meanLoss: this.#meanLoss, extra };
+    return { info, tensors: this.#tensors() };
+  }
+
+  #tensors(): Map<string, Tensor> {
+    const under = (folder: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] =>
+      [...tensors].map(([name, t]) => [`${folder}/${name}`, t]);
+    return new Map([
+      ...under("weights", this.weights),
+      ...under("average", this.average ?? new Map()),
+      ...under("optimizer", this.#programs.optimizer.state),
+    ]);
+  }
+
+  async restore({ info, store }: StoredState): Promise<void> {
+    check(info.optimizer === this.#o.optimizer.name, "E_WEIGHTS", () => ({
+      where: "training state",
+      expected: `the state of the optimizer ${this.#o.optimizer.name}`,
+      got: `that of ${info.optimizer}`,
+    }));
+    await restoreTensors(store, this.#tensors(), "training state");
+    this.step = info.step;
+    this.#meanLoss = info.meanLoss;
+  }
+
+  async dispose(): Promise<void> {
+    for (const thing of this.#owned.splice(0)) await thing.dispose();
+  }
+}
+
+/** Copies the weights of `store`, whatever float type they have there, into an arena. */
+async function fillFrom(store: TensorStore, arena: Arena): Promise<void> {
+  const wrong = [...arena.tensors].flatMap(([name, { shape }]) => {
+    const stored = store.tensors.get(name);
+    if (stored === undefined) return [`${name} missing`];
+    return stored.shape.join() === shape.join() ? [] : [`${name} [${stored.shape.join(", ")}]`];
+  });
+  check(wrong.length === 0, "E_WEIGHTS", () => ({
+    where: "weights",
+    expected: `the ${arena.tensors.size} tensors that are trained, in their shapes`,
+    got: `${wrong.slice(0, 8).join(", ")}${wrong.length > 8 ? ` and ${wrong.length - 8} more` : ""}`,
+  }));
+  for (const [name, t] of arena.tensors) toFloat32(t).set(toFloat32(await store.read(name)));
+}
+
+function copyArena(from: Arena, to: Arena): void {
+  for (const [i, slab] of from.slabs.entries()) (to.slabs[i] as Float32Array).set(slab as Float32Array);
+}

@@ -1,0 +1,173 @@
+/** Checkpoints in one file: what A1111 and ComfyUI users own, and bare U-Nets, draw the picture of the same weights in a folder. */
+
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { Picture } from "../src/image/pixels.ts";
+import { type LoadOptions, Pipeline } from "../src/pipeline/pipeline.ts";
+import { float32, type Tensor } from "../src/tensor/tensor.ts";
+import { goldenJson } from "./golden.ts";
+import { copyTokenizer, type Weights, weightPath, weightsFor, writeWeights } from "./model-folder.ts";
+
+let work = "";
+beforeAll(() => {
+  work = mkdtempSync(join(tmpdir(), "koala-single-"));
+});
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+/** See test/golden/README.md, section ldm: rows of diffusers' name, LDM's name, LDM's shape, transform. */
+interface Golden {
+  readonly configs: Readonly<Record<string, Record<string, unknown>>>;
+  readonly components: Readonly<Record<string, readonly (readonly [string, string, number[], string])[]>>;
+}
+
+/**
+ * What no tensor tells, as the readers of such files assume it (diffusers, ComfyUI): 8 heads in SD 1, heads of 64
+ * channels elsewhere, 32 groups, 256 features of a size. The goldens' networks are narrower than any real one.
+ */
+const assumed = (name: string, component: string, config: Record<string, unknown>): object => {
+  if (component === "vae") return { ...config, block_out_channels: [32, 64, 128, 128], norm_num_groups: 32 };
+  if (component !== "unet") return { ...config, num_attention_heads: 1 };
+  if (name === "sd15") return { ...config, attention_head_dim: 8 };
+  const heads = (config.block_out_channels as number[]).map((c) => Math.max(1, Math.round(c / 64)));
+  const sizes =
+    name === "sdxl"
+      ? { addition_time_embed_dim: 256, projection_class_embeddings_input_dim: 6 * 256 + 40 }
+      : {};
+  return { ...config, attention_head_dim: heads, ...sizes };
+};
+
+function transposed(t: Tensor): Tensor {
+  const [R = 0, C = 0] = t.shape;
+  return float32(
+    [C, R],
+    Array.from({ length: R * C }, (_, i) => t.data[(i % R) * C + Math.floor(i / R)] as number),
+  );
+}
+
+/** These weights of one component as LDM names, shapes and stacks them. */
+function asLdm(rows: Golden["components"][string], weights: Weights): Record<string, Tensor> {
+  const out: Record<string, Tensor> = {};
+  const stacks = new Map<string, Tensor[]>();
+  for (const [diffusers, ldm, , change] of rows) {
+    const t = weights[diffusers] as Tensor;
+    const [, first, end] = /^rows (\d+):(\d+)$/.exec(change) ?? [];
+    if (first !== undefined) {
+      const parts = stacks.get(ldm) ?? [];
+      parts[Number(first) / (Number(end) - Number(first))] = t;
+      stacks.set(ldm, parts);
+    } else if (change === "squeeze") out[ldm] = float32([...t.shape, 1, 1], t.data as Float32Array);
+    else out[ldm] = change === "transpose" ? transposed(t) : t;
+  }
+  for (const [ldm, parts] of stacks) {
+    const [R = 0, ...rest] = parts[0]?.shape ?? [];
+    out[ldm] = float32(
+      [parts.length * R, ...rest],
+      parts.flatMap((t) => [...(t.data as Float32Array)]),
+    );
+  }
+  return out;
+}
+
+const classes: Readonly<Record<string, readonly [string, string]>> = {
+  unet: ["diffusers", "UNet2DConditionModel"],
+  vae: ["diffusers", "AutoencoderKL"],
+  text_encoder: ["transformers", "CLIPTextModel"],
+  text_encoder_2: ["transformers", "CLIPTextModelWithProjection"],
+  scheduler: ["diffusers", "EulerDiscreteScheduler"],
+};
+
+const scheduler = {
+  ...{ _class_name: "EulerDiscreteScheduler", beta_start: 0.00085, beta_end: 0.012 },
+  ...{ beta_schedule: "scaled_linear", steps_offset: 1, timestep_spacing: "leading" },
+};
+
+/** What is in every folder beside the networks. */
+function writeRest(folder: string, components: readonly string[]): void {
+  const isXL = components.includes("text_encoder_2");
+  const named = Object.fromEntries([...components, "scheduler"].map((name) => [name, classes[name]]));
+  mkdirSync(join(folder, "scheduler"), { recursive: true });
+  writeFileSync(
+    join(folder, "model_index.json"),
+    JSON.stringify({
+      _class_name: isXL ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline",
+      ...(isXL ? { force_zeros_for_empty_prompt: true } : {}),
+      ...named,
+    }),
+  );
+  writeFileSync(join(folder, "scheduler/scheduler_config.json"), JSON.stringify(scheduler));
+  for (const name of components.filter((component) => component.startsWith("text_encoder")))
+    copyTokenizer(folder, name.replace("text_encoder", "tokenizer"));
+}
+
+/** A folder and the single file of the same weights, with a base that has only what such a file lacks. */
+function writeTwins(name: string): { folder: string; file: string; base: string; unet: string } {
+  const golden = goldenJson(`ldm/${name}.json`) as Golden;
+  const folder = join(work, name);
+  const base = join(work, `${name}-base`);
+  const components = Object.keys(golden.components);
+  let all: Record<string, Tensor> = {};
+  for (const [component, rows] of Object.entries(golden.components)) {
+    const config = assumed(name, component, golden.configs[component] ?? {});
+    const hasProjection = component === "text_encoder_2";
+    const classed = component.startsWith("text")
+      ? { architectures: [hasProjection ? "CLIPTextModelWithProjection" : "CLIPTextModel"], ...config }
+      : config;
+    const weights = weightsFor(component, classed);
+    writeWeights(join(folder, weightPath(component)), weights);
+    writeFileSync(join(folder, component, "config.json"), JSON.stringify(classed));
+    all = { ...all, ...asLdm(rows, weights) };
+  }
+  writeRest(folder, components);
+  writeRest(base, components);
+  writeWeights(join(work, `${name}.safetensors`), all);
+  return {
+    ...{ folder, base, file: join(work, `${name}.safetensors`) },
+    unet: join(folder, weightPath("unet")),
+  };
+}
+
+async function draw(location: string, o: LoadOptions = {}): Promise<Picture> {
+  const pipeline = await Pipeline.load(location, { isOffline: true, ...o });
+  try {
+    const request = { prompt: "red apple", negativePrompt: "worm", steps: 2, guidance: 4, seed: 5 } as const;
+    const size = { width: 64, height: 64, scheduler: "euler", spacing: "trailing" } as const;
+    for await (const event of pipeline.generate({ ...request, ...size }))
+      if (event.type === "image") return event.picture;
+    throw new Error("no picture came");
+  } finally {
+    await pipeline.dispose();
+  }
+}
+
+describe.each(["sd15", "sd2", "sdxl"])("a single file of %s in LDM's layout", (name) => {
+  it("draws, bit for bit, what the folder with the same weights draws", async () => {
+    const { folder, file, base } = writeTwins(name);
+    const [fromFile, fromFolder] = [await draw(file, { base }), await draw(folder)];
+    expect(fromFile).toEqual(fromFolder);
+    expect(new Set(fromFile.data).size).toBeGreaterThan(50);
+  });
+});
+
+describe("a bare U-Net in diffusers' names", () => {
+  it("takes everything else from the base", async () => {
+    const { folder, unet } = writeTwins("sdxl");
+    const expected = await draw(folder);
+    const lightning = join(work, "sdxl_lightning_2step_unet.safetensors");
+    renameSync(unet, lightning); // so that the base has none
+    expect(await draw(lightning, { base: folder })).toEqual(expected);
+    const { family, defaults } = await Pipeline.load(lightning, { base: folder, isOffline: true });
+    expect([family, defaults.steps, defaults.guidance]).toEqual(["sdxl-lightning", 2, 0]);
+  });
+
+  it("says why it wants a model that was never named, and how to name another", async () => {
+    vi.stubEnv("HF_HUB_CACHE", work);
+    const { unet } = writeTwins("sdxl");
+    await expect(Pipeline.load(unet, { isOffline: true })).rejects.toThrow(
+      new RegExp(
+        `^stabilityai/stable-diffusion-xl-base-1\\.0: expected the model in the cache ${work}, got nothing of it \\[E_OFFLINE\\]\nIt completes ${unet}, which has only some parts of a model: --base DIR \\(base in the library\\) names another that does\\.\nFetch it once with the network on: koala download stabilityai/stable-diffusion-xl-base-1\\.0$`,
+      ),
+    );
+  });
+});
