@@ -35,6 +35,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 ARTICLES = ["a", "an", "the", "one"]
 KINDS = ["picture", "image", "photo", "emoji", "icon", "drawing", "photograph", "illustration"]
 TOKENS, BOS, EOS = 32, 3200, 3201
+BATCH, RATE = 64, 1e-3
 #: Where a token's target comes from, if not from the teacher's state at that position: the neutral state; nowhere (not compared).
 NEUTRAL, ANY = -1, -2
 #: A caption in parts, words between them: ("red apple",) or ("red apple", "and", "cat face").
@@ -76,10 +77,10 @@ class Texts:
 
     def framed(self, caption: Caption) -> tuple[list[int], list[int]] | None:
         before: list[str] = []
-        if random.random() < 0.35:
+        if random.random() < 0.25:
             before += [*random.choice([["a"], ["an"], ["the"], []]), random.choice(KINDS), "of"]
-        if random.random() < 0.75:
-            before += [random.choice(ARTICLES if random.random() < 0.6 else ["a"])]
+        if random.random() < 0.8:
+            before += [random.choice([*ARTICLES, "a", "a"])]
         after = [*["emoji"] * (random.random() < 0.15), *["."] * (random.random() < 0.2 and caption[-1][-1].isalnum())]
         inner = [random.choice(ARTICLES)] * (len(caption) > 1 and random.random() < 0.8)
         if not before + after + inner or tuple(" ".join([*before, *caption]).split()[:2]) in self.starts:
@@ -111,9 +112,8 @@ def states(encoder: torch.nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, t
     return out.hidden_states[-2], getattr(out, "text_embeds", None)
 
 
-def teach(args: argparse.Namespace, name: str, kind: type, begin: int) -> None:
+def teach(args: argparse.Namespace, name: str, kind: type, begin: int, steps: int) -> None:
     random.seed(0)
-    torch.manual_seed(0)
     folder = args.model / name
     student = kind.from_pretrained(folder, dtype=torch.float32)
     names, others = captions(args.captions)
@@ -123,7 +123,7 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int) -> None:
     random.shuffle(names)
     held, pool = names[:150], [c for c in [*names[150:], *others] if len(texts.ids(" ".join(c))) <= TOKENS - 6]
     known = set(names)
-    weights = [3.0 if c in known else 1.0 for c in pool]
+    weights = [8.0 if c in known else 1.0 for c in pool]
 
     def answers(of: list[Caption]) -> tuple[torch.Tensor, torch.Tensor | None]:
         with torch.no_grad():
@@ -154,14 +154,14 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int) -> None:
             frame = loss(*map(list, zip(*tests)))
         return " ".join(f"{x.mean():.5f}" for x in (*frame, *bare))
 
-    optimizer = torch.optim.Adam(student.parameters(), lr=args.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, args.steps, pct_start=0.05)
-    everything, start = [*pool, *held], time.time()
+    optimizer = torch.optim.Adam(student.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.05)
+    start = time.time()
     print(f"{name}: errors on held-out names, framed (states, pooled) and bare (states, pooled)\n  before: {test()}", flush=True)
-    for step in range(args.steps):
-        chosen = random.choices(range(len(pool)), weights, k=args.batch)
-        pairs = [(row, i + 1) for i in chosen[: args.batch // 2] if (row := texts.framed(everything[i]))]
-        bares = [(texts.bare(("",)), 0), *[(texts.bare(everything[i]), i + 1) for i in chosen[args.batch // 2 :]]]
+    for step in range(steps):
+        chosen = random.choices(range(len(pool)), weights, k=BATCH)
+        pairs = [(row, i + 1) for i in chosen[: BATCH // 2] if (row := texts.framed(pool[i]))]
+        bares = [(texts.bare(("",)), 0), *[(texts.bare(pool[i]), i + 1) for i in chosen[BATCH // 2 :]]]
         error, pooled = loss(*map(list, zip(*[*pairs, *bares])))
         weight = torch.tensor([1.0] * len(pairs) + [8.0] + [4.0] * (len(bares) - 1))
         total = (weight * (error + 0.3 * pooled)).sum() / weight.sum()
@@ -170,7 +170,7 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int) -> None:
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if (step + 1) % 250 == 0:
+        if (step + 1) % 500 == 0:
             print(f"  {name} {step + 1}: {test()}  {time.time() - start:.0f} s", flush=True)
     save(student, folder / "model.safetensors", args.out / name)
 
@@ -184,6 +184,7 @@ def save(student: torch.nn.Module, old: pathlib.Path, folder: pathlib.Path) -> N
         metadata = file.metadata()
     new = {name: values[name.removeprefix("text_model.")].to(v.dtype).reshape(v.shape).contiguous() for name, v in load_file(old).items()}
     save_file(new, folder / "model.safetensors", metadata=metadata)
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def main() -> None:
@@ -191,12 +192,9 @@ def main() -> None:
     parser.add_argument("--captions", type=pathlib.Path, required=True, help="en/data.json of emojibase-data")
     parser.add_argument("--model", type=pathlib.Path, required=True, help="the model as it is")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the two encoders")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=5e-4)
     args = parser.parse_args()
     torch.set_num_threads(1)  # a process each: at this size two threads wait for each other
-    both = [("text_encoder", CLIPTextModel, 0), ("text_encoder_2", CLIPTextModelWithProjection, 64)]
+    both = [("text_encoder", CLIPTextModel, 0, 8000), ("text_encoder_2", CLIPTextModelWithProjection, 64, 4000)]
     processes = [multiprocessing.Process(target=teach, args=(args, *each)) for each in both]
     for process in processes:
         process.start()

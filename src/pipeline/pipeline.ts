@@ -246,6 +246,7 @@ export class Pipeline {
         const { timestep, sigma } = step;
         yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
         if (request.preview && step.step < steps) {
+          signal?.throwIfAborted(); // a caller may have stopped at the step just told
           const picture = await this.preview(float32(latentShape, step.denoised));
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
         }

@@ -39,7 +39,7 @@ export const single: Communicator = {
 };
 
 /** Elements of a bucket, 25 MiB of float32: PyTorch's `bucket_cap_mb`. */
-export const BUCKET = (25 * 2 ** 20) / 4;
+export const BUCKET: number = (25 * 2 ** 20) / 4;
 
 /** A part of one array; `from` and `length` in elements. */
 export interface Span {

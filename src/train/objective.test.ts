@@ -1,0 +1,85 @@
+import { expect, it } from "vitest";
+import { toDenoised } from "../diffusion/prediction.ts";
+import { interpret } from "../graph/interpret.ts";
+import type { NdArray } from "../graph/op.ts";
+import { constant } from "../ops/index.ts";
+import {
+  drawNoise,
+  drawTimesteps,
+  minSnrWeight,
+  mse,
+  noisedBatch,
+  stepGenerator,
+  targetOf,
+  weightedMse,
+} from "./objective.ts";
+
+const z0 = Float32Array.of(1, -2, 0.5, 3);
+const noise = Float32Array.of(0.3, 0.1, -1, 2);
+
+it.each([
+  "epsilon",
+  "v_prediction",
+  "sample",
+] as const)("the target of %s denoises to the picture", (kind) => {
+  const alphasCumprod = [0.9, 0.3];
+  const { sample, target } = noisedBatch(z0, noise, [1, 0], { alphasCumprod, prediction: kind });
+  for (const [n, alpha] of [0.3, 0.9].entries()) {
+    const level = { signal: Math.sqrt(alpha), noise: Math.sqrt(1 - alpha) };
+    const part = (x: Float32Array) => x.slice(2 * n, 2 * n + 2);
+    const back = toDenoised(kind, part(target), part(sample), level);
+    for (const [i, x] of part(z0).entries()) expect(back[i]).toBeCloseTo(x, 5);
+  }
+  expect(targetOf("epsilon", z0, noise, 0.5)).toBe(noise);
+});
+
+it("min-SNR clips the weight of easy steps, in each prediction's units", () => {
+  const hard = 0.2; // SNR 0.25
+  const easy = 0.99; // SNR 99
+  expect(minSnrWeight("epsilon", hard, 5)).toBe(1);
+  expect(minSnrWeight("epsilon", easy, 5)).toBeCloseTo(5 / 99, 10);
+  expect(minSnrWeight("v_prediction", easy, 5)).toBeCloseTo(5 / 100, 10);
+  expect(minSnrWeight("sample", easy, 5)).toBe(5);
+  expect(minSnrWeight("epsilon", 0, 5)).toBe(1);
+  expect(minSnrWeight("v_prediction", 0, 5)).toBe(0);
+  const batch = noisedBatch(z0, noise, [0, 1], {
+    alphasCumprod: [0.2, 0.99],
+    prediction: "epsilon",
+    minSnr: 5,
+  });
+  expect(batch.weight[0]).toBe(1);
+  expect(batch.weight[1]).toBeCloseTo(5 / 99, 6);
+});
+
+it("draws the same numbers for the same seed, step and purpose, and others for others", () => {
+  const draw = (seed: number, step: number, purpose: string) =>
+    drawTimesteps(stepGenerator(seed, step, purpose), 500, 1000);
+  expect(draw(1, 2, "steps")).toEqual(draw(1, 2, "steps"));
+  for (const other of [draw(2, 2, "steps"), draw(1, 3, "steps"), draw(1, 2, "noise")])
+    expect(other).not.toEqual(draw(1, 2, "steps"));
+  const steps = draw(1, 2, "steps");
+  expect(Math.min(...steps)).toBeLessThan(20);
+  expect(Math.max(...steps)).toBeGreaterThan(979);
+  expect(steps.every((t) => Number.isInteger(t) && t >= 0 && t < 1000)).toBe(true);
+});
+
+it("offset noise moves whole planes", () => {
+  const o = { batch: 2, channels: 3, cells: 400 };
+  const plain = drawNoise(stepGenerator(1, 1, "noise"), o);
+  const moved = drawNoise(stepGenerator(1, 1, "noise"), { ...o, offset: 0.5 });
+  const shifts = Array.from(moved, (x, i) => x - (plain[i] ?? 0));
+  for (let plane = 0; plane < 6; plane++) {
+    const first = shifts[plane * 400] ?? 0;
+    for (const x of shifts.slice(plane * 400, plane * 400 + 400)) expect(x).toBeCloseTo(first, 5);
+  }
+  expect(new Set(shifts.filter((_, i) => i % 400 === 0)).size).toBe(6);
+});
+
+it("losses are means of squares, a picture weighed by its weight", () => {
+  const a = constant([2, 2], [1, 2, 3, 4]);
+  const b = constant([2, 2], [0, 2, 3, 0]);
+  const at = (x: Parameters<typeof interpret>[0][number]) =>
+    (interpret([x], new Map())[0] as NdArray).data[0];
+  expect(at(mse(a, b))).toBeCloseTo(17 / 4, 12);
+  expect(at(weightedMse(a, b, constant([2], [1, 3])))).toBeCloseTo((0.5 + 3 * 8) / 2, 12);
+});

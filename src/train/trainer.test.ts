@@ -1,0 +1,220 @@
+import { afterAll, describe, expect, it } from "vitest";
+import type { Value } from "../graph/op.ts";
+import { ortEngine } from "../node/ort-node.ts";
+import { div, input, linear, log, mean, mul, sub, tanh, tap } from "../ops/index.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { memoryFiles } from "../weights/memory-files.ts";
+import { serializeSafetensors } from "../weights/safetensors-writer.ts";
+import { noStore } from "./flat.ts";
+import { mse } from "./objective.ts";
+import { adafactor } from "./optim/adafactor.ts";
+import { adam8bit, adamW } from "./optim/adam.ts";
+import { sgd } from "./optim/transform.ts";
+import type { Objective } from "./segments.ts";
+import { openState, stateFile } from "./state.ts";
+import { type Batch, createTrainer, type StepReport, type Trainer, type TrainerOptions } from "./trainer.ts";
+
+const N = 4;
+const shapes = { "one.weight": [16, 8], "one.bias": [16], "two.weight": [2, 16] };
+const weights = new Map(
+  Object.entries(shapes).map(([name, shape]): [string, Value] => [name, input(name, { shape })]),
+);
+const w = (name: string): Value => weights.get(name) as Value;
+const x = input("x", { shape: [N, 8] });
+const y = input("y", { shape: [N, 2] });
+const inner = tap("one", tanh(linear(x, w("one.weight"), w("one.bias"))));
+const out = tap("two", linear(inner, w("two.weight"), null));
+const objective: Objective = {
+  terms: { task: mse(out, y), size: mean(mul(out, out), [0, 1]) },
+  factors: { size: 0.1 },
+};
+
+const wave = (shape: readonly number[], seed: number): Tensor =>
+  float32(
+    shape,
+    Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(seed + 1.7 * i)),
+  );
+
+function storeOf(tensors: Readonly<Record<string, Tensor>>): TensorStore {
+  return {
+    tensors: new Map(
+      Object.entries(tensors).map(([name, t]) => [name, { ...t, file: null, offset: 0, byteLength: 0 }]),
+    ),
+    read: async (name) => tensors[name] as Tensor,
+  };
+}
+const initial = storeOf(
+  Object.fromEntries([...weights].map(([name, { shape }], i) => [name, wave(shape, i)])),
+);
+const batch = (seed: number): Batch => ({ x: wave([N, 8], seed), y: wave([N, 2], seed + 0.5) });
+
+const open: Trainer[] = [];
+afterAll(() => Promise.all(open.map((trainer) => trainer.dispose())));
+async function trainer(o: Partial<TrainerOptions> = {}, other: Objective = objective): Promise<Trainer> {
+  const made = await createTrainer(other, weights, initial, {
+    engine: ortEngine(),
+    store: noStore,
+    threads: 1,
+    optimizer: adamW(),
+    rate: () => 0.01,
+    ...o,
+  });
+  open.push(made);
+  return made;
+}
+
+/** Saves and opens again as files would. */
+async function saved(from: Trainer) {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of stateFile(from.state({ seed: 7 }))) pieces.push(piece);
+  const whole = new Uint8Array(Buffer.concat(pieces));
+  return openState(memoryFiles("run", { "state.safetensors": whole }), "state.safetensors");
+}
+
+const snapshot = (t: Trainer): Record<string, number[]> =>
+  Object.fromEntries([...t.state().tensors].map(([name, { data }]) => [name, Array.from(data, Number)]));
+
+describe("a run", () => {
+  it.each([
+    ["adamW", adamW],
+    ["adam8bit", adam8bit],
+    ["sgd", sgd],
+    ["adafactor", adafactor],
+  ] as const)("of %s learns a fixed batch", async (_, optimizer) => {
+    const made = await trainer({ optimizer: optimizer(), rate: () => 0.02 });
+    const losses: number[] = [];
+    for (let i = 0; i < 40; i++) losses.push((await made.train([batch(1)])).loss);
+    expect(losses.at(-1)).toBeLessThan(0.5 * (losses[0] ?? 0));
+  });
+
+  it.each([
+    ["adamW", adamW],
+    ["adam8bit", adam8bit],
+    ["adafactor", adafactor],
+  ] as const)("of %s in 4 steps is one of 2, saved, restored, and 2 more, bit for bit", async (_, optimizer) => {
+    const o = { optimizer: optimizer(), maxNorm: 0.5, emaCap: 0.999, rate: (step: number) => 0.01 / step };
+    const whole = await trainer(o);
+    const reports: StepReport[] = [];
+    for (let i = 0; i < 4; i++) reports.push(await whole.train([batch(i)]));
+
+    const before = await trainer(o);
+    for (let i = 0; i < 2; i++) expect(await before.train([batch(i)])).toEqual(reports[i]);
+    const state = await saved(before);
+    expect(state.info.extra).toEqual({ seed: 7 });
+    const after = await trainer(o);
+    await after.restore(state);
+    expect(after.step).toBe(2);
+    for (let i = 2; i < 4; i++) expect(await after.train([batch(i)])).toEqual(reports[i]);
+    expect(snapshot(after)).toEqual(snapshot(whole));
+  });
+
+  it("sums the gradients of several batches to that of their mean", async () => {
+    const joined = await trainer({ optimizer: sgd({ momentum: 0 }) });
+    const report = await joined.train([batch(1), batch(2), batch(1), batch(2)]);
+    const other = await trainer({ optimizer: sgd({ momentum: 0 }) });
+    const half = await other.train([batch(1), batch(2)]);
+    expect(report.loss).toBeCloseTo(half.loss, 6);
+    expect(report.gradientNorm).toBeCloseTo(half.gradientNorm, 6);
+    for (const [name, t] of joined.weights)
+      for (const [i, v] of toFloat32(t).entries())
+        expect(toFloat32(other.weights.get(name) as Tensor)[i]).toBeCloseTo(v, 6);
+    expect(report.loss).toBeCloseTo((report.terms.task ?? 0) + 0.1 * (report.terms.size ?? 0), 10);
+  });
+
+  it("clips by the global norm", async () => {
+    const free = await trainer({ optimizer: sgd({ momentum: 0 }), rate: () => 1 });
+    const clipped = await trainer({ optimizer: sgd({ momentum: 0 }), rate: () => 1, maxNorm: 0.1 });
+    const { gradientNorm } = await free.train([batch(1)]);
+    expect((await clipped.train([batch(1)])).gradientNorm).toBe(gradientNorm);
+    const moved = (t: Trainer): number =>
+      Math.hypot(
+        ...[...t.weights].flatMap(([name, { shape, data }]) => {
+          const start = wave(shape, [...weights.keys()].indexOf(name));
+          return Array.from(data, (v, i) => Number(v) - Number(start.data[i]));
+        }),
+      );
+    expect(moved(free)).toBeCloseTo(gradientNorm, 5);
+    expect(moved(clipped)).toBeCloseTo(0.1, 5);
+  });
+
+  it("gives the same numbers in segments", async () => {
+    const whole = await trainer();
+    const cut = await trainer({ cuts: ["one"] });
+    for (let i = 0; i < 3; i++)
+      expect((await cut.train([batch(i)])).loss).toBeCloseTo((await whole.train([batch(i)])).loss, 6);
+  });
+});
+
+describe("a run that goes wrong", () => {
+  it("says step, term and tap, and keeps the weights", async () => {
+    const bad = tap("bad", log(sub(out, 1e6)));
+    const made = await trainer({}, { terms: { fine: mse(out, y), task: mean(bad, [0, 1]) } });
+    await expect(made.train([batch(1)])).rejects.toThrow(
+      "step 1, loss term task: expected a finite number, got NaN, first at bad [E_NAN]\nLower the learning rate, or go on from the last checkpoint with other data.",
+    );
+    expect(made.step).toBe(0);
+    expect(made.weights.get("one.bias")?.data).toEqual(wave([16], 1).data);
+  });
+
+  it("names the gradient that is not finite under a finite loss", async () => {
+    const steep = mean(div(sub(out, out), mul(sub(out, out), 1)), [0, 1]);
+    const hidden = { terms: { task: mse(out, y), steep: mul(steep, 0) } };
+    const made = await trainer(
+      {},
+      { terms: { task: mul(hidden.terms.task, 1e30) }, factors: { task: 1e30 } },
+    );
+    await expect(made.train([batch(1)])).rejects.toThrow(
+      "step 1, gradient of one.weight: expected a finite norm, got NaN [E_NAN]\nLower the learning rate, or go on from the last checkpoint with other data.",
+    );
+  });
+
+  it("stops when the loss runs away", async () => {
+    const made = await trainer({ divergence: 5 });
+    await made.train([batch(1)]);
+    const far: Batch = { ...batch(1), y: float32([N, 2], Array<number>(2 * N).fill(100)) };
+    const error = await made.train([far]).catch((e: unknown) => e);
+    expect(String(error)).toMatch(
+      /^KoalaError: step 2, loss term task: expected a loss of at most [\d.]+, from the steps before, got [\d.e+]+ \[E_NAN\]\nLower the learning rate, or go on from the last checkpoint with other data\.$/,
+    );
+    expect(made.step).toBe(1);
+  });
+
+  it("wants batches, and all weights", async () => {
+    await expect((await trainer()).train([])).rejects.toThrow(
+      "train: expected at least one batch, got none [E_GRAPH]",
+    );
+    const o = { engine: ortEngine(), store: noStore, optimizer: adamW(), rate: () => 1 };
+    const some = storeOf({ "one.weight": wave([16, 8], 0), "one.bias": wave([15], 0) });
+    await expect(createTrainer(objective, weights, some, o)).rejects.toThrow(
+      "weights: expected the 3 tensors that are trained, in their shapes, got one.bias [15], two.weight missing [E_WEIGHTS]",
+    );
+  });
+});
+
+describe("a state", () => {
+  it("of another optimizer, model or kind of file is refused", async () => {
+    const state = await saved(await trainer({ optimizer: sgd() }));
+    await expect((await trainer()).restore(state)).rejects.toThrow(
+      "training state: expected the state of the optimizer adamW, got that of sgd [E_WEIGHTS]",
+    );
+    await expect((await trainer({ optimizer: sgd(), emaCap: 0.9 })).restore(state)).rejects.toThrow(
+      "training state: expected the state of this model and optimizer, got average/one.weight missing, average/one.bias missing, average/two.weight missing [E_WEIGHTS]",
+    );
+    const averaged = await saved(await trainer({ optimizer: sgd(), emaCap: 0.9 }));
+    await expect((await trainer({ optimizer: sgd() })).restore(averaged)).rejects.toThrow(
+      "training state: expected the state of this model and optimizer, got average/one.bias surplus, average/one.weight surplus, average/two.weight surplus [E_WEIGHTS]",
+    );
+    const plain = (metadata: Record<string, string>) =>
+      memoryFiles("run", { s: serializeSafetensors({ a: wave([2], 0) }, metadata) });
+    await expect(openState(plain({}), "s")).rejects.toThrow(
+      "run/s: expected the state of a training run, version 1, got a file of weights [E_WEIGHTS]",
+    );
+    await expect(openState(plain({ training: '{"version":2}' }), "s")).rejects.toThrow(
+      "run/s: expected the state of a training run, version 1, got version 2 [E_WEIGHTS]",
+    );
+    await expect(openState(plain({ training: "{" }), "s")).rejects.toThrow(
+      "run/s: expected the state of a training run, version 1, got version unknown [E_WEIGHTS]",
+    );
+  });
+});
