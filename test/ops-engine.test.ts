@@ -33,7 +33,7 @@ const { isAvailable: hasWebgpu } = await webgpuStatus();
 const engines: readonly [Target, Engine][] = [
   ["ort-cpu", ort],
   ["portable", { name: "ort", target: "portable", load: (model, o) => ort.load(model, o) }],
-  ...(hasWebgpu ? ([["ort-webgpu", webgpuEngine()]] as const) : []),
+  ...(hasWebgpu ? [["ort-webgpu", webgpuEngine()] as [Target, Engine]] : []),
 ];
 
 /** The case and the gradients of a random projection of it, as graph and as float64 values. */
