@@ -1,7 +1,7 @@
 /**
  * The dozen C functions of Open MPI that training needs, through koffi; the one file that speaks to it. Open MPI's handles
- * (`MPI_COMM_WORLD`, `MPI_FLOAT`, …) are the addresses of variables in its library: `mpi.h` of Open MPI 4.1, section
- * "MPI predefined handles". What waits for other processes runs on a worker thread, so that the event loop goes on.
+ * (`MPI_COMM_WORLD`, `MPI_FLOAT`, …) are the addresses of variables in its library: `OMPI_PREDEFINED_GLOBAL` in the `mpi.h`
+ * of Open MPI 4.1. What waits for other processes runs on a worker thread, so that the event loop goes on.
  */
 
 import { KoalaError } from "../core/errors.ts";
@@ -56,16 +56,21 @@ interface Library {
 
 interface Koffi {
   config(changes: { readonly async_stack_size: number }): unknown;
-  load(path: string, o: { readonly global: boolean }): Library;
+  /** null: what the process has loaded already. */
+  load(path: string | null, o?: { readonly global: boolean }): Library;
 }
 
 /** The first has the version of the binary interface that Open MPI has kept since 2.0. */
 const libraryNames: readonly string[] =
   process.platform === "darwin" ? ["libmpi.40.dylib", "libmpi.dylib"] : ["libmpi.so.40", "libmpi.so"];
 
-/** @throws KoalaError E_ENGINE without koffi or Open MPI's library */
+/**
+ * Comes before any other use of koffi in the process: its settings are fixed by the first library that it loads.
+ * @throws KoalaError E_ENGINE without koffi or Open MPI's library
+ */
 export async function loadMpi(o: MpiLibraryOptions = {}): Promise<MpiLibrary> {
   const koffi = await loadKoffi(o.koffi ?? "koffi");
+  koffi.config({ async_stack_size: STACK });
   return bind(openLibrary(koffi, o.libraries ?? libraryNames));
 }
 
@@ -91,10 +96,10 @@ function openLibrary(koffi: Koffi, names: readonly string[]): Library {
   let first: unknown;
   for (const name of names) {
     try {
-      if (reasons.length === 0) koffi.config({ async_stack_size: STACK });
       // Global: Open MPI's plug-ins look for its symbols among those of the whole process.
       const library = koffi.load(name, { global: true });
       library.symbol("ompi_mpi_comm_world"); // MPICH has a libmpi.so too, without it
+      keepLoaded(koffi, name);
       return library;
     } catch (cause) {
       first ??= cause;
@@ -108,6 +113,17 @@ function openLibrary(koffi: Koffi, names: readonly string[]): Library {
     hint: "Install it, on Debian and Ubuntu with `apt-get install openmpi-bin libopenmpi-dev`, or add its folder to LD_LIBRARY_PATH.",
     cause: first,
   });
+}
+
+/** `RTLD_NOW` of Linux and macOS. */
+const NOW = 2;
+
+/**
+ * Opens the library once more and never closes it. koffi closes what it opened when the process ends, before its worker
+ * threads do, and Open MPI has left functions with those threads to call at their end: a crash after a job over TCP.
+ */
+function keepLoaded(koffi: Koffi, name: string): void {
+  koffi.load(null).func("void *dlopen(const char *name, int flags)")(name, NOW);
 }
 
 /** Calls on a worker thread. */

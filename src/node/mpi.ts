@@ -112,7 +112,7 @@ class Job implements Communicator {
   abort(failure: Error): never {
     const exitCode = failure instanceof KoalaError && failure.isUserFault ? 2 : 1;
     // At once, past the buffers of the stream: the next call ends this process too.
-    writeSync(2, `process ${this.rank} of ${this.size}: ${failure.message}\n`);
+    writeSync(2, `rank ${this.rank} of ${this.size}: ${failure.message}\n`);
     this.#mpi.abort(exitCode);
     return process.exit(exitCode);
   }
@@ -131,7 +131,7 @@ class Job implements Communicator {
 
   #succeed(operation: string, code: MpiCode): void {
     check(code === 0, "E_ENGINE", () => ({
-      where: `process ${this.rank} of ${this.size}, ${operation}`,
+      where: `rank ${this.rank} of ${this.size}, ${operation}`,
       expected: "an answer from every process of the job",
       got: this.#mpi.errorText(code),
       hint: "A process may be lost: the first message of mpirun or of a process says which.",

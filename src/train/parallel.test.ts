@@ -18,10 +18,12 @@ describe("buckets", () => {
     ]);
   });
 
-  it("are 25 MiB: the 64 MB of 16 million small weights go in three messages", () => {
-    expect(BUCKET * 4).toBe(25 * 2 ** 20);
-    const lengths = new Array<number>(1000).fill(16_000);
-    expect(buckets(lengths).map((spans) => spans.length)).toEqual([409, 409, 182]);
+  it("are 4 MiB: the 64 MB of 16 million weights go in 16 messages, in one array or in a thousand", () => {
+    expect(BUCKET * Float32Array.BYTES_PER_ELEMENT).toBe(4 * 2 ** 20);
+    const messages = (lengths: number[]): number[] =>
+      buckets(lengths).map((spans) => spans.reduce((sum, { length }) => sum + length, 0));
+    expect(messages([16_000_000])).toEqual([...new Array(15).fill(1_048_576), 271_360]);
+    expect(messages(new Array(1000).fill(16_000))).toEqual([...new Array(15).fill(65 * 16_000), 25 * 16_000]);
   });
 
   it("cover every element once", () => {

@@ -38,8 +38,12 @@ export const single: Communicator = {
   finish: async () => {},
 };
 
-/** Elements of a bucket, 25 MiB of float32: PyTorch's `bucket_cap_mb`. */
-export const BUCKET: number = (25 * 2 ** 20) / 4;
+/**
+ * Elements of a bucket, 4 MiB of float32: a network's latency is far below its time on the wire, and it fits a cache. 64 MB
+ * between 2 processes on 2 busy cores, median of 9: 2.6 GB/s, against 1.7 in buckets of 25 MiB (PyTorch's) and 0.7 in one
+ * message; as 2000 small arrays 1.3, 0.7 and, without buckets, 0.7.
+ */
+export const BUCKET: number = 2 ** 20;
 
 /** A part of one array; `from` and `length` in elements. */
 export interface Span {
