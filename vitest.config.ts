@@ -4,7 +4,7 @@ export default defineConfig({
   resolve: { conditions: ["source"] },
   ssr: { resolve: { conditions: ["source"] } },
   test: {
-    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    include: ["src/**/*.test.ts", "test/*.test.ts"],
     globalSetup: ["test/build.ts"],
     setupFiles: ["test/setup.ts"],
     reporters: ["default", "./test/reporter.ts"],

@@ -7,7 +7,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Picture } from "../src/image/pixels.ts";
 import { psnr } from "../src/image/psnr.ts";
 import { readPicture } from "../src/node/image-file.ts";
-import type { PipelineEvent } from "../src/pipeline/events.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { RequestInput } from "../src/pipeline/request.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
@@ -19,18 +18,20 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-async function draw(
-  location: string,
-  request: RequestInput,
-): Promise<{ pictures: Picture[]; events: PipelineEvent[] }> {
+async function drawWith(pipeline: Pipeline, request: RequestInput): Promise<Picture[]> {
+  const pictures: Picture[] = [];
+  for await (const event of pipeline.generate(request))
+    if (event.type === "image") pictures.push(event.picture);
+  return pictures;
+}
+
+async function draw(location: string, request: RequestInput): Promise<Picture[]> {
   const pipeline = await Pipeline.load(location, { isOffline: true });
-  const events: PipelineEvent[] = [];
   try {
-    for await (const event of pipeline.generate(request)) events.push(event);
+    return await drawWith(pipeline, request);
   } finally {
     await pipeline.dispose();
   }
-  return { events, pictures: events.flatMap((event) => (event.type === "image" ? [event.picture] : [])) };
 }
 
 interface GoldenRequest {
@@ -53,7 +54,7 @@ describe("whole pictures are diffusers'", () => {
 
   it.each(Object.entries(requests))("%s", async (name, r) => {
     const { prompt, steps, guidance, guidanceRescale, width, height, seed, count } = r;
-    const { pictures } = await draw(writeFamily(join(work, name), r.family, { scheduler: r.scheduler }), {
+    const pictures = await draw(writeFamily(join(work, name), r.family, { scheduler: r.scheduler }), {
       ...{ prompt, steps, guidance, guidanceRescale, width, height, seed, count },
       ...(r.negative === null ? {} : { negativePrompt: r.negative }),
     });
@@ -78,13 +79,19 @@ describe("the emoji model draws what diffusers draws", () => {
       height: number;
     }[];
   };
+  let pipeline: Pipeline;
+  beforeAll(async () => {
+    pipeline = await Pipeline.load(emojiModel, { isOffline: true });
+  });
+  afterAll(() => pipeline.dispose());
+
   it.each(requests)("$prompt", async ({ file, negative, ...request }) => {
     const { prompt, seed, steps, guidance, width, height } = request;
-    const { pictures } = await draw(emojiModel, {
+    const [picture] = await drawWith(pipeline, {
       ...{ prompt, seed, steps, guidance, width, height },
       ...(negative === null ? {} : { negativePrompt: negative }),
     });
     const expected = await readPicture(new URL(`golden/emoji/${file}`, import.meta.url).pathname);
-    expect(psnr(pictures[0] as Picture, expected)).toBeGreaterThanOrEqual(45);
+    expect(psnr(picture as Picture, expected)).toBeGreaterThanOrEqual(45);
   });
 });

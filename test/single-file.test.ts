@@ -101,8 +101,26 @@ function writeRest(folder: string, components: readonly string[]): void {
     copyTokenizer(folder, name.replace("text_encoder", "tokenizer"));
 }
 
-/** A folder and the single file of the same weights, with a base that has only what such a file lacks. */
-function writeTwins(name: string): { folder: string; file: string; base: string; unet: string } {
+interface Twins {
+  readonly folder: string;
+  /** All of its weights in one file. */
+  readonly file: string;
+  /** Only what such a file lacks. */
+  readonly base: string;
+  /** The folder's U-Net. */
+  readonly unet: string;
+}
+
+const written = new Map<string, Twins>();
+
+/** A folder and the single file of the same weights; made once. */
+function twinsOf(name: string): Twins {
+  const twins = written.get(name) ?? writeTwins(name);
+  written.set(name, twins);
+  return twins;
+}
+
+function writeTwins(name: string): Twins {
   const golden = goldenJson(`ldm/${name}.json`) as Golden;
   const folder = join(work, name);
   const base = join(work, `${name}-base`);
@@ -143,7 +161,7 @@ async function draw(location: string, o: LoadOptions = {}): Promise<Picture> {
 
 describe.each(["sd15", "sd2", "sdxl"])("a single file of %s in LDM's layout", (name) => {
   it("draws, bit for bit, what the folder with the same weights draws", async () => {
-    const { folder, file, base } = writeTwins(name);
+    const { folder, file, base } = twinsOf(name);
     const [fromFile, fromFolder] = [await draw(file, { base }), await draw(folder)];
     expect(fromFile).toEqual(fromFolder);
     expect(new Set(fromFile.data).size).toBeGreaterThan(50);
@@ -151,23 +169,23 @@ describe.each(["sd15", "sd2", "sdxl"])("a single file of %s in LDM's layout", (n
 });
 
 describe("a bare U-Net in diffusers' names", () => {
+  it("says why it wants a model that was never named, and how to name another", async () => {
+    vi.stubEnv("HF_HUB_CACHE", work);
+    const { unet } = twinsOf("sdxl");
+    await expect(Pipeline.load(unet, { isOffline: true })).rejects.toThrow(
+      new RegExp(
+        `^stabilityai/stable-diffusion-xl-base-1\\.0: expected the model in the cache ${work}, got nothing of it \\[E_OFFLINE\\]\nIt completes ${unet}, which has only some parts of a model: --base DIR \\(base in the library\\) names another that does\\.\nFetch it once with the network on: koala download stabilityai/stable-diffusion-xl-base-1\\.0$`,
+      ),
+    );
+  });
+
   it("takes everything else from the base", async () => {
-    const { folder, unet } = writeTwins("sdxl");
+    const { folder, unet } = twinsOf("sdxl");
     const expected = await draw(folder);
     const lightning = join(work, "sdxl_lightning_2step_unet.safetensors");
     renameSync(unet, lightning); // so that the base has none
     expect(await draw(lightning, { base: folder })).toEqual(expected);
     const { family, defaults } = await Pipeline.load(lightning, { base: folder, isOffline: true });
     expect([family, defaults.steps, defaults.guidance]).toEqual(["sdxl-lightning", 2, 0]);
-  });
-
-  it("says why it wants a model that was never named, and how to name another", async () => {
-    vi.stubEnv("HF_HUB_CACHE", work);
-    const { unet } = writeTwins("sdxl");
-    await expect(Pipeline.load(unet, { isOffline: true })).rejects.toThrow(
-      new RegExp(
-        `^stabilityai/stable-diffusion-xl-base-1\\.0: expected the model in the cache ${work}, got nothing of it \\[E_OFFLINE\\]\nIt completes ${unet}, which has only some parts of a model: --base DIR \\(base in the library\\) names another that does\\.\nFetch it once with the network on: koala download stabilityai/stable-diffusion-xl-base-1\\.0$`,
-      ),
-    );
   });
 });

@@ -10,8 +10,7 @@ own last padding (inserted there by hand, they move the U-Net's guidance by a th
 they are: half of every batch, with more weight. Errors are measured through the U-Net's key and value projections, which is all it sees of them.
 Only the encoders change; names, shapes and float16 stay.
 
-    npm i --prefix /tmp/emoji emojibase-data@17.0.0
-    python scripts/models/teach_articles.py --captions /tmp/emoji/node_modules/emojibase-data/en/data.json --model models/koala-emoji --out /tmp/taught
+    python scripts/models/teach_articles.py --captions node_modules/emojibase-data/en/data.json --model models/koala-emoji --out taught
 
 Data: labels and tags of emojibase-data (MIT). Versions: scripts/oracle/requirements.txt. Time: MINUTES on two CPU cores.
 The teacher is what --model holds; to make the shipped weights again, take the folder from before they were committed.
@@ -24,7 +23,6 @@ import json
 import multiprocessing
 import pathlib
 import random
-import shutil
 import time
 
 import torch
@@ -60,10 +58,9 @@ def captions(file: pathlib.Path) -> tuple[list[Caption], list[Caption]]:
 class Texts:
     """Text to rows of token ids; words are tokenized one by one, which for CLIP is the same as together."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, starts: set[tuple[str, ...]]) -> None:
-        self.tokenizer = tokenizer
-        self.pad = tokenizer.pad_token_id
-        self.starts = starts  # the first two words of every name: "a button" is no framed "button"
+    def __init__(self, tokenizer: CLIPTokenizer, names: list[Caption]) -> None:
+        self.tokenizer, self.pad = tokenizer, tokenizer.pad_token_id
+        self.starts = {tuple(name[0].split()[:2]) for name in names}  # "a button" is no framed "button"
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
@@ -117,8 +114,7 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int, steps: in
     folder = args.model / name
     student = kind.from_pretrained(folder, dtype=torch.float32)
     names, others = captions(args.captions)
-    tokenizer = CLIPTokenizer.from_pretrained(args.model / name.replace("text_encoder", "tokenizer"))
-    texts = Texts(tokenizer, {tuple(c[0].split()[:2]) for c in names})
+    texts = Texts(CLIPTokenizer.from_pretrained(args.model / name.replace("text_encoder", "tokenizer")), names)
     metric = seen(args.model, begin, student.config.hidden_size)
     random.shuffle(names)
     held, pool = names[:150], [c for c in [*names[150:], *others] if len(texts.ids(" ".join(c))) <= TOKENS - 6]
@@ -154,9 +150,8 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int, steps: in
             frame = loss(*map(list, zip(*tests)))
         return " ".join(f"{x.mean():.5f}" for x in (*frame, *bare))
 
-    optimizer = torch.optim.Adam(student.parameters(), lr=RATE)
+    optimizer, start = torch.optim.Adam(student.parameters(), lr=RATE), time.time()
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.05)
-    start = time.time()
     print(f"{name}: errors on held-out names, framed (states, pooled) and bare (states, pooled)\n  before: {test()}", flush=True)
     for step in range(steps):
         chosen = random.choices(range(len(pool)), weights, k=BATCH)
@@ -178,7 +173,6 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int, steps: in
 def save(student: torch.nn.Module, old: pathlib.Path, folder: pathlib.Path) -> None:
     """The old file's names, shapes and dtypes, with the new values."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(old.parent / "config.json", folder / "config.json")
     values = {name.removeprefix("text_model."): value for name, value in student.state_dict().items()}
     with safe_open(old, "pt") as file:
         metadata = file.metadata()

@@ -3,7 +3,7 @@
 import { check } from "../core/assert.ts";
 import { isComposite, labelled, type Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
-import { add, constant } from "../ops/index.ts";
+import { add, concat, constant } from "../ops/index.ts";
 import { show } from "../tensor/shape.ts";
 
 /**
@@ -51,11 +51,28 @@ export function pullback(
       const part = parts[i];
       if (part == null || !depends.has(input)) continue;
       const sofar = cotangents.get(input);
-      cotangents.set(input, sofar === undefined ? part : add(sofar, part));
+      cotangents.set(input, sofar === undefined ? part : plus(sofar, part));
     }
   }
   return wrt.map((value) => cotangents.get(value) ?? null);
 }
+
+/** a + b; of the zero-padded cotangents of two neighbouring slices, their joining, which adds no zeros. */
+function plus(a: Value, b: Value): Value {
+  const [first, second] = startOf(a) < startOf(b) ? [a, b] : [b, a];
+  const axis = a.shape.findIndex((length, i) => first.inputs[0]?.shape[i] !== length);
+  const isJoint =
+    [a, b].every((x) => x.op.name === "pad") &&
+    [first, second].every((x) => x.shape.every((d, i) => (x.inputs[0]?.shape[i] === d) === (i !== axis))) &&
+    startOf(first) === 0 &&
+    startOf(second) === first.inputs[0]?.shape[axis] &&
+    startOf(second) + (second.inputs[0]?.shape[axis] ?? 0) === a.shape[axis];
+  return isJoint ? concat([first.inputs[0] as Value, second.inputs[0] as Value], axis) : add(a, b);
+}
+
+/** Of a pad along one axis, where what was padded begins. */
+const startOf = (x: Value): number =>
+  x.op.name === "pad" ? (x.attrs.before as readonly number[]).reduce((sum, n) => sum + n, 0) : 0;
 
 /** One cotangent an operand; a composite without a rule of its own is differentiated through its expansion. */
 function vjpOf(value: Value, g: Value): readonly (Value | null)[] {

@@ -18,6 +18,8 @@ export interface CompileOptions {
   readonly taps?: readonly string[];
   /** Compute threads; absent: one a physical core. */
   readonly threads?: number;
+  /** See `SessionOptions`: less memory for graphs whose values live long. */
+  readonly isUnplanned?: boolean;
 }
 
 /**
@@ -33,7 +35,10 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
   });
   const session = await o.engine.load(
     { ...model, weights, store: o.store },
-    o.threads === undefined ? {} : { threads: o.threads },
+    {
+      ...(o.threads === undefined ? {} : { threads: o.threads }),
+      ...(o.isUnplanned === undefined ? {} : { isUnplanned: o.isUnplanned }),
+    },
   );
   return program(model.inputs, model.outputs, session);
 }

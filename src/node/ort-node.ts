@@ -53,7 +53,8 @@ export function ortEngine(): Engine {
   return {
     name: "ort",
     target: "ort-cpu",
-    load: (model, { threads }) => load("ort", model, { ...sessionOptions(threads) }, {}),
+    load: (model, { threads, isUnplanned = false }) =>
+      load("ort", model, { ...sessionOptions(threads), enableMemPattern: !isUnplanned }, {}),
   };
 }
 

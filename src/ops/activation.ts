@@ -44,12 +44,29 @@ export const geluDef: CompositeDef<GeluAttrs> = {
     const cubic = add(x!, mul(0.044715, mul(x!, mul(x!, x!))));
     return mul(half, add(1, tanh(mul(Math.sqrt(2 / Math.PI), cubic))));
   },
+  /** Of the exact one, with u = x/√2: ½ + ½ erf u + u e^(−u²)/√π. */
+  vjp: (g, { inputs: [x] }, { approximate }) => {
+    if (approximate === "tanh") return [mul(g, tanhGeluSlope(x!))];
+    const u = mul(x!, Math.SQRT1_2);
+    const bell = exp(sub(-0.5 * Math.log(Math.PI), mul(u, u)));
+    return [mul(g, add(add(mul(erf(u), 0.5), 0.5), mul(u, bell)))];
+  },
   onnx: (e, inputs, { approximate }) =>
     e.target === "ort-cpu" && approximate === "none"
       ? e.node("Gelu", inputs, {}, "com.microsoft")
       : e.node("Gelu", inputs, { approximate }),
   flops: (_, out) => 12 * size(out.shape),
 };
+
+/** With t = tanh(√(2/π) (x + 0.044715 x³)): ½ (1 + t) + ½ x (1 − t²) √(2/π) (1 + 0.134145 x²). */
+function tanhGeluSlope(x: Value): Value {
+  const k = Math.sqrt(2 / Math.PI);
+  const squared = mul(x, x);
+  const t = tanh(mul(x, add(k, mul(k * 0.044715, squared))));
+  const inner = mul(mul(x, 0.5), add(k, mul(3 * k * 0.044715, squared)));
+  return add(add(mul(t, 0.5), 0.5), mul(sub(1, mul(t, t)), inner));
+}
+
 export const gelu = (x: Value, o: { readonly approximate?: "none" | "tanh" } = {}): Value =>
   apply(geluDef, [x], { approximate: o.approximate ?? "none" });
 
@@ -63,6 +80,12 @@ export const swishDef: CompositeDef<SwishAttrs> = {
   name: "swish",
   infer: ([x]) => x!,
   expand: ([x], { beta }) => mul(x!, sigmoid(beta === 1 ? x! : mul(x!, beta))),
+  /** With y the result and s = σ(βx): s (1 − βy) + βy. */
+  vjp: (g, y, { beta }) => {
+    const [x] = y.inputs as [Value];
+    const [inner, scaled] = beta === 1 ? [x, y] : [mul(x, beta), mul(y, beta)];
+    return [mul(g, add(mul(sigmoid(inner), sub(1, scaled)), scaled))];
+  },
   onnx: (e, inputs, { beta }) =>
     e.target === "ort-cpu" || e.target === "ort-webgpu"
       ? e.node("QuickGelu", inputs, { alpha: beta }, "com.microsoft")

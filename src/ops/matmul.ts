@@ -87,6 +87,16 @@ export const linearDef: CompositeDef<None> = {
     const rows = matmul(reshape(x!, [-1, x!.shape.at(-1)!]), transpose(weight!, [1, 0]));
     return reshape(bias ? add(rows, bias) : rows, [...x!.shape.slice(0, -1), weight!.shape[0]!]);
   },
+  /** Over rows: ∂x = g W, ∂W = gᵀ x, ∂b = Σ g. */
+  vjp: (g, { inputs: [x, weight, bias] }) => {
+    const [outputs, inputs] = weight!.shape as [number, number];
+    const rows = reshape(g, [-1, outputs]);
+    return [
+      reshape(matmul(rows, weight!), x!.shape),
+      matmul(transpose(rows, [1, 0]), reshape(x!, [-1, inputs])),
+      ...(bias ? [reshape(sumTo(rows, [1, outputs]), bias.shape)] : []),
+    ];
+  },
   onnx: (e, [x, weight, bias], _attrs, out, [type]) => {
     if (e.target !== "ort-cpu") return null;
     const flat = type!.shape.length === 2 ? x! : e.node("Reshape", [x!, e.ints([-1, type!.shape.at(-1)!])]);

@@ -11,15 +11,22 @@ import {
   whereNow,
 } from "../graph/op.ts";
 import { show, size } from "../tensor/shape.ts";
-import { add, div, mul, sqrt, square, sub } from "./elementwise.ts";
-import { mean } from "./reduce.ts";
-import { reshape } from "./shape.ts";
+import { add, div, mul, reciprocal, sqrt, square, sub } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { mean, sum } from "./reduce.ts";
+import { reshape, transpose } from "./shape.ts";
 import { constant } from "./source.ts";
 
 /** (x − mean) / √(variance + eps) over `axes`; the variance is that of the population. */
 function standardize(x: Value, axes: readonly number[], eps: number): Value {
   const centred = sub(x, mean(x, axes, { keep: true }));
   return div(centred, sqrt(add(mean(square(centred), axes, { keep: true }), eps)));
+}
+
+/** What the gradient of a norm needs again: x − mean, and 1 / √(variance + eps). */
+function statistics(x: Value, axes: readonly number[], eps: number): { centred: Value; inverse: Value } {
+  const centred = sub(x, mean(x, axes, { keep: true }));
+  return { centred, inverse: reciprocal(sqrt(add(mean(square(centred), axes, { keep: true }), eps))) };
 }
 
 interface LayerNormAttrs extends Attrs {
@@ -40,6 +47,28 @@ export const layerNormDef: CompositeDef<LayerNormAttrs> = {
   },
   expand: ([x, weight, bias], { eps }) =>
     add(mul(standardize(x!, [x!.shape.length - 1], eps), weight!), bias!),
+  /**
+   * With c = x − mean, r = 1/σ and E the width: ∂x = r (g w − mean(g w) − c r² mean(g w c)), ∂w = Σ g c r, ∂b = Σ g. Means
+   * over a row of products with w are products of a matrix and a vector, which write no array of the size of x.
+   */
+  vjp: (g, { inputs: [x, weight, bias] }, { eps }) => {
+    const width = x!.shape.at(-1)!;
+    const rows = (v: Value): Value => reshape(v, [-1, width]); // [R, E]
+    const { centred, inverse } = statistics(rows(x!), [1], eps);
+    const flat = rows(g);
+    const w = reshape(weight!, [width, 1]);
+    const product = mul(flat, centred);
+    const average = (v: Value): Value => mul(matmul(v, w), 1 / width); // [R, 1]
+    const along = mul(average(product), square(inverse));
+    const scaled = mul(flat, reshape(weight!, [1, width]));
+    const moved = sub(scaled, add(mul(centred, along), average(flat)));
+    const ofWeight = matmul(transpose(inverse, [1, 0]), product); // [1, E]
+    return [
+      reshape(mul(moved, inverse), x!.shape),
+      reshape(ofWeight, weight!.shape),
+      reshape(sum(flat, [0]), bias!.shape),
+    ];
+  },
   onnx: (e, inputs, { eps }) => e.node("LayerNormalization", inputs, { axis: -1n, epsilon: eps }),
   flops: (_, out) => 8 * size(out.shape),
 };
@@ -85,6 +114,29 @@ export const groupNormDef: CompositeDef<GroupNormAttrs> = {
     const normal = reshape(standardize(grouped, [2], eps), x!.shape);
     const perChannel = [1, C, ...rest.map(() => 1)];
     return add(mul(normal, reshape(weight!, perChannel)), reshape(bias!, perChannel));
+  },
+  /**
+   * With c = x − mean, r = 1/σ and M elements a group: ∂x = r w g − c r³ Σ(w g c)/M − r Σ(w g)/M, ∂w = Σ g c r, ∂b = Σ g.
+   * All sums are made of those over the cells of one channel of one picture, Σ g and Σ g c.
+   */
+  vjp: (g, { inputs: [x, weight, bias] }, { groups, eps }) => {
+    const [N, C] = x!.shape as [number, number];
+    const cells = size(x!.shape) / (N * C);
+    const perChannel = (v: Value): Value => reshape(v, [N, groups, C / groups, cells]);
+    const { centred, inverse } = statistics(reshape(x!, [N, groups, -1]), [2], eps);
+    const [r, c, gs] = [reshape(inverse, [N, groups, 1, 1]), perChannel(centred), perChannel(g)];
+    const w = reshape(weight!, [1, groups, C / groups, 1]);
+    const sumG = sum(gs, [3], { keep: true }); // [N, G, C/G, 1]
+    const sumGC = sum(mul(gs, c), [3], { keep: true });
+    const count = (C / groups) * cells;
+    const average = (v: Value): Value => mul(sum(mul(v, w), [2], { keep: true }), 1 / count); // [N, G, 1, 1]
+    const along = mul(average(sumGC), mul(r, square(r)));
+    const moved = sub(mul(gs, mul(w, r)), add(mul(c, along), mul(average(sumG), r)));
+    return [
+      reshape(moved, x!.shape),
+      reshape(sum(mul(sumGC, r), [0]), weight!.shape),
+      reshape(sum(sumG, [0]), bias!.shape),
+    ];
   },
   onnx: (e, inputs, attrs, out) => {
     switch (e.target) {

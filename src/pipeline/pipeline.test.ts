@@ -12,8 +12,14 @@ import {
   writeFamily,
   writeWeights,
 } from "../../test/model-folder.ts";
-import type { Picture } from "../image/pixels.ts";
+import { compile } from "../engine/compile.ts";
+import { type Picture, toPictures } from "../image/pixels.ts";
 import { psnr } from "../image/psnr.ts";
+import { buildVaeDecoder, vaeConfig } from "../models/vae.ts";
+import { engine } from "../node/engines.ts";
+import { openFolder } from "../node/files.ts";
+import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { openComponent } from "../weights/layout.ts";
 import type { PipelineEvent } from "./events.ts";
 import { type LoadOptions, Pipeline } from "./pipeline.ts";
 import type { RequestInput } from "./request.ts";
@@ -117,6 +123,21 @@ describe("events", () => {
     expect(messages[1]).toBe(
       "the prompt is longer than the 32 tokens that the text encoder reads; this was cut off: apple apple",
     );
+  });
+});
+
+describe("decoding", () => {
+  it("divides latents by the scaling factor of the VAE's config.json", async () => {
+    const image = (await eventsOf(pipeline, small)).find((event) => event.type === "image");
+    const config = readJsonFile(join(koala, "vae/config.json"));
+    const scale = config.scaling_factor as number;
+    const latents = toFloat32(image?.latents as Tensor).map((v) => v / scale);
+    const { store } = await openComponent(await openFolder(koala), "vae");
+    const { outputs } = buildVaeDecoder(vaeConfig(config), { batch: 1, height: 8, width: 8 });
+    const program = await compile(outputs, { engine: await engine("auto"), store });
+    onTestFinished(() => program.dispose());
+    const { picture } = await program.run({ latents: float32([1, 4, 8, 8], latents) });
+    expect([image?.picture]).toEqual(toPictures(picture as Tensor)); // 1% of scale would show in a byte or two
   });
 });
 

@@ -7,7 +7,7 @@ import { topological } from "../graph/order.ts";
 import { allocate } from "../tensor/dtype.ts";
 import { size } from "../tensor/shape.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
-import { type Objective, type Segment, segmentsOf, sofar } from "./segments.ts";
+import { type Objective, segmentsOf, sofar } from "./segments.ts";
 
 export interface GradientOptions extends Omit<CompileOptions, "taps"> {
   /** Taps at which to cut the graph into segments that are computed twice, and so need not be kept: time for memory. */
@@ -31,11 +31,6 @@ export interface GradientProgram {
   dispose(): Promise<void>;
 }
 
-interface Stage {
-  readonly segment: Segment;
-  readonly program: Program;
-}
-
 /**
  * Compiles the losses and their gradients by `weights`: leaves named as in the checkpoint, made by a scope with `fedLeaf`.
  * @throws KoalaError E_GRAPH for a cut that is no tap, or a weight that no loss rests on; E_ENGINE
@@ -45,9 +40,9 @@ export async function compileGradients(
   weights: ReadonlyMap<string, Value>,
   { cuts = [], ...o }: GradientOptions,
 ): Promise<GradientProgram> {
-  const stages: Stage[] = [];
-  for (const segment of segmentsOf(objective, weights, cuts))
-    stages.push({ segment, program: await compile(segment.outputs, o) });
+  const programs: Program[] = [];
+  for (const { outputs } of segmentsOf(objective, weights, cuts))
+    programs.push(await compile(outputs, { ...o, isUnplanned: true }));
   const inputs = Object.fromEntries(
     topological(Object.values(objective.terms)).flatMap((x) =>
       x.op.name === "input" && !weights.has(x.attrs.name as string)
@@ -70,7 +65,7 @@ export async function compileGradients(
     async run(batch, weightTensors, gradients) {
       const known = new Map<string, Tensor>([...weightTensors, ...Object.entries(batch)]);
       const terms: Record<string, number> = {};
-      for (const [i, { program }] of stages.entries()) {
+      for (const [i, program] of programs.entries()) {
         const feeds: Record<string, Tensor> = {};
         for (const name of Object.keys(program.inputs)) {
           const t = known.get(name.startsWith(SOFAR) ? name.slice(SOFAR.length) : name);
@@ -97,7 +92,7 @@ export async function compileGradients(
       return terms;
     },
     async dispose() {
-      for (const { program } of stages) await program.dispose();
+      for (const program of programs) await program.dispose();
       between.clear();
     },
   };

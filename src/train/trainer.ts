@@ -16,6 +16,7 @@ import { emaDecay, emaUpdate } from "./ema.ts";
 import { compileFlat, type FlatProgram } from "./flat.ts";
 import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
 import type { Optimizer } from "./optim/transform.ts";
+import { type Communicator, single } from "./parallel.ts";
 import type { Rate } from "./schedule-lr.ts";
 import type { Objective } from "./segments.ts";
 import { restoreTensors, type StateInfo, type StoredState, type TrainingState } from "./state.ts";
@@ -30,6 +31,8 @@ export interface TrainerOptions extends GradientOptions {
   readonly emaCap?: number;
   /** A loss of so many times its running mean ends the run; default 100. */
   readonly divergence?: number;
+  /** The other processes that train this model, each on batches of its own: losses and gradients are their means. */
+  readonly communicator?: Communicator;
 }
 
 /** Inputs of the graph by name. */
@@ -56,7 +59,8 @@ export interface Trainer {
   /** The moving average, where one is kept. */
   readonly average: ReadonlyMap<string, Tensor> | null;
   /**
-   * One step on the mean of the batches' losses; more than one batch is gradient accumulation.
+   * One step on the mean of the batches' losses; more than one batch is gradient accumulation. Every process of a
+   * communicator gives the same number of batches.
    * @throws KoalaError E_NAN naming step, term and tap when a loss or gradient is not finite, or the loss has run away:
    *   the weights are then those before the step
    */
@@ -98,17 +102,22 @@ export async function createTrainer(
   const average = o.emaCap === undefined ? null : makeArena(layout);
   if (average !== null) copyArena(arena.weights, average);
 
-  const gradients = await compileGradients(objective, weights, o);
-  const made: Owned[] = [gradients];
+  const made: Owned[] = [];
   const own = async <T extends Owned>(thing: Promise<T>): Promise<T> => {
     const there = await thing;
     made.push(there);
     return there;
   };
-  const optimizer = await own(startOptimizer(o.optimizer, layout, o));
-  const norm = await own(compileFlat(layout, squares, o));
-  const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, o));
-  return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
+  try {
+    const gradients = await own(compileGradients(objective, weights, o));
+    const optimizer = await own(startOptimizer(o.optimizer, layout, o));
+    const norm = await own(compileFlat(layout, squares, o));
+    const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, o));
+    return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
+  } catch (error) {
+    for (const thing of made) await thing.dispose();
+    throw error;
+  }
 }
 
 interface Owned {
@@ -160,12 +169,12 @@ class Machine implements Trainer {
       got: "none",
     }));
     const step = this.step + 1;
-    const { terms, gradients } = await this.#losses(step, batches);
+    const { terms, gradients, count } = await this.#losses(step, batches);
     const loss = Object.entries(terms).reduce(
       (total, [name, x]) => total + (this.#objective.factors?.[name] ?? 1) * x,
       0,
     );
-    const gradientNorm = (await this.#norm(gradients)) / batches.length;
+    const gradientNorm = (await this.#norm(gradients)) / count;
     this.#checkFinite(step, gradientNorm, gradients);
     this.#checkDivergence(step, loss, terms);
 
@@ -173,8 +182,7 @@ class Machine implements Trainer {
     const clip = maxNorm === undefined ? 1 : Math.min(1, maxNorm / (gradientNorm + NORM_EPS));
     const rate = this.#o.rate(step);
     const { weights, average } = this.#arenas;
-    const scale = clip / batches.length;
-    await this.#programs.optimizer.update({ weights, gradients, step, rate, scale });
+    await this.#programs.optimizer.update({ weights, gradients, step, rate, scale: clip / count });
     if (average !== null) {
       const share = 1 - emaDecay(step, this.#o.emaCap ?? 0);
       await this.#programs.ema?.run({ average, weight: weights }, { rate: share });
@@ -184,23 +192,31 @@ class Machine implements Trainer {
     return { step, loss, terms, gradientNorm, rate };
   }
 
-  /** Mean terms, and the sum of the gradients. */
+  /** Mean terms, and the sum of the gradients of `count` batches, those of other processes included. */
   async #losses(
     step: number,
     batches: readonly Batch[],
-  ): Promise<{ terms: Record<string, number>; gradients: Arena }> {
-    const { gradients } = this.#arenas;
-    const terms: Record<string, number> = {};
-    const sum = batches.length > 1 ? await this.#summing(gradients) : null;
+  ): Promise<{ terms: Record<string, number>; gradients: Arena; count: number }> {
+    const communicator = this.#o.communicator ?? single;
+    const names = Object.keys(this.#objective.terms);
+    const totals = new Float32Array(names.length);
+    const sum = batches.length > 1 ? await this.#summing(this.#arenas.gradients) : null;
     for (const batch of batches) {
+      const { gradients } = this.#arenas;
       const values = await this.#programs.gradients.run(batch, this.weights, gradients.tensors);
-      for (const [name, value] of Object.entries(values)) {
+      for (const [i, name] of names.entries()) {
+        const value = values[name] ?? Number.NaN;
         if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, batch);
-        terms[name] = (terms[name] ?? 0) + value / batches.length;
+        totals[i] = (totals[i] ?? 0) + value;
       }
       await sum?.program.run({ sum: sum.arena, gradient: gradients });
     }
-    return { terms, gradients: sum?.arena ?? gradients };
+    const gradients = sum?.arena ?? this.#arenas.gradients;
+    if (communicator.size > 1)
+      await communicator.allReduceSum([totals, ...(gradients.slabs as readonly Float32Array[])]);
+    const count = batches.length * communicator.size;
+    const terms = Object.fromEntries(names.map((name, i) => [name, (totals[i] ?? 0) / count]));
+    return { terms, gradients, count };
   }
 
   async #summing(gradients: Arena): Promise<{ arena: Arena; program: FlatProgram }> {

@@ -40,7 +40,7 @@ function koala(
 const { bavail, bsize } = statfsSync(tmpdir());
 const hasRoom = bavail * bsize > 8e9;
 
-/** Parameters from the facts of the published files; GB of float16; the most memory that one step at 256 px may take. */
+/** The bounds: what a 512 px step of KOALA-700M may take (4.3 GB), and the same share of BK-SDM-Tiny's weights. */
 describe.skipIf(!hasRoom)("a folder of random weights", () => {
   it.each([
     ["koala-700m", 4.3e9],

@@ -36,6 +36,14 @@ const entries: readonly Entry[] = [
     load: () => import("./commands/download.ts"),
   },
   { name: "cut", summary: "cut a student out of a teacher", load: () => import("./commands/cut.ts") },
+  { name: "train", summary: "train a U-Net on pictures", load: () => import("./commands/train.ts") },
+  {
+    name: "distill",
+    summary: "teach a student by its teacher",
+    load: () => import("./commands/distill.ts"),
+  },
+  { name: "resume", summary: "go on with a run", load: () => import("./commands/resume.ts") },
+  { name: "runs", summary: "list training runs, or show one", load: () => import("./commands/runs.ts") },
   {
     name: "engines",
     summary: "list what can run a model on this machine",

@@ -6,7 +6,10 @@ import {
   add,
   cast,
   div,
+  exp,
+  greater,
   less,
+  log,
   max,
   maximum,
   mul,
@@ -70,20 +73,39 @@ export function adamW({
   return { name: "adamW", transforms };
 }
 
-/** Codes of the mean: 1 to 255 around 128. */
+/** How magnitudes become codes: 0 is 0, and from 1 to `most` they grow from 10^−decades to 1 in equal ratios. */
+interface Map8 {
+  readonly most: number;
+  readonly decades: number;
+}
+/** 127 magnitudes and a sign; neighbours differ by 9.6 %. */
+const MEAN_MAP: Map8 = { most: 127, decades: 5 };
+/** 255 magnitudes, none negative; neighbours differ by 9.5 %. */
+const SQUARE_MAP: Map8 = { most: 255, decades: 10 };
+
+const logRatio = ({ most, decades }: Map8): number => (decades * Math.LN10) / (most - 1);
+
+/** `code` [..] of whole numbers → the share of the scale that it stands for. */
+const decode = (code: Value, map: Map8): Value =>
+  where(greater(code, 0.5), exp(mul(sub(code, map.most), logRatio(map))), 0);
+
+/** The code of `share`, in 0 to 1, rounded down after `dither`, in 0 to 1, is added. */
+const encode = (share: Value, map: Map8, dither: Value): Value =>
+  add(maximum(add(div(log(maximum(share, TINY)), logRatio(map)), map.most), 0), dither);
+
+/** The least normal float32: what stands for 0 in a logarithm or below a fraction. */
+const TINY = 2 ** -126;
+/** The code of a mean of 0. */
 const MIDDLE = 128;
-const MEAN_STEPS = 127;
-const SQUARE_STEPS = 255;
+/** Multiples of the golden ratio less their whole part fill 0 to 1 evenly, however many are taken (Weyl 1916). */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /**
  * Blocks of 2048 elements share a scale, their largest magnitude (Dettmers et al. 2021, arXiv:2110.02861, section 2). The
- * codes are spaced by a power instead of that paper's dynamic tree, which needs a search: with s the scale,
- *
- *   mean    ± s (|q − 128| / 127)²    least step 6e-5 s
- *   square  s (q / 255)⁴              least step 2e-10 s; a block that has seen a gradient has no code 0, since a mean
- *                                     square of 0 under a mean that is not would make a step without bounds
- *
- * Both round the root to the nearest code.
+ * codes are logarithmic instead of that paper's dynamic tree, which needs a search. To the nearest code a mean square would
+ * never fall, since a step takes 0.1 % off it: so the rounding goes up or down by a dither, a function of the step, that
+ * leaves the moments right on average. A block that has seen a gradient has no mean square of code 0, which under a mean
+ * that is not 0 would make a step without bounds.
  */
 const scaleByAdam8bit = (beta1: number, beta2: number, eps: number): ElementTransform => ({
   name: "adam8bit",
@@ -94,34 +116,36 @@ const scaleByAdam8bit = (beta1: number, beta2: number, eps: number): ElementTran
     square: { dtype: "uint8", per: 1 },
     squareScale: { dtype: "float32", per: BLOCK },
   },
-  scalars: unbias(beta1, beta2),
+  scalars: (step) => ({ ...unbias(beta1, beta2)(step), dither: (step * GOLDEN) % 1 }),
   apply(g, { state, scalars }) {
     const [n] = g.shape as [number];
     const blocks = (x: Value): Value => reshape(x, [n / BLOCK, BLOCK]);
     const column = (x: Value): Value => reshape(x, [n / BLOCK, 1]);
     const flat = (x: Value): Value => reshape(x, [n]);
+    const dither = scalars.dither as Value;
 
-    const root = div(sub(cast(blocks(state.mean as Value), "float32"), MIDDLE), MEAN_STEPS);
-    const mean = mul(mul(root, abs(root)), column(state.meanScale as Value));
-    const codes = div(cast(blocks(state.square as Value), "float32"), SQUARE_STEPS);
-    const last = { mean, square: mul(square(square(codes)), column(state.squareScale as Value)) };
+    const signed = sub(cast(blocks(state.mean as Value), "float32"), MIDDLE);
+    const magnitude = mul(decode(abs(signed), MEAN_MAP), column(state.meanScale as Value));
+    const squares = decode(cast(blocks(state.square as Value), "float32"), SQUARE_MAP);
+    const last = {
+      mean: where(less(signed, 0), neg(magnitude), magnitude),
+      square: mul(squares, column(state.squareScale as Value)),
+    };
     const next = moments(blocks(g), last, beta1, beta2);
 
     const meanScale = max(abs(next.mean), [1], { keep: true });
     const squareScale = max(next.square, [1], { keep: true });
-    // a block of zeros divides by the least normal number instead of by 0
-    const part = (x: Value, scale: Value): Value => div(x, maximum(scale, 2 ** -126));
-    const share = part(next.mean, meanScale);
-    const signed = where(less(share, 0), neg(sqrt(abs(share))), sqrt(abs(share)));
-    const fourth = sqrt(sqrt(part(next.square, squareScale)));
-    const atLeastOne = where(less(0, squareScale), 1, 0);
+    const part = (x: Value, scale: Value): Value => div(x, maximum(scale, TINY));
+    const code = cast(encode(part(abs(next.mean), meanScale), MEAN_MAP, dither), "uint8"); // a cast rounds down
+    const whole = cast(code, "float32");
+    const squareCode = encode(part(next.square, squareScale), SQUARE_MAP, dither);
+    const atLeast = where(greater(squareScale, 0), 1, 0);
     return {
       update: flat(normalized(next, scalars, eps)),
       state: {
-        // a cast cuts off what follows the point
-        mean: flat(cast(add(mul(signed, MEAN_STEPS), MIDDLE + 0.5), "uint8")),
+        mean: flat(cast(add(where(less(next.mean, 0), neg(whole), whole), MIDDLE), "uint8")),
         meanScale: reshape(meanScale, [n / BLOCK]),
-        square: flat(cast(maximum(add(mul(fourth, SQUARE_STEPS), 0.5), atLeastOne), "uint8")),
+        square: flat(cast(maximum(squareCode, atLeast), "uint8")),
         squareScale: reshape(squareScale, [n / BLOCK]),
       },
     };

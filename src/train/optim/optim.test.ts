@@ -105,7 +105,7 @@ describe("updates", () => {
       const moved = (exact[i] as number[]).map((x, j) => x - ((start[i] as number[])[j] as number));
       const errors = moved.map((x, j) => (toFloat32(t)[j] ?? 0) - ((start[i] as number[])[j] as number) - x);
       const norm = (xs: readonly number[]): number => Math.hypot(...xs);
-      expect(norm(errors) / norm(moved)).toBeLessThan(0.05); // 8 bits: measured 0.02
+      expect(norm(errors) / norm(moved)).toBeLessThan(0.1); // codes 9.6 % apart: measured 0.066
     }
     const codes = made.running.state.get("adam8bit.square/matrix");
     expect(codes?.dtype).toBe("uint8");

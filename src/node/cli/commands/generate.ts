@@ -253,9 +253,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     const spent = ["load", "text", "denoise", "decode"].flatMap((phase) =>
       stopwatch.spent[phase] === undefined ? [] : `${phase} ${seconds(stopwatch.spent[phase])}`,
     );
-    progress.note(
-      `${seconds(process.uptime())} (${spent.join(", ")}), ${bytes(peakBytes())} of memory at most`,
-    );
+    progress.note(`${seconds(process.uptime())} (${spent.join(", ")}), peak ${bytes(peakBytes())}`);
     return 0;
   } catch (error) {
     progress.end();

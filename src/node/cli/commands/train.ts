@@ -1,0 +1,44 @@
+/** `koala train`: a U-Net or an autoencoder learns from a data set. */
+
+import type { Command } from "commander";
+import { check } from "../../../core/assert.ts";
+import { parseRun, type RunKind } from "../../../train/config.ts";
+import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
+import { type TrainingOptions, training } from "../training.ts";
+import type { World } from "../world.ts";
+
+/** What this command trains; a student by its teacher is another command's. */
+const kinds = ["unet"] as const satisfies readonly RunKind[];
+
+interface Options extends TrainingOptions {
+  readonly out?: string;
+}
+
+/** @throws KoalaError E_FLAG when no folder is named */
+export function outOf({ out }: Options, command: string): string {
+  check(out !== undefined, "E_FLAG", () => ({
+    where: "--out",
+    expected: "a new folder for the run",
+    got: "nothing",
+    hint: `koala ${command} --help lists what it takes.`,
+  }));
+  return out;
+}
+
+export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
+  command
+    .argument("[RUN.yaml]", "fields of the run; flags go over them")
+    .option("--out <DIR>", "the run's folder, which must be new or empty");
+  addRunFlags(command, kinds);
+  command
+    .option("--offline", "use only what is on this machine")
+    .option("--quiet", "say nothing but errors and the result")
+    .option("--verbose", "say where an error comes from")
+    .action(async (file: string | undefined, o: Options) => finish(await train(file, o, world)));
+}
+
+async function train(file: string | undefined, o: Options, world: World): Promise<number> {
+  const input = await runInput(file, { ...o }, kinds);
+  const run = parseRun({ kind: "unet", ...input }, runFlagOf);
+  return training(run, outOf(o, "train"), o, world);
+}

@@ -1,0 +1,54 @@
+/** What `train`, `distill` and `resume` share: a run with its progress, Ctrl-C, and what is said at its end. */
+
+import { join } from "node:path";
+import type { Run } from "../../train/config.ts";
+import { type ExecuteOptions, resumeRun, startRun } from "../runs/execute.ts";
+import { trainingProgress } from "./training-progress.ts";
+import { bytes } from "./units.ts";
+import type { World } from "./world.ts";
+
+export interface TrainingOptions {
+  readonly quiet?: true;
+  readonly offline?: true;
+}
+
+/** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
+const interrupted = 130;
+
+/** Begins `run` in the folder `path`, or goes on with what is there where `run` is null; gives the exit code. */
+export async function training(
+  run: Run | null,
+  path: string,
+  o: TrainingOptions,
+  world: World,
+): Promise<number> {
+  const progress = trainingProgress(world.stderr, o.quiet === true);
+  const stop = new AbortController();
+  const ignoreInterrupt = world.onInterrupt(() => {
+    progress.note("stops after this step; a second Ctrl-C ends at once");
+    stop.abort();
+  });
+  const options: ExecuteOptions = {
+    open: (location) => world.openModel(location, { isOffline: o.offline === true, signal: stop.signal }),
+    watch: progress,
+    signal: stop.signal,
+  };
+  try {
+    const end = run === null ? await resumeRun(path, options) : await startRun(run, path, options);
+    progress.end();
+    progress.note(`${bytes(process.resourceUsage().maxRSS * 1024)} of memory at most`);
+    if (end === "stopped") {
+      progress.note(`Stopped with a checkpoint; koala resume ${path} goes on.`);
+      return interrupted;
+    }
+    world.stdout.write(`${join(path, "model")}\n`);
+    return 0;
+  } catch (error) {
+    progress.end();
+    if (!stop.signal.aborted) throw error;
+    progress.note(`Stopped; koala resume ${path} goes on.`);
+    return interrupted;
+  } finally {
+    ignoreInterrupt();
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The loop of a run: batches to the trainer, its report to the log, and at their intervals samples and checkpoints. Where
+ * these are kept is the caller's affair. It goes on from the trainer's own step, and an interrupted run loses nothing.
+ */
+
+import { unreachable } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
+import type { CommonRun } from "./config.ts";
+import { adafactor } from "./optim/adafactor.ts";
+import { adam8bit, adamW } from "./optim/adam.ts";
+import { type Optimizer, sgd } from "./optim/transform.ts";
+import { learningRate } from "./schedule-lr.ts";
+import type { TrainingState } from "./state.ts";
+import type { Task } from "./tasks/task.ts";
+import { createTrainer, type StepReport, type Trainer, type TrainerOptions } from "./trainer.ts";
+
+/** One line of a run's log. */
+export interface StepRecord extends StepReport {
+  /** Of this step, its data and its update. */
+  readonly seconds: number;
+  readonly picturesPerSecond: number;
+}
+
+/** Where a run leaves what it makes. */
+export interface RunPlace {
+  log(record: StepRecord): Promise<void>;
+  /** Must be whole, or the one before it still there, whatever happens meanwhile. */
+  checkpoint(state: TrainingState): Promise<void>;
+  /** Shows what `weights` can do after `step` steps. */
+  sample(step: number, trainer: Trainer): Promise<void>;
+}
+
+export interface LoopOptions extends Pick<CommonRun, "steps" | "checkpointEvery" | "sampleEvery"> {
+  /** Ends the run after the step at hand, with a checkpoint. */
+  readonly signal?: AbortSignal;
+}
+
+/** How a loop ended: with its last step, or by the signal. */
+export type RunEnd = "done" | "stopped";
+
+/** The optimizer that a run names. */
+export function optimizerOf({ optimizer, weightDecay }: CommonRun): Optimizer {
+  switch (optimizer) {
+    case "adamw":
+      return adamW({ weightDecay });
+    case "adam8bit":
+      return adam8bit({ weightDecay });
+    case "adafactor":
+      return adafactor({ weightDecay });
+    case "sgd":
+      return sgd({ weightDecay });
+    default:
+      return unreachable(optimizer, "optimizerOf");
+  }
+}
+
+/** The trainer of a run's task. @throws KoalaError E_CONFIG, E_REQUEST, E_GRAPH, E_WEIGHTS, E_ENGINE */
+export function trainerOf(
+  run: CommonRun,
+  task: Task,
+  o: Pick<TrainerOptions, "engine" | "threads">,
+): Promise<Trainer> {
+  const { rate: peak, schedule: shape, warmup, steps } = run;
+  return createTrainer(task.objective, task.weights, task.initial, {
+    ...o,
+    store: task.frozen,
+    cuts: run.recompute,
+    optimizer: optimizerOf(run),
+    rate: learningRate({ shape, peak, warmup, steps }),
+    ...(run.maxNorm === 0 ? {} : { maxNorm: run.maxNorm }),
+    ...(run.ema === 0 ? {} : { emaCap: run.ema }),
+  });
+}
+
+/**
+ * Runs until `o.steps` steps are done, or the signal asks for an end: which of both is told.
+ * @throws KoalaError E_NAN with step, term and tap, the weights being those of the step before; and what `place` throws
+ */
+export async function trainingLoop(
+  trainer: Trainer,
+  task: Task,
+  place: RunPlace,
+  o: LoopOptions,
+): Promise<RunEnd> {
+  const samples = o.sampleEvery > 0;
+  if (samples && trainer.step === 0) await place.sample(0, trainer);
+  while (trainer.step < o.steps) {
+    const beganMs = performance.now();
+    const report = await trainer.train(await task.batches(trainer.step + 1));
+    const seconds = (performance.now() - beganMs) / 1000;
+    await place.log({ ...report, seconds, picturesPerSecond: task.pictures / seconds });
+    const isLast = report.step === o.steps;
+    const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
+    const isStopped = o.signal?.aborted === true;
+    if (samples && !isStopped && (isDue(o.sampleEvery) || isLast)) await place.sample(report.step, trainer);
+    if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
+    if (isStopped && !isLast) return "stopped";
+  }
+  return "done";
+}
+
+/** A failure of the numbers, with what to do about the run. */
+export function withAdvice(error: unknown, advice: string): unknown {
+  if (!(error instanceof KoalaError) || error.code !== "E_NAN") return error;
+  const { code, where, expected, got, hint } = error;
+  return new KoalaError(code, {
+    ...{ where, expected, got, cause: error },
+    hint: hint === undefined ? advice : `${hint}\n${advice}`,
+  });
+}

@@ -1,0 +1,168 @@
+/**
+ * Training a student by its teacher, which sees the same noise, step and text: in one graph with it, or in turns, where
+ * the teacher answers for some batches ahead, is freed, and the student learns from what was kept in float16.
+ */
+
+import { check } from "../../core/assert.ts";
+import { compile } from "../../engine/compile.ts";
+import type { Program } from "../../engine/program.ts";
+import { buildUNet, type UNetSize, unetInputs } from "../../models/unet.ts";
+import type { UNetConfig } from "../../models/unet-config.ts";
+import { fedLeaf, Scope } from "../../nn/index.ts";
+import { input } from "../../ops/index.ts";
+import { sameShape } from "../../tensor/shape.ts";
+import type { TensorStore } from "../../tensor/stored.ts";
+import { castFloat, type Tensor } from "../../tensor/tensor.ts";
+import { deriveStore } from "../../weights/stores.ts";
+import type { FeaturePair } from "../distill/features.ts";
+import { type DistillWeights, distillLoss } from "../distill/loss.ts";
+import { type Side, targetName, targetSide, teacherTaps, unetSide } from "../distill/sides.ts";
+import { noStore, type TrainEngine } from "../flat.ts";
+import type { Batch } from "../trainer.ts";
+import { type NoisedOptions, noisedFeeds, targetInput, weightInput } from "./noised.ts";
+import type { Task } from "./task.ts";
+import { denoiserInputs, fedWeights, microBatches } from "./unet.ts";
+
+export interface Network {
+  readonly config: UNetConfig;
+  readonly store: TensorStore;
+}
+
+export interface DistillTaskOptions extends TrainEngine {
+  readonly teacher: Network;
+  readonly student: Network;
+  readonly size: UNetSize;
+  readonly pairs: readonly FeaturePair[];
+  readonly weights: Required<Pick<DistillWeights, "task" | "output" | "feature">>;
+  readonly detail: "total" | "stage" | "pair";
+  readonly data: NoisedOptions;
+  readonly accumulate: number;
+  /** Batches between two turns of the teacher; null: it is in the student's graph. */
+  readonly turn: number | null;
+}
+
+/** Under which the teacher's weights stand in the common graph. */
+const PREFIX = "teacher";
+
+/** @throws KoalaError E_CONFIG when the student is fed other things than its teacher, or no term has a weight */
+export function distillTask(o: DistillTaskOptions): Task {
+  checkInputs(o);
+  const inputs = denoiserInputs(o.student.config, o.size);
+  const s = new Scope("", new Map(), fedLeaf);
+  const student = unetSide(s, inputs, o.student.config);
+  const needsTeacher = o.weights.output > 0 || (o.weights.feature > 0 && o.pairs.length > 0);
+  const pairs = o.weights.feature > 0 ? o.pairs : [];
+  const isTogether = needsTeacher && o.turn === null;
+  const teacher = needsTeacher ? teacherSide(o, inputs, pairs, student) : null;
+  const target = input(targetInput, { shape: student.prediction.shape });
+  const { terms } = distillLoss(student, teacher, target, {
+    pairs,
+    weights: o.weights,
+    detail: o.detail,
+    pictureWeights: input(weightInput, { shape: [o.size.batch] }),
+  });
+  const factorOf = (term: string): number => (o.weights as Readonly<Record<string, number>>)[term] ?? 0;
+  const turns = needsTeacher && o.turn !== null ? new Turns(o, pairs, o.turn) : null;
+  return {
+    objective: {
+      terms: Object.fromEntries(terms),
+      factors: Object.fromEntries([...terms.keys()].map((term) => [term, factorOf(term)])),
+    },
+    weights: fedWeights(s),
+    initial: o.student.store,
+    frozen: isTogether ? prefixed(o.teacher.store) : noStore,
+    pictures: o.size.batch * o.accumulate,
+    async batches(step) {
+      const made: Batch[] = [];
+      for (const index of microBatches(step, o.accumulate)) {
+        const feeds = withoutUnused(await noisedFeeds(index, o.data), o.weights.task);
+        made.push(turns === null ? feeds : { ...feeds, ...(await turns.answers(index)) });
+      }
+      return made;
+    },
+    dispose: async () => turns?.forget(),
+  };
+}
+
+/** Without a task term the graph reads no target. */
+function withoutUnused(feeds: Batch, task: number): Batch {
+  if (task > 0) return feeds;
+  const { [targetInput]: _, [weightInput]: __, ...rest } = feeds;
+  return rest;
+}
+
+function checkInputs({ teacher, student, size }: DistillTaskOptions): void {
+  const theirs = Object.entries(unetInputs(teacher.config, size));
+  const own = new Map(Object.entries(unetInputs(student.config, size)));
+  const other = theirs.find(([name, { shape }]) => !sameShape(own.get(name)?.shape ?? [], shape));
+  check(theirs.length === own.size && other === undefined, "E_CONFIG", () => ({
+    where: "student",
+    expected: "a student that reads what its teacher reads",
+    got: `another ${other?.[0] ?? "set of inputs"}`,
+    hint: "A student cut from the teacher does: koala cut shows how.",
+  }));
+}
+
+function teacherSide(
+  o: DistillTaskOptions,
+  inputs: ReturnType<typeof denoiserInputs>,
+  pairs: readonly FeaturePair[],
+  student: Side,
+): Side {
+  return o.turn === null
+    ? unetSide(new Scope(PREFIX), inputs, o.teacher.config)
+    : targetSide(pairs, student.prediction.type, "float16");
+}
+
+const prefixed = (store: TensorStore): TensorStore =>
+  deriveStore(
+    store,
+    new Map([...store.tensors.keys()].map((name) => [`${PREFIX}.${name}`, { from: name }])),
+    PREFIX,
+  );
+
+/** The teacher's answers to batches ahead. */
+class Turns {
+  readonly #o: DistillTaskOptions;
+  readonly #pairs: readonly FeaturePair[];
+  readonly #length: number;
+  #kept = new Map<number, Batch>();
+
+  constructor(o: DistillTaskOptions, pairs: readonly FeaturePair[], length: number) {
+    this.#o = o;
+    this.#pairs = pairs;
+    this.#length = length;
+  }
+
+  forget(): void {
+    this.#kept.clear();
+  }
+
+  /** To micro-batch `index`; where they are not kept the teacher runs for it and those that follow. */
+  async answers(index: number): Promise<Batch> {
+    const known = this.#kept.get(index);
+    if (known !== undefined) return known;
+    this.forget();
+    const { config, store } = this.#o.teacher;
+    const { outputs } = buildUNet(config, this.#o.size);
+    const taps = teacherTaps(this.#pairs);
+    const program = await compile(outputs, { ...this.#o, store, taps });
+    try {
+      for (let i = index; i < index + this.#length; i++) this.#kept.set(i, await this.#ask(program, i, taps));
+    } finally {
+      await program.dispose();
+    }
+    return this.#kept.get(index) as Batch;
+  }
+
+  async #ask(program: Program, index: number, taps: readonly string[]): Promise<Batch> {
+    const feeds = await noisedFeeds(index, this.#o.data);
+    const own = Object.keys(program.inputs).map((name) => [name, feeds[name] as Tensor]);
+    const said = await program.run(Object.fromEntries(own));
+    const keep = (t: Tensor | undefined): Tensor => castFloat(t as Tensor, "float16");
+    return {
+      ...(this.#o.weights.output > 0 ? { [targetName()]: keep(said.prediction) } : {}),
+      ...Object.fromEntries(taps.map((tap) => [targetName(tap), keep(said[tap])])),
+    };
+  }
+}
