@@ -19,7 +19,9 @@ it("no source file is longer than 500 lines", () => {
 });
 
 it("every source file opens by saying what it is", () => {
-  const silent = sources.filter((file) => !file.endsWith(".test.ts") && !/^\/\*\*|^\/\/ @generated|^\/\//.test(text(file)));
+  const silent = sources.filter(
+    (file) => !file.endsWith(".test.ts") && !/^\/\*\*|^\/\/ @generated|^\/\//.test(text(file)),
+  );
   expect(silent).toEqual([]);
 });
 

@@ -43,20 +43,21 @@ test("a program computes what the graph says", async () => {
   expect(made.inputs).toEqual({ x: { dtype: "float32", shape: [2] } });
 });
 
-test.each(["float32", "float16", "bfloat16"] as const)(
-  "weights stored as %s compute in float32",
-  async (dtype) => {
-    // values that all three types hold exactly
-    const store = storeOf({
-      w: castFloat(float32([3, 2], [1, 2, -3, 0.5, 0, 4]), dtype),
-      b: castFloat(float32([3], [0.25, 0, -1]), dtype),
-    });
-    const y = linear(input("x", { shape: [1, 2] }), param("w", [3, 2]), param("b", [3]));
-    const made = await compiled({ y }, { store });
-    const result = await made.run({ x: float32([1, 2], [2, 3]) });
-    expect([...(result.y?.data ?? [])]).toEqual([8.25, -4.5, 11]);
-  },
-);
+test.each([
+  "float32",
+  "float16",
+  "bfloat16",
+] as const)("weights stored as %s compute in float32", async (dtype) => {
+  // values that all three types hold exactly
+  const store = storeOf({
+    w: castFloat(float32([3, 2], [1, 2, -3, 0.5, 0, 4]), dtype),
+    b: castFloat(float32([3], [0.25, 0, -1]), dtype),
+  });
+  const y = linear(input("x", { shape: [1, 2] }), param("w", [3, 2]), param("b", [3]));
+  const made = await compiled({ y }, { store });
+  const result = await made.run({ x: float32([1, 2], [2, 3]) });
+  expect([...(result.y?.data ?? [])]).toEqual([8.25, -4.5, 11]);
+});
 
 test("results are written into tensors that are given", async () => {
   const made = await compiled({ y: exp(x), z: mul(x, 2) });

@@ -178,7 +178,7 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     o.warn(
       `${where} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
     );
-  // beside a file under a name of its own a config.json belongs to something else
+  // a folder's config.json is its U-Net's; a file that was given by its path is listed alone
   const own =
     paths.includes("config.json") && single.layout === "diffusers" ? await readOwnConfig(files) : null;
   const base = await folderSources(await o.openBase(bases[single.family]));

@@ -9,7 +9,7 @@ import type { CommonRun } from "./config.ts";
 import { adafactor } from "./optim/adafactor.ts";
 import { adam8bit, adamW } from "./optim/adam.ts";
 import { type Optimizer, sgd } from "./optim/transform.ts";
-import { learningRate } from "./schedule-lr.ts";
+import { learningRate, type Rate } from "./schedule-lr.ts";
 import type { TrainingState } from "./state.ts";
 import type { Task } from "./tasks/task.ts";
 import { createTrainer, type StepReport, type Trainer, type TrainerOptions } from "./trainer.ts";
@@ -54,19 +54,22 @@ export function optimizerOf({ optimizer, weightDecay }: CommonRun): Optimizer {
   }
 }
 
+/** The learning rate of a run's steps. @throws KoalaError E_REQUEST when its warm-up is longer than the run */
+export const rateOf = ({ rate: peak, schedule: shape, warmup, steps }: CommonRun): Rate =>
+  learningRate({ shape, peak, warmup, steps });
+
 /** The trainer of a run's task. @throws KoalaError E_CONFIG, E_REQUEST, E_GRAPH, E_WEIGHTS, E_ENGINE */
 export function trainerOf(
   run: CommonRun,
   task: Task,
   o: Pick<TrainerOptions, "engine" | "threads">,
 ): Promise<Trainer> {
-  const { rate: peak, schedule: shape, warmup, steps } = run;
   return createTrainer(task.objective, task.weights, task.initial, {
     ...o,
     store: task.frozen,
     cuts: run.recompute,
     optimizer: optimizerOf(run),
-    rate: learningRate({ shape, peak, warmup, steps }),
+    rate: rateOf(run),
     ...(run.maxNorm === 0 ? {} : { maxNorm: run.maxNorm }),
     ...(run.ema === 0 ? {} : { emaCap: run.ema }),
   });

@@ -10,7 +10,14 @@ import type { Run } from "../../train/config.ts";
 import { makeBuckets } from "../../train/data/buckets.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import type { DataSource } from "../../train/data/sample.ts";
-import { type RunEnd, type StepRecord, trainerOf, trainingLoop, withAdvice } from "../../train/run.ts";
+import {
+  type RunEnd,
+  rateOf,
+  type StepRecord,
+  trainerOf,
+  trainingLoop,
+  withAdvice,
+} from "../../train/run.ts";
 import { openState } from "../../train/state.ts";
 import type { Trainer } from "../../train/trainer.ts";
 import { contentHash } from "../data/hash.ts";
@@ -81,6 +88,7 @@ interface Planned {
 }
 
 async function plan(given: Run, { open, watch }: ExecuteOptions): Promise<Planned> {
+  rateOf(given); // which refuses what does not fit, before hours are spent on data
   const base = await openBase(locationOf(given), open, watch.warn);
   const run = resolveRun(given, base);
   const source = await openSource(run.data, {

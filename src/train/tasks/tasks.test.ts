@@ -117,7 +117,7 @@ describe("the noise of training", () => {
     expect(prediction).toBe("epsilon");
     expect(alphasCumprod).toHaveLength(1000);
     expect(alphasCumprod[0]).toBeCloseTo(1 - 0.00085, 7);
-    expect(alphasCumprod[999]).toBeCloseTo(0.0046600858, 7); // DDPMScheduler(...).alphas_cumprod[-1], diffusers 0.42
+    expect(alphasCumprod[999]).toBeCloseTo(0.0046600951, 8); // diffusers 0.42: DDPMScheduler(...).alphas_cumprod[-1]
   });
 
   it("ends in pure noise with a zero terminal SNR, which ε cannot learn", () => {

@@ -1,0 +1,55 @@
+/** The door `koala-diffusion/train`: runs and their schema, trainers, data, cutting and distilling. */
+
+export {
+  bytesOf,
+  type CommonRun,
+  type DistillRun,
+  type OptimizerName,
+  optimizerNames,
+  parseRun,
+  type Run,
+  type RunField,
+  type RunKind,
+  runFields,
+  runKinds,
+  type UNetRun,
+} from "./train/config.ts";
+export {
+  type Batch as LoadedBatch,
+  batchLoader,
+  type Loader,
+  type PreparedData,
+} from "./train/data/loader.ts";
+export type { DataSource, RawSample } from "./train/data/sample.ts";
+export { type Cut, type CutOptions, cutStore, cutUNet } from "./train/distill/cut.ts";
+export { type FeatureOptions, type FeaturePair, featurePairs } from "./train/distill/features.ts";
+export { type DistillOptions, type DistillWeights, distillLoss } from "./train/distill/loss.ts";
+export { type CutRuleName, cutRuleNames, cutRules } from "./train/distill/rules.ts";
+export { type Side, targetSide, unetSide } from "./train/distill/sides.ts";
+export { adafactor } from "./train/optim/adafactor.ts";
+export { adam8bit, adamW } from "./train/optim/adam.ts";
+export { type Optimizer, sgd } from "./train/optim/transform.ts";
+export {
+  optimizerOf,
+  type RunEnd,
+  type RunPlace,
+  type StepRecord,
+  trainerOf,
+  trainingLoop,
+} from "./train/run.ts";
+export { learningRate, type Rate } from "./train/schedule-lr.ts";
+export type { Objective } from "./train/segments.ts";
+export { openState, type StoredState, stateFile, type TrainingState } from "./train/state.ts";
+export { type DistillTaskOptions, distillTask } from "./train/tasks/distill.ts";
+export { freshStore } from "./train/tasks/fresh.ts";
+export type { NoisedOptions } from "./train/tasks/noised.ts";
+export { type TrainingNoise, trainingNoise } from "./train/tasks/schedule.ts";
+export type { Task } from "./train/tasks/task.ts";
+export { type UNetTaskOptions, unetTask } from "./train/tasks/unet.ts";
+export {
+  type Batch,
+  createTrainer,
+  type StepReport,
+  type Trainer,
+  type TrainerOptions,
+} from "./train/trainer.ts";
