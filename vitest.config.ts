@@ -9,6 +9,7 @@ export default defineConfig({
     setupFiles: ["test/setup.ts"],
     reporters: ["default", "./test/reporter.ts"],
     pool: "forks",
+    maxWorkers: 2,
     testTimeout: 60_000,
   },
 });
