@@ -83,6 +83,10 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   koffi: /^node\//,
   commander: /^node\/cli\//,
   "cli-progress": /^node\/cli\//,
+  asciichart: /^node\/cli\//,
+  yaml: /^node\//,
+  vega: /^node\/runs\//,
+  "vega-lite": /^node\/runs\//,
   "#host": /^runtime\/host\.ts$/,
 };
 

@@ -10,9 +10,10 @@ own last padding (inserted there by hand, they move the U-Net's guidance by a th
 they are: half of every batch, with more weight. Errors are measured through the U-Net's key and value projections, which is all it sees of them.
 Only the encoders change; names, shapes and float16 stay.
 
-    python scripts/models/teach_articles.py --captions node_modules/emojibase-data/en/data.json --model models/koala-emoji --out taught
+    python scripts/models/teach_articles.py --captions node_modules/emojibase-data/en/data.json --model models/koala-emoji --out ../taught
 
-Data: labels and tags of emojibase-data (MIT). Versions: scripts/oracle/requirements.txt. Time: MINUTES on two CPU cores.
+Data: labels and tags of emojibase-data (MIT). Versions: scripts/oracle/requirements.txt. Time: 18 minutes of processor time in two
+processes, half an hour where other work shared the two cores.
 The teacher is what --model holds; to make the shipped weights again, take the folder from before they were committed.
 """
 
@@ -152,7 +153,7 @@ def teach(args: argparse.Namespace, name: str, kind: type, begin: int, steps: in
 
     optimizer, start = torch.optim.Adam(student.parameters(), lr=RATE), time.time()
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.05)
-    print(f"{name}: errors on held-out names, framed (states, pooled) and bare (states, pooled)\n  before: {test()}", flush=True)
+    print(f"{name}: errors on 150 names kept back (25 are tags too), framed (states, pooled) and bare (states, pooled)\n  before: {test()}", flush=True)
     for step in range(steps):
         chosen = random.choices(range(len(pool)), weights, k=BATCH)
         pairs = [(row, i + 1) for i in chosen[: BATCH // 2] if (row := texts.framed(pool[i]))]

@@ -9,12 +9,12 @@ import type { Trainer } from "./trainer.ts";
 
 async function events(o: LoopOptions, from = 0, stopAfter?: number): Promise<string[]> {
   const said: string[] = [];
-  const stop = { aborted: false, throwIfAborted() {} };
+  const stop = new AbortController();
   const trainer = {
     step: from,
     async train() {
       this.step++;
-      if (this.step === stopAfter) stop.aborted = true;
+      if (this.step === stopAfter) stop.abort();
       return { step: this.step, loss: 1, terms: { task: 1 }, gradientNorm: 1, rate: 1 };
     },
     state() {
@@ -33,7 +33,7 @@ async function events(o: LoopOptions, from = 0, stopAfter?: number): Promise<str
     checkpoint: async () => void said.push(`checkpoint ${trainer.step}`),
     sample: async (step: number) => void said.push(`sample ${step}`),
   };
-  const options = { ...o, signal: stop };
+  const options = { ...o, signal: stop.signal };
   const end = await trainingLoop(trainer as unknown as Trainer, task as unknown as Task, place, options);
   return [...said.filter((line) => !line.startsWith("batches")), end];
 }

@@ -1,6 +1,8 @@
 /** What `train`, `distill` and `resume` share: a run with its progress, Ctrl-C, and what is said at its end. */
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { KoalaError } from "../../core/errors.ts";
 import type { Run } from "../../train/config.ts";
 import { type ExecuteOptions, resumeRun, startRun } from "../runs/execute.ts";
 import { trainingProgress } from "./training-progress.ts";
@@ -45,8 +47,9 @@ export async function training(
     return 0;
   } catch (error) {
     progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note(`Stopped; koala resume ${path} goes on.`);
+    if (!stop.signal.aborted || error instanceof KoalaError) throw error;
+    const isBegun = existsSync(join(path, "run.json"));
+    progress.note(isBegun ? `Stopped; koala resume ${path} goes on.` : "Stopped before anything was made.");
     return interrupted;
   } finally {
     ignoreInterrupt();

@@ -173,6 +173,7 @@ describe("a student", () => {
     },
     pairs: featurePairs(config, student.config, { plan: cut.plan, size }),
     weights: { task: 1, output: 0.5, feature: 2 },
+    detail: "stage",
   } as const;
 
   it("loses the same beside its teacher and in turns with it", { timeout: 120_000 }, async () => {

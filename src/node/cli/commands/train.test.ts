@@ -154,15 +154,19 @@ describe("koala train", () => {
       /resolution: expected a multiple of \d px, the size of this model's latent cell, got 63 \[E_CONFIG\]\n/,
     );
     mkdirSync("empty");
-    expect(await failing("--out", "a", "--data", "empty")).toContain(
-      "empty: expected pictures to learn from, got none [E_FILE]\n",
-    );
+    const empty = await koala("train", "--model", "model", "--data", "empty", "--out", "a");
+    expect(empty.err).toContain("empty: expected pictures to learn from, got none [E_FILE]\n");
+    expect(existsSync("a/run.json")).toBe(false);
     writeFileSync(
       "other.json",
       readFileSync("model/unet/config.json", "utf8").replace('"in_channels": 4', '"in_channels": 5'),
     );
     expect(await failing("--out", "a", "--unet", "other.json")).toMatch(
       /other\.json: expected a U-Net for the model's other parts: 4 to 4 channels, .+, got 5 to 4 channels, .+ \[E_CONFIG\]\n/,
+    );
+    writeFamily("guided", "lcm");
+    expect((await koala("train", "--model", "guided", ...small, "--out", "a")).err).toContain(
+      "guided: expected a U-Net that learns without a teacher's guidance, got one that is told the guidance (LCM) [E_MODEL]\n",
     );
     const bare = await koala("train", "--model", "model/unet", ...small, "--out", "a");
     expect(bare.err).toContain(

@@ -1,4 +1,4 @@
-/** `koala train`: a U-Net or an autoencoder learns from a data set. */
+/** `koala train`: a U-Net learns from a data set. */
 
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
