@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { commit, FakeHub, type Fault, gitHash, sha256, weights } from "../../test/fake-hub.ts";
+import type { Timing } from "../hub/http.ts";
 import { downloadModel, type HubOptions, listModel } from "./hub.ts";
 import { hubSettings } from "./hub-cache.ts";
-import type { Timing } from "./hub-http.ts";
 
 const timing: Timing = { attempts: 3, firstWaitMs: 5, maxWaitMs: 2000, idleMs: 150 };
 const unet = "unet/diffusion_pytorch_model.fp16.safetensors";

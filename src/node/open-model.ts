@@ -3,13 +3,13 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KoalaError } from "../core/errors.ts";
+import type { Timing } from "../hub/http.ts";
+import { missingPart } from "../hub/select.ts";
 import type { OpenOptions } from "../runtime/host.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { openFile, openFolder, similarSiblings } from "./files.ts";
 import type { HubOptions } from "./hub.ts";
 import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
-import type { Timing } from "./hub-http.ts";
-import { missingPart } from "./hub-select.ts";
 
 export interface HubLocation {
   /** `owner/name` */

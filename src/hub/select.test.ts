@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { ModelIndex } from "../weights/layout.ts";
 import { memoryFiles } from "../weights/memory-files.ts";
-import { missingPart, selectFiles } from "./hub-select.ts";
+import { missingPart, selectFiles } from "./select.ts";
 
 const index: ModelIndex = {
   className: "StableDiffusionXLPipeline",

@@ -109,7 +109,7 @@ export class IdleLimit {
   readonly signal: AbortSignal;
   private readonly controller = new AbortController();
   private readonly connection: Connection;
-  private timer: NodeJS.Timeout | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(connection: Connection) {
     this.connection = connection;
@@ -223,6 +223,21 @@ function statusError(response: Response, where: string, c: Connection): KoalaErr
   return fail(`an answer of ${c.endpoint}`);
 }
 
+/** The body as it comes in; by its reader, since not every browser lets a stream be looped over. */
+export async function* piecesOf(response: Response): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value as Uint8Array<ArrayBuffer>;
+    }
+  } finally {
+    await reader.cancel().catch(() => {}); // nothing to do where it has ended
+  }
+}
+
 /** For servers that send no words with their status (HTTP/2 has none). */
 const statusNames: Readonly<Record<number, string>> = {
   401: "Unauthorized",
@@ -245,9 +260,9 @@ export function fetchAnswer(url: string, init: RequestInit, where: string, c: Co
       const limit = new IdleLimit(c);
       try {
         const response = await request(url, init, where, c, limit);
-        const pieces: Uint8Array[] = [];
+        const pieces: Uint8Array<ArrayBuffer>[] = [];
         let bytes = 0;
-        for await (const piece of response.body ?? []) {
+        for await (const piece of piecesOf(response)) {
           limit.touch();
           pieces.push(piece);
           bytes += piece.length;
@@ -257,7 +272,7 @@ export function fetchAnswer(url: string, init: RequestInit, where: string, c: Co
             got: "more",
           }));
         }
-        return new Response(Buffer.concat(pieces), { status: response.status, headers: response.headers });
+        return new Response(new Blob(pieces), { status: response.status, headers: response.headers });
       } catch (error) {
         throw limit.explain(error, false);
       } finally {
