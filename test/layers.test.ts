@@ -16,7 +16,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   passes: ["ops", "graph", "tensor"],
   onnx: ["graph", "tensor"],
   runtime: ["graph", "tensor"], // graph: the name of a lowering target
-  engine: ["graph", "passes", "onnx", "runtime", "tensor"],
+  engine: ["ops", "graph", "passes", "onnx", "runtime", "tensor"],
   nn: ["ops", "graph", "tensor"],
   models: ["nn", "ops", "graph", "tensor"],
   diffusion: ["tensor"],
@@ -51,10 +51,14 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "weights",
     "tensor",
   ],
+  quantize: ["models", "ops", "graph", "engine", "passes", "runtime", "tensor"],
+  eval: ["pipeline", "models", "engine", "runtime", "text", "image", "weights", "graph", "tensor"],
   hub: ["weights", "tensor"],
   web: ["hub", "pipeline", "models", "engine", "onnx", "runtime", "image", "weights", "graph", "tensor"],
   node: [
+    "quantize",
     "hub",
+    "eval",
     "train",
     "pipeline",
     "models",
@@ -90,8 +94,8 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   "cli-progress": /^node\/cli\//,
   asciichart: /^node\/cli\//,
   yaml: /^node\//,
-  vega: /^node\/runs\//,
-  "vega-lite": /^node\/runs\//,
+  vega: /^node\/(runs|eval)\//,
+  "vega-lite": /^node\/(runs|eval)\//,
   "#host": /^runtime\/host\.ts$/,
 };
 

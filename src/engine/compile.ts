@@ -6,7 +6,8 @@ import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
 import { lower } from "../onnx/lower.ts";
 import { inference } from "../passes/index.ts";
-import type { Engine } from "../runtime/session.ts";
+import { quantize } from "../passes/quantize.ts";
+import type { Engine, Precision } from "../runtime/session.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { type Program, program } from "./program.ts";
 
@@ -20,14 +21,28 @@ export interface CompileOptions {
   readonly threads?: number;
   /** See `SessionOptions`: less memory for graphs whose values live long. */
   readonly isUnplanned?: boolean;
+  /** Default `f32`. */
+  readonly precision?: Precision;
+  /** See `SessionOptions`: a folder for compiled programs. */
+  readonly cache?: string;
 }
 
 /**
  * A program whose outputs are `outputs` and the taps that `o` names.
- * @throws KoalaError E_GRAPH for an unknown tap, E_WEIGHTS for weights that do not fit, E_ENGINE
+ * @throws KoalaError E_GRAPH for an unknown tap, E_WEIGHTS for weights that do not fit, E_ENGINE, also for a precision that
+ * the engine has not
  */
 export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
-  const all = inference({ ...outputs, ...tapped(outputs, o.taps ?? []) });
+  const precision = o.precision ?? "f32";
+  const can = o.engine.precisions ?? ["f32"];
+  check(can.includes(precision), "E_ENGINE", () => ({
+    where: `precision ${precision}`,
+    expected: `one that ${o.engine.name} computes in here: ${can.join(", ")}`,
+    got: precision,
+  }));
+  const wanted = { ...outputs, ...tapped(outputs, o.taps ?? []) };
+  const { recipe } = o.store;
+  const all = inference(recipe === undefined ? wanted : quantize(wanted, recipe, o.engine.target));
   const model = lower(all, { target: o.engine.target, weights: o.store.tensors });
   const weights = model.weights.flatMap((name) => {
     const stored = o.store.tensors.get(name);
@@ -36,7 +51,9 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
   const session = await o.engine.load(
     { ...model, weights, store: o.store },
     {
+      precision,
       ...(o.threads === undefined ? {} : { threads: o.threads }),
+      ...(o.cache === undefined ? {} : { cache: o.cache }),
       ...(o.isUnplanned === undefined ? {} : { isUnplanned: o.isUnplanned }),
     },
   );

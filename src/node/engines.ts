@@ -3,18 +3,21 @@
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
+import { checkedEngine } from "../engine/self-test.ts";
 import type { Engine, EngineStatus } from "../runtime/session.ts";
+import { openvinoEngine, openvinoStatus } from "./openvino.ts";
 import { ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
 
 interface Entry {
-  open(): Engine;
+  open(): Engine | Promise<Engine>;
   status(): EngineStatus | Promise<EngineStatus>;
 }
 
 /** By the names that `--engine` takes. */
 const entries: Readonly<Record<string, Entry>> = {
   ort: { open: ortEngine, status: ortStatus },
-  webgpu: { open: webgpuEngine, status: webgpuStatus },
+  openvino: { open: openvinoEngine, status: openvinoStatus },
+  webgpu: { open: () => checkedEngine(webgpuEngine()), status: webgpuStatus },
 };
 
 /** `auto` needs no probe: WebGPU is taken by name only, since a software adapter is slower than the CPU. */

@@ -1,0 +1,156 @@
+/** The page's side of the worker: the same events as a pipeline in the page, without its work. */
+
+import { KoalaError } from "../core/errors.ts";
+import type { PipelineEvent } from "../pipeline/events.ts";
+import type { RequestInput } from "../pipeline/request.ts";
+import type {
+  CallName,
+  Calls,
+  Download,
+  FromWorker,
+  LoadedModel,
+  SentError,
+  Surroundings,
+  ToWorker,
+} from "./messages.ts";
+
+export interface LoadCalls {
+  readonly signal?: AbortSignal;
+  onDownload?(download: Download): void;
+  onWarning?(message: string): void;
+}
+
+interface Pending {
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+  onMessage?(message: FromWorker): void;
+}
+
+/** One worker and the model in it. */
+export class WorkerPipeline {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  #calls = 0;
+
+  /** `worker` runs `worker.ts`: `new Worker(new URL("koala-diffusion/web/worker", import.meta.url), { type: "module" })`. */
+  constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
+    worker.onerror = ({ message }) => this.#fail(message);
+  }
+
+  /**
+   * Loads a model in place of the one before.
+   * @throws KoalaError as `Pipeline.load`
+   */
+  load(location: string, engine: string, o: LoadCalls = {}): Promise<LoadedModel> {
+    return this.#call("load", { location, engine }, o.signal, (message) => {
+      if (message.type === "download") o.onDownload?.(message.download);
+      if (message.type === "warning") o.onWarning?.(message.message);
+    });
+  }
+
+  /** Runs a request; aborting ends it within one step. @throws KoalaError as `Pipeline.generate`, the signal's reason */
+  async *generate(
+    request: RequestInput,
+    o: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<PipelineEvent> {
+    const waiting: PipelineEvent[] = [];
+    let wake = (): void => {};
+    let isDone = false;
+    const end = this.#call("generate", request, o.signal, (message) => {
+      if (message.type === "event") waiting.push(message.event);
+      wake();
+    }).finally(() => {
+      isDone = true;
+      wake();
+    });
+    end.catch(() => {}); // told below
+    for (;;) {
+      const event = waiting.shift();
+      if (event !== undefined) yield event;
+      else if (isDone) break;
+      else
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+    }
+    await end;
+  }
+
+  /** What this browser can do and keeps. */
+  surroundings(): Promise<Surroundings> {
+    return this.#call("surroundings", null);
+  }
+
+  /** Takes a model out of this browser's storage. */
+  async remove(location: string): Promise<void> {
+    await this.#call("remove", location);
+  }
+
+  /** Ends the worker; what runs in it fails. */
+  dispose(): void {
+    this.#worker.terminate();
+    this.#fail("it was ended");
+  }
+
+  #call<K extends CallName>(
+    call: K,
+    argument: Calls[K]["argument"],
+    signal?: AbortSignal,
+    onMessage?: (message: FromWorker) => void,
+  ): Promise<Calls[K]["result"]> {
+    const id = ++this.#calls;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) return reject(signal.reason);
+      const abort = (): void => this.#post({ id, call: "abort" });
+      signal?.addEventListener("abort", abort, { once: true });
+      const settle = (): void => signal?.removeEventListener("abort", abort);
+      this.#pending.set(id, {
+        resolve(result) {
+          settle();
+          resolve(result as Calls[K]["result"]);
+        },
+        reject(error) {
+          settle();
+          reject(signal?.aborted === true ? signal.reason : error);
+        },
+        ...(onMessage === undefined ? {} : { onMessage }),
+      });
+      this.#post({ id, call, argument } as ToWorker);
+    });
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #hear(message: FromWorker): void {
+    const pending = this.#pending.get(message.id);
+    if (pending === undefined) return;
+    if (message.type !== "result" && message.type !== "error") {
+      pending.onMessage?.(message);
+      return;
+    }
+    this.#pending.delete(message.id);
+    if (message.type === "result") pending.resolve(message.result);
+    else pending.reject(received(message.error));
+  }
+
+  #fail(reason: string): void {
+    const error = new KoalaError("E_INTERNAL", {
+      where: "worker",
+      expected: "an answer",
+      got: reason,
+      hint: "Reload the page; a model that needs more memory than the browser gives ends this way.",
+    });
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+}
+
+function received({ message, code, where, expected, got, hint }: SentError): Error {
+  return code === null
+    ? new Error(message)
+    : new KoalaError(code, { where, expected, got, ...(hint === null ? {} : { hint }) });
+}

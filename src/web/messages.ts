@@ -1,0 +1,82 @@
+/** What page and worker say to each other. Pictures travel as transferred buffers. */
+
+import type { ErrorCode } from "../core/errors.ts";
+import type { ModelDefaults } from "../models/detect.ts";
+import type { PipelineEvent } from "../pipeline/events.ts";
+import type { RequestInput } from "../pipeline/request.ts";
+import type { EngineStatus } from "../runtime/session.ts";
+
+export interface LoadRequest {
+  readonly location: string;
+  readonly engine: string;
+}
+
+/** What is loaded. */
+export interface LoadedModel {
+  readonly location: string;
+  readonly family: string;
+  readonly engine: string;
+  readonly defaults: ModelDefaults;
+}
+
+/** A model that this browser keeps, whole or in part. */
+export interface KeptModel {
+  readonly location: string;
+  readonly bytes: number;
+  /** Of these here. */
+  readonly hereBytes: number;
+}
+
+/** What this browser can do, for a page that must say what works. */
+export interface Surroundings {
+  readonly engines: readonly EngineStatus[];
+  /** Whether models outlive the page. */
+  readonly isKept: boolean;
+  /** Bytes; null where the browser does not tell. */
+  readonly quota: number | null;
+  readonly usage: number | null;
+  readonly models: readonly KeptModel[];
+}
+
+/** Each call with its argument and result; `generate` tells events before its end. */
+export interface Calls {
+  load: { argument: LoadRequest; result: LoadedModel };
+  generate: { argument: RequestInput; result: null };
+  surroundings: { argument: null; result: Surroundings };
+  remove: { argument: string; result: null };
+}
+export type CallName = keyof Calls;
+
+export type ToWorker =
+  | {
+      readonly [K in CallName]: {
+        readonly id: number;
+        readonly call: K;
+        readonly argument: Calls[K]["argument"];
+      };
+    }[CallName]
+  | { readonly id: number; readonly call: "abort" };
+
+/** An error as data: its class does not survive the way. */
+export interface SentError {
+  readonly message: string;
+  readonly code: ErrorCode | null;
+  readonly where: string;
+  readonly expected: string;
+  readonly got: string;
+  readonly hint: string | null;
+  readonly isAbort: boolean;
+}
+
+export interface Download {
+  readonly file: string;
+  readonly bytes: number;
+  readonly total: number;
+}
+
+export type FromWorker =
+  | { readonly id: number; readonly type: "result"; readonly result: unknown }
+  | { readonly id: number; readonly type: "error"; readonly error: SentError }
+  | { readonly id: number; readonly type: "event"; readonly event: PipelineEvent }
+  | { readonly id: number; readonly type: "download"; readonly download: Download }
+  | { readonly id: number; readonly type: "warning"; readonly message: string };

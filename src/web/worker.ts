@@ -1,0 +1,110 @@
+/** The pipeline in a worker of its own, so that a page stays awake. Start it as a module worker; see `client.ts`. */
+
+import { KoalaError } from "../core/errors.ts";
+import type { PipelineEvent } from "../pipeline/events.ts";
+import { Pipeline } from "../pipeline/pipeline.ts";
+import { engines } from "./engines.ts";
+import type { Calls, FromWorker, LoadRequest, SentError, Surroundings, ToWorker } from "./messages.ts";
+import { theShelf } from "./models.ts";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+let pipeline: Pipeline | null = null;
+/** By the id of the call that each ends. */
+const running = new Map<number, AbortController>();
+
+const tell = (message: FromWorker, transfer: Transferable[] = []): void =>
+  self.postMessage(message, transfer);
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>): void => {
+  if (data.call === "abort") running.get(data.id)?.abort();
+  else void answer(data);
+};
+
+async function answer(message: Exclude<ToWorker, { call: "abort" }>): Promise<void> {
+  const { id } = message;
+  const controller = new AbortController();
+  running.set(id, controller);
+  try {
+    const result = await perform(message, controller.signal);
+    tell({ id, type: "result", result });
+  } catch (error) {
+    tell({ id, type: "error", error: sent(error, controller.signal.aborted) });
+  } finally {
+    running.delete(id);
+  }
+}
+
+async function perform(
+  message: Exclude<ToWorker, { call: "abort" }>,
+  signal: AbortSignal,
+): Promise<Calls[keyof Calls]["result"]> {
+  switch (message.call) {
+    case "load":
+      return load(message.id, message.argument, signal);
+    case "generate":
+      if (pipeline === null)
+        throw new KoalaError("E_MODEL", { where: "generate", expected: "a model", got: "none loaded" });
+      for await (const event of pipeline.generate(message.argument, { signal })) {
+        send(message.id, event);
+        await turn();
+      }
+      return null;
+    case "surroundings":
+      return surroundings();
+    case "remove":
+      await (await theShelf()).remove(message.argument);
+      return null;
+  }
+}
+
+/** WebAssembly computes without giving way: lets an abort come in. */
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
+
+async function load(
+  id: number,
+  { location, engine }: LoadRequest,
+  signal: AbortSignal,
+): Promise<Calls["load"]["result"]> {
+  await pipeline?.dispose(); // never two models in memory
+  pipeline = null;
+  const loaded = await Pipeline.load(location, {
+    ...{ engine, signal },
+    log: { warn: (text) => tell({ id, type: "warning", message: text }), debug() {} },
+    onProgress: (file, bytes, total) => tell({ id, type: "download", download: { file, bytes, total } }),
+  });
+  pipeline = loaded;
+  const { family, defaults, engineName } = loaded;
+  return { location, family, engine: engineName, defaults };
+}
+
+function send(id: number, event: PipelineEvent): void {
+  // a picture is ours to give away; latents stay, since the pipeline may still hold them
+  const hasPicture = event.type === "preview" || event.type === "image";
+  tell({ id, type: "event", event }, hasPicture ? [event.picture.data.buffer] : []);
+}
+
+async function surroundings(): Promise<Surroundings> {
+  const shelf = await theShelf();
+  const estimate: StorageEstimate | undefined = await navigator.storage?.estimate?.().catch(() => undefined);
+  const models = (await shelf.records()).map(({ location, bytes, files, checked }) => ({
+    ...{ location, bytes },
+    hereBytes: checked.reduce((sum, path) => sum + (files[path]?.size ?? 0), 0),
+  }));
+  return {
+    engines: await engines(),
+    isKept: shelf.isKept,
+    quota: estimate?.quota ?? null,
+    usage: estimate?.usage ?? null,
+    models,
+  };
+}
+
+function sent(error: unknown, isAbort: boolean): SentError {
+  if (error instanceof KoalaError) {
+    const { message, code, where, expected, got, hint = null } = error;
+    return { message, code, where, expected, got, hint, isAbort };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { message, code: null, where: "", expected: "", got: message, hint: null, isAbort };
+}

@@ -1,0 +1,1 @@
+import "koala-diffusion/web/worker";
