@@ -60,7 +60,11 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
   return program(model.inputs, model.outputs, session);
 }
 
-function tapped(outputs: Readonly<Record<string, Value>>, names: readonly string[]): Record<string, Value> {
+/** The taps of `names` as outputs. @throws KoalaError E_GRAPH for a name that is none */
+export function tapped(
+  outputs: Readonly<Record<string, Value>>,
+  names: readonly string[],
+): Record<string, Value> {
   if (names.length === 0) return {};
   const taps = tapsOf(Object.values(outputs));
   return Object.fromEntries(

@@ -7,10 +7,10 @@ import type { Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
 import { hoist } from "../passes/hoist.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type CompileOptions, compile } from "./compile.ts";
+import { type CompileOptions, compile, tapped } from "./compile.ts";
 import { type Program, program } from "./program.ts";
 
-export interface StepwiseOptions extends Omit<CompileOptions, "taps"> {
+export interface StepwiseOptions extends CompileOptions {
   /** Names of the inputs that differ from step to step. */
   readonly changing: readonly string[];
 }
@@ -26,11 +26,13 @@ export async function compileStepwise(
   outputs: Readonly<Record<string, Value>>,
   o: StepwiseOptions,
 ): Promise<Program> {
-  const { prologue, rest } = hoist(outputs, new Set(o.changing));
-  const step = await compile(rest, o);
+  const { taps = [], ...options } = o;
+  const all = { ...outputs, ...tapped(outputs, taps) };
+  const { prologue, rest } = hoist(all, new Set(o.changing));
+  const step = await compile(rest, options);
   if (Object.keys(prologue).length === 0) return step;
 
-  const leaves = inputTypes([...Object.values(prologue), ...Object.values(outputs)]);
+  const leaves = inputTypes([...Object.values(prologue), ...Object.values(all)]);
   const steady = inputTypes(Object.values(prologue));
   let last: Feeds = {};
   let hoisted: Feeds = {};
@@ -38,7 +40,7 @@ export async function compileStepwise(
   const computeSteady = async (feeds: Feeds): Promise<void> => {
     const given = Object.fromEntries(Object.entries(feeds).filter(([name]) => name in steady));
     if (Object.keys(steady).every((name) => last[name] === given[name])) return;
-    const once = await compile(prologue, o);
+    const once = await compile(prologue, options);
     try {
       hoisted = await once.run(given);
       last = given;

@@ -26,6 +26,10 @@ export interface DenoiseOptions {
   readonly latentShape: Shape;
   /** What stays the same at every step: `text`, and for SDXL `pooled` and `time_ids`; guided: [unconditional, conditional]. */
   readonly conditions: Readonly<Record<string, Tensor>>;
+  /** Shown what the network is fed at each step. */
+  watch?(feeds: Readonly<Record<string, Tensor>>): void;
+  /** Shown the values of the taps that the program has beside its prediction. */
+  hear?(values: Readonly<Record<string, Tensor>>): void;
   /** Names the first place where a step's numbers stop being finite. */
   blame(feeds: Readonly<Record<string, Tensor>>): Promise<string>;
 }
@@ -66,7 +70,9 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
       sample: float32([batch, ...latentShape.slice(1)], sample),
       t_emb: float32([batch, channels], timestepEmbedding(times, channels, config.sinusoid)),
     };
-    const { prediction } = await program.run(feeds);
+    o.watch?.(feeds);
+    const { prediction, ...values } = await program.run(feeds);
+    o.hear?.(values);
     const said = toFloat32(prediction as Tensor);
     if (!allFinite(said)) {
       const where = await o.blame(feeds);

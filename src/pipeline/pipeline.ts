@@ -9,6 +9,7 @@ import { firstNonFinite, isFiniteTensor } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import { compileStepwise } from "../engine/stepwise.ts";
 import type { Value } from "../graph/op.ts";
+import { tapsOf } from "../graph/order.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { buildClipText } from "../models/clip-text.ts";
@@ -51,6 +52,16 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   /** Bytes of a download so far. */
   onProgress?(file: string, bytes: number, total: number): void;
+}
+
+export interface GenerateOptions {
+  readonly signal?: AbortSignal;
+  /** Shown what the U-Net is fed at each step: what quantization calibrates on. */
+  watch?(feeds: Readonly<Record<string, Tensor>>): void;
+  /** Values inside the U-Net to be shown at each step, by the names that `taps()` lists. */
+  readonly taps?: readonly string[];
+  /** Shown their values in the order of the network's runs; [unconditional, conditional] where guided. */
+  hear?(values: Readonly<Record<string, Tensor>>): void;
 }
 
 /** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
@@ -172,19 +183,27 @@ export class Pipeline {
    * Runs a request; ends after its last image. Aborting throws the signal's reason within one step.
    * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE
    */
-  async *generate(
-    input: RequestInput,
-    o: { readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<PipelineEvent> {
+  async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
     const request = this.resolve(input);
     const { turn, release } = this.queue();
     try {
       await turn;
-      yield* this.run(request, o.signal);
+      yield* this.run(request, o);
     } finally {
       if (!this.isResident) await this.freeStages();
       release();
     }
+  }
+
+  /** Names of the values inside the U-Net that `generate` can show, in the order in which they are computed. */
+  taps(): string[] {
+    const { factor } = this.parts.vae;
+    const { width, height } = this.defaults;
+    const { outputs } = buildUNet(this.parts.unet.config, {
+      ...{ batch: 1, tokens: 1 },
+      ...{ height: height / factor, width: width / factor },
+    });
+    return [...tapsOf(Object.values(outputs)).keys()];
   }
 
   /** Frees every program. The pipeline can be used again; it then loads anew. */
@@ -206,7 +225,8 @@ export class Pipeline {
     for (const stage of [...this.textStages, this.unetStage, this.vaeStage]) await stage.free();
   }
 
-  private async *run(request: Request, signal: AbortSignal | undefined): AsyncGenerator<PipelineEvent> {
+  private async *run(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
+    const { signal } = o;
     signal?.throwIfAborted();
     yield { type: "stage", stage: "text", detail: `${this.parts.texts.length} text encoders` };
     const warnings: string[] = [];
@@ -223,7 +243,7 @@ export class Pipeline {
     for (let index = 0; index < request.count; index++) {
       signal?.throwIfAborted();
       yield { type: "stage", stage: "load", detail: "U-Net" };
-      const program = await this.unetProgram(request, conditions);
+      const program = await this.unetProgram(request, conditions, o.taps ?? []);
       signal?.throwIfAborted();
       yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
       const denoising = denoise({
@@ -234,6 +254,8 @@ export class Pipeline {
         seed: request.seed + index,
         latentShape,
         conditions,
+        ...(o.watch === undefined ? {} : { watch: o.watch }),
+        ...(o.hear === undefined ? {} : { hear: o.hear }),
         blame: (feeds) =>
           this.blame(this.unetStage, this.unetGraph(request, conditions), feeds, this.parts.unet.store),
       });
@@ -329,12 +351,17 @@ export class Pipeline {
     return outputs;
   }
 
-  private unetProgram(request: Request, conditions: Readonly<Record<string, Tensor>>): Promise<Program> {
+  private unetProgram(
+    request: Request,
+    conditions: Readonly<Record<string, Tensor>>,
+    taps: readonly string[],
+  ): Promise<Program> {
     const [batch, tokens] = conditions.text?.shape ?? [];
-    const key = [batch, tokens, request.width, request.height].join();
+    const key = [batch, tokens, request.width, request.height, ...taps].join();
     return this.unetStage.use(key, () =>
       compileStepwise(this.unetGraph(request, conditions), {
         ...this.compileOptions(this.parts.unet.store),
+        taps,
         changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
       }),
     );
