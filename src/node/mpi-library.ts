@@ -5,6 +5,7 @@
  */
 
 import { KoalaError } from "../core/errors.ts";
+import { type Koffi, keepLoaded, type Library, later, loadKoffi, message, type Native } from "./koffi.ts";
 
 /** What an MPI function returns; 0 is `MPI_SUCCESS`. */
 export type MpiCode = number;
@@ -32,9 +33,6 @@ const THREADS_MULTIPLE = 3;
 const IN_PLACE = 1n;
 /** `MPI_MAX_ERROR_STRING`. */
 const ERROR_CHARS = 256;
-/** Bytes of stack of a call on a worker thread: koffi's default of 128 KiB is little for a library of plug-ins. */
-const STACK = 2 ** 20;
-
 export interface MpiLibraryOptions {
   /** The module to load; other than in tests, koffi. */
   readonly koffi?: string;
@@ -42,44 +40,19 @@ export interface MpiLibraryOptions {
   readonly libraries?: readonly string[];
 }
 
-/** A function of the library: waits, or calls back from a worker thread. */
-interface Native {
-  (...args: readonly unknown[]): unknown;
-  async(...args: readonly unknown[]): void;
-}
-
-interface Library {
-  func(prototype: string): Native;
-  /** The address of an exported variable. */
-  symbol(name: string): unknown;
-}
-
-interface Koffi {
-  config(changes: { readonly async_stack_size: number }): unknown;
-  /** null: what the process has loaded already. */
-  load(path: string | null, o?: { readonly global: boolean }): Library;
-}
-
 /** The first has the version of the binary interface that Open MPI has kept since 2.0. */
 const libraryNames: readonly string[] =
   process.platform === "darwin" ? ["libmpi.40.dylib", "libmpi.dylib"] : ["libmpi.so.40", "libmpi.so"];
 
-/**
- * Comes before any other use of koffi in the process: its settings are fixed by the first library that it loads.
- * @throws KoalaError E_ENGINE without koffi or Open MPI's library
- */
+/** @throws KoalaError E_ENGINE without koffi or Open MPI's library */
 export async function loadMpi(o: MpiLibraryOptions = {}): Promise<MpiLibrary> {
-  const koffi = await loadKoffi(o.koffi ?? "koffi");
-  koffi.config({ async_stack_size: STACK });
+  const koffi = await openKoffi(o.koffi);
   return bind(openLibrary(koffi, o.libraries ?? libraryNames));
 }
 
-const message = (cause: unknown): string =>
-  cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause);
-
-async function loadKoffi(from: string): Promise<Koffi> {
+async function openKoffi(from: string | undefined): Promise<Koffi> {
   try {
-    return (await import(from)) as Koffi;
+    return await loadKoffi(from);
   } catch (cause) {
     throw new KoalaError("E_ENGINE", {
       where: "mpirun",
@@ -99,7 +72,7 @@ function openLibrary(koffi: Koffi, names: readonly string[]): Library {
       // Global: Open MPI's plug-ins look for its symbols among those of the whole process.
       const library = koffi.load(name, { global: true });
       library.symbol("ompi_mpi_comm_world"); // MPICH has a libmpi.so too, without it
-      keepLoaded(koffi, name);
+      keepLoaded(koffi, name); // Open MPI leaves functions with its worker threads to call at their end: a crash after a job over TCP
       return library;
     } catch (cause) {
       first ??= cause;
@@ -114,23 +87,6 @@ function openLibrary(koffi: Koffi, names: readonly string[]): Library {
     cause: first,
   });
 }
-
-/** `RTLD_NOW` of Linux and macOS. */
-const NOW = 2;
-
-/**
- * Opens the library once more and never closes it. koffi closes what it opened when the process ends, before its worker
- * threads do, and Open MPI has left functions with those threads to call at their end: a crash after a job over TCP.
- */
-function keepLoaded(koffi: Koffi, name: string): void {
-  koffi.load(null).func("void *dlopen(const char *name, int flags)")(name, NOW);
-}
-
-/** Calls on a worker thread. */
-const later = (native: Native, ...args: readonly unknown[]): Promise<MpiCode> =>
-  new Promise((resolve, reject) => {
-    native.async(...args, (error: Error | null, code: MpiCode) => (error ? reject(error) : resolve(code)));
-  });
 
 function bind(library: Library): MpiLibrary {
   const initThread = library.func(

@@ -153,17 +153,18 @@ test("what ONNX Runtime refuses at a run is named by its node", async () => {
 
 test("every engine is listed, there or not, and why", async () => {
   const rows = await engines();
-  expect(rows.map(({ name }) => name)).toEqual(["ort", "webgpu"]);
-  expect(rows[1]?.detail).toMatch(rows[1]?.isAvailable ? /WebGPU$/ : /^no usable graphics adapter: ./);
+  expect(rows.map(({ name }) => name)).toEqual(["ort", "openvino", "webgpu"]);
+  expect(rows[1]?.detail).toMatch(rows[1]?.isAvailable ? /^OpenVINO 20\d\d\.\d+/ : /OpenVINO|koffi/);
+  expect(rows[2]?.detail).toMatch(rows[2]?.isAvailable ? /WebGPU$/ : /^no usable graphics adapter: ./);
 });
 
 test("auto is the CPU; an unknown name is told the known ones", async () => {
   expect((await engine("auto")).name).toBe("ort");
   await expect(engine("webgpuu")).rejects.toThrow(
-    "engine: expected one of auto, ort, webgpu, got webgpuu [E_ENGINE]\nDid you mean webgpu?",
+    "engine: expected one of auto, ort, openvino, webgpu, got webgpuu [E_ENGINE]\nDid you mean webgpu?",
   );
   await expect(engine("toString")).rejects.toThrow(
-    "engine: expected one of auto, ort, webgpu, got toString [E_ENGINE]",
+    "engine: expected one of auto, ort, openvino, webgpu, got toString [E_ENGINE]",
   );
 });
 
@@ -171,7 +172,7 @@ const { isAvailable: hasWebgpu } = await webgpuStatus();
 
 test.skipIf(hasWebgpu)("an engine that is not there says why", async () => {
   await expect(engine("webgpu")).rejects.toThrow(
-    /^engine webgpu: expected an engine that runs on this machine, got no usable graphics adapter: .* \[E_ENGINE\]\nHere runs ort\.$/s,
+    /^engine webgpu: expected an engine that runs on this machine, got no usable graphics adapter: .* \[E_ENGINE\]\nHere runs ort(, openvino)?\.$/s,
   );
 });
 

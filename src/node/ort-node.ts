@@ -3,20 +3,18 @@
  *
  * Weights are mapped from the files where they lie. ONNX Runtime takes no absolute path for external data, but it takes
  * a folder to look in (`session.model_external_initializers_file_folder_path`): that folder is the root of the file
- * system, so no link, copy or change of directory is needed. What lies in no file is written to one, a tensor at a time.
+ * system, so no link, copy or change of directory is needed.
  */
 
 import { execFile } from "node:child_process";
-import { mkdtemp, open, realpath, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join, parse } from "node:path";
 import { KoalaError } from "../core/errors.ts";
-import { type PlacedWeight, withWeights } from "../onnx/external.ts";
+import { withWeights } from "../onnx/external.ts";
 import { encodeModel } from "../onnx/proto.ts";
 import { createOrtSession, type OrtModule } from "../runtime/ort.ts";
 import type { Engine, EngineStatus, OnnxModel } from "../runtime/session.ts";
 import { physicalCores } from "./cores.ts";
+import { placeWeights } from "./place-weights.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -91,111 +89,11 @@ async function load(
   const ort = loadOrt();
   const placed = await placeWeights(model);
   try {
-    const extra = {
-      session: { ...entries, model_external_initializers_file_folder_path: placed.root },
-    };
+    const extra = { session: { ...entries, model_external_initializers_file_folder_path: placed.root } };
     const bytes = withWeights(model.bytes, placed.weights);
     return await createOrtSession(ort, model, bytes, { engine, session: { ...options, extra } });
   } finally {
     await placed.dispose();
-  }
-}
-
-/** Tensors in no file go into the model itself while they are few: 64 MiB, small against a protobuf's 2 GiB. */
-const INLINE_BYTES = 64 * 2 ** 20;
-
-interface Placed {
-  readonly root: string;
-  readonly weights: readonly PlacedWeight[];
-  /** Removes what was written for the load; a session that maps it keeps it alive. */
-  dispose(): Promise<void>;
-}
-
-async function placeWeights(model: OnnxModel): Promise<Placed> {
-  const paths = new Map<string, string>();
-  for (const { stored } of model.weights) {
-    if (stored.file !== null && !paths.has(stored.file)) paths.set(stored.file, await realpath(stored.file));
-  }
-  const root = parse([...paths.values()][0] ?? tmpdir()).root;
-  const pathOf = (file: string | null): string | null => {
-    const path = file === null ? undefined : paths.get(file);
-    return path !== undefined && parse(path).root === root ? path : null; // another Windows drive: as if in no file
-  };
-  const loose = model.weights.filter(({ stored }) => pathOf(stored.file) === null);
-  const looseBytes = loose.reduce((sum, { stored }) => sum + stored.byteLength, 0);
-  const spill =
-    looseBytes > INLINE_BYTES
-      ? await spillTo(
-          model,
-          loose.map(({ name }) => name),
-        )
-      : null;
-  const weights: PlacedWeight[] = [];
-  for (const { name, stored } of model.weights) {
-    const path = pathOf(stored.file);
-    if (path !== null) {
-      const { offset, byteLength: length } = stored;
-      weights.push({
-        name,
-        stored,
-        data: { kind: "external", location: location(root, path), offset, length },
-      });
-    } else if (spill !== null) {
-      const offset = spill.offsets.get(name) ?? 0;
-      const data = {
-        kind: "external",
-        location: location(root, spill.path),
-        offset,
-        length: stored.byteLength,
-      } as const;
-      weights.push({ name, stored, data });
-    } else {
-      const { data } = await model.store.read(name);
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      weights.push({ name, stored, data: { kind: "inline", bytes } });
-    }
-  }
-  return { root, weights, dispose: async () => spill?.dispose() };
-}
-
-/** `path` as seen from the root; with forward slashes, which ONNX wants everywhere. */
-const location = (root: string, path: string): string => path.slice(root.length).replaceAll("\\", "/");
-
-interface Spill {
-  readonly path: string;
-  readonly offsets: ReadonlyMap<string, number>;
-  dispose(): Promise<void>;
-}
-
-/** Writes tensors to a file of their own, one at a time. */
-async function spillTo(model: OnnxModel, names: readonly string[]): Promise<Spill> {
-  const folder = await mkdtemp(join(await realpath(tmpdir()), "koala-weights-"));
-  const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
-  const path = join(folder, "weights.bin");
-  try {
-    const file = await open(path, "w");
-    try {
-      const offsets = new Map<string, number>();
-      let end = 0;
-      for (const name of names) {
-        const { data } = await model.store.read(name);
-        offsets.set(name, end);
-        await file.appendFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-        end += data.byteLength;
-      }
-      return { path, offsets, dispose };
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    await dispose();
-    throw new KoalaError("E_DISK", {
-      where: path,
-      expected: "room for the weights that lie in no file",
-      got: cause instanceof Error ? cause.message : String(cause),
-      hint: "Set TMPDIR to a folder with more space.",
-      cause,
-    });
   }
 }
 
