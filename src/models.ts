@@ -11,6 +11,14 @@ export {
   unetCensus,
 } from "./models/census.ts";
 export {
+  type ClipConfig,
+  type ClipInputs,
+  type ClipOutputs,
+  clip,
+  clipConfig,
+  clipInputs,
+} from "./models/clip.ts";
+export {
   buildClipText,
   type ClipTextConfig,
   type ClipTextInputs,

@@ -43,7 +43,7 @@ export interface TokenizerOptions {
   readonly vocabSize: number;
 }
 
-type Json = Readonly<Record<string, unknown>>;
+export type Json = Readonly<Record<string, unknown>>;
 
 /** A token that is found in the prompt before anything else happens to it: an entry of `added_tokens`. */
 interface AddedToken {
@@ -80,7 +80,7 @@ function parse(files: TokenizerFiles, name: keyof TokenizerFiles, where: string)
 }
 
 /** CLIP's own words for the tokens that a file may leave out. */
-const clipSpecials: Json = {
+export const clipSpecials: Json = {
   bos_token: "<|startoftext|>",
   eos_token: "<|endoftext|>",
   unk_token: "<|endoftext|>",
@@ -145,7 +145,7 @@ function addedTokens(
  * White space is written as the Unicode property, since `\s` of JavaScript also takes U+FEFF; a capital sigma
  * is lowered by itself, since lower-casing a whole text would look at its neighbours.
  */
-function clipDefinition(vocab: Json, merges: readonly string[], specials: Json): Json {
+export function clipDefinition(vocab: Json, merges: readonly string[], specials: Json): Json {
   const special = (role: string): string => contentOf(specials[role]) ?? "";
   const words =
     "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\p{White_Space}\\p{L}\\p{N}]+";
