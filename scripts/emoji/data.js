@@ -5,8 +5,9 @@
  *   node scripts/emoji/data.js OUT [--size 128]
  *
  * writes OUT/train/*.png and OUT/held-out/*.png, each with a metadata.jsonl of rows
- * `{ file_name, text, tags, group, base, tone, held }`: one row a picture, `text` its plain caption, `base` the emoji it is a
- * variant of (to balance by), `group` its category (distractors of R-precision come from the same one).
+ * `{ file_name, text, captions, tags, group, base, tones }`: one row a picture, `text` its name, `captions` all that it is
+ * called (captions.js), `base` the emoji it is a variant of (to balance by), `group` its category (distractors of
+ * R-precision come from the same one).
  * Held out, and listed in scripts/emoji/held-out.json: combinations whose parts are all seen elsewhere, skin tone x person
  * x profession, and colour x object.
  */
@@ -17,6 +18,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import sharp from "sharp";
+import { captionsOf, colourOf } from "./captions.js";
 
 const require = createRequire(import.meta.url);
 const assets = join(dirname(require.resolve("@lobehub/fluent-emoji-3d/package.json")), "assets");
@@ -106,13 +108,18 @@ for (const folder of Object.keys(lists)) await mkdir(join(partial, folder), { re
 for (const entry of entries()) {
   const folder = isHeldOut(entry) ? "held-out" : "train";
   const name = `${entry.hexcode.toLowerCase()}.png`;
-  await sharp(entry.asset)
+  const picture = sharp(entry.asset)
     .resize(size, size, { fit: "contain", background: "#fff0", kernel: "lanczos3" })
-    .flatten({ background: "#fff" })
+    .flatten({ background: "#fff" });
+  await picture
+    .clone()
     .png()
     .toFile(join(partial, folder, name));
-  const { label, tags, group, base, tones } = entry;
-  lists[folder].push({ file_name: name, text: label, tags, group, base, tones });
+  const { label, tags, group, base, tones, hexcode } = entry;
+  const colour = colourOf(await picture.removeAlpha().toColourspace("srgb").raw().toBuffer());
+  let picks = 0;
+  const captions = captionsOf({ label, tags, group, colour }, (n) => hash(`${hexcode} ${picks++}`) % n);
+  lists[folder].push({ file_name: name, text: label, captions, tags, group, base, tones });
 }
 for (const [folder, rows] of Object.entries(lists))
   await writeFile(
