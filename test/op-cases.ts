@@ -6,6 +6,7 @@
 import type { Value } from "../src/graph/op.ts";
 import type { OpName } from "../src/ops/index.ts";
 import * as ops from "../src/ops/index.ts";
+import type { Rounding } from "../src/tensor/quantized.ts";
 import type { Shape } from "../src/tensor/shape.ts";
 
 export interface OpCase {
@@ -20,6 +21,28 @@ export interface OpCase {
 
 type Leaf = "param" | "input";
 const x234: readonly Shape[] = [[2, 3, 4]];
+/** Stored numbers of the quantized ops: every int8 or uint8, in an order that repeats after none of their shapes. */
+const counted = (shape: Shape, dtype: "int8" | "uint8"): Value => {
+  const first = dtype === "int8" ? -128 : 0;
+  const n = shape.reduce((a, b) => a * b, 1);
+  return ops.constant(
+    shape,
+    Array.from({ length: n }, (_, i) => first + ((i * 167 + 91) % 256)),
+    dtype,
+  );
+};
+const integers = (shape: Shape): Value => counted(shape, "int8");
+const bytes = (shape: Shape): Value => counted(shape, "uint8");
+const scales = (shape: Shape): Value => {
+  const n = shape.reduce((a, b) => a * b, 1);
+  return ops.constant(
+    shape,
+    Array.from({ length: n }, (_, i) => (i + 1) / 256),
+  );
+};
+const uint8 = { scale: 1 / 64, zero: 90 };
+const step = ops.scalar(uint8.scale);
+const nibbles = (columns: number) => ({ bits: 4, block: 32, columns });
 const ids = (values: readonly number[]): Value => ops.constant([2, 2], values, "int64");
 
 export const opCases: Readonly<Record<Exclude<OpName, Leaf>, readonly OpCase[]>> = {
@@ -293,6 +316,96 @@ export const opCases: Readonly<Record<Exclude<OpName, Leaf>, readonly OpCase[]>>
     },
     { inputs: [[1, 4, 6]], build: (x) => ops.attention(x, x, x, { heads: 3 }) },
   ],
+  // a step is locally constant: no gradient flows through the integers, and differences agree
+  quantize: [
+    { inputs: x234, build: (x) => ops.mul(x, ops.dequantize(ops.quantize(x, uint8), step, uint8.zero)) },
+    // beyond the range of the integers
+    { inputs: x234, build: (x) => ops.mul(x, ops.dequantize(ops.quantize(ops.mul(x, 9), uint8), step, 90)) },
+  ],
+  dequantize: [
+    {
+      inputs: x234,
+      build: (x) => ops.add(x, ops.dequantize(integers([2, 3, 4]), ops.constant([2], [0.5, 2]))),
+    },
+    { inputs: x234, build: (x) => ops.mul(x, ops.dequantize(ops.quantize(x, uint8), step, 90)) },
+  ],
+  integerLinear: [
+    {
+      inputs: [[2, 3, 8], [5]],
+      build: (x, b) =>
+        alive(x, ops.integerLinear(ops.quantize(x, uint8), integers([5, 8]), scales([5]), b, uint8)),
+    },
+    {
+      inputs: [[3, 8]],
+      build: (x) =>
+        alive(x, ops.integerLinear(ops.quantize(x, uint8), integers([5, 8]), scales([5]), null, uint8)),
+    },
+  ],
+  integerConv: [
+    { inputs: [[2, 3, 5, 6], [4]], build: (x, b) => rounded(x, [4, 3, 3, 3], b, { pad: 1 }) },
+    {
+      inputs: [[1, 3, 6, 5], [4]],
+      build: (x, b) => rounded(x, [4, 3, 3, 2], b, { stride: 2, pad: [0, 0, 1, 1] }),
+    },
+    { inputs: [[2, 3, 4, 4], [4]], build: (x, b) => rounded(x, [4, 3, 1, 1], b, {}) },
+    {
+      inputs: [[2, 3, 5, 6]],
+      build: (x) =>
+        rounded(x, [4, 3, 3, 3], ops.constant([4], [0.5, 1, 0, -2]), {
+          ...{ pad: 1, stride: 2, output: { scale: 0.25, zero: 120 } },
+        }),
+    },
+  ],
+  dequantizeBlocks: [
+    {
+      inputs: [[3, 40]],
+      build: (x) => ops.mul(x, ops.dequantizeBlocks(bytes([3, 2, 16]), scales([3, 2]), nibbles(40))),
+    },
+    {
+      inputs: [[2, 32]],
+      build: (x) =>
+        ops.mul(
+          x,
+          ops.dequantizeBlocks(bytes([2, 2, 16]), scales([2, 2]), { bits: 8, block: 16, columns: 32 }),
+        ),
+    },
+  ],
+  // the kernel of ONNX Runtime rounds x to int8 too, in blocks: half of 1/127 of the largest of each, summed over the row
+  blockLinear: [
+    {
+      inputs: [[2, 3, 64], [5]],
+      build: (x, b) => ops.blockLinear(x, bytes([5, 2, 16]), scales([5, 2]), b, { bits: 4, block: 32 }),
+      tolerance: 1e-2,
+    },
+    {
+      inputs: [[3, 40]],
+      build: (x) => ops.blockLinear(x, bytes([6, 2, 32]), scales([6, 2]), null, { bits: 8, block: 32 }),
+      tolerance: 1e-2,
+    },
+  ],
+};
+
+/** `y` with a path for the gradient of `x`, which none takes through integers. */
+const alive = (x: Value, y: Value): Value =>
+  ops.add(
+    y,
+    ops.mean(
+      x,
+      x.shape.map((_, axis) => axis),
+    ),
+  );
+
+const rounded = (
+  x: Value,
+  weight: Shape,
+  bias: Value,
+  o: ops.ConvOptions & { readonly output?: Rounding },
+): Value => {
+  const q = ops.quantize(x, uint8);
+  return alive(
+    x,
+    ops.integerConv(q, integers(weight), scales(weight.slice(0, 1)), bias, { ...o, input: uint8 }),
+  );
 };
 
 /** The weight gradient of a convolution as a function of its own, so that its reference and second derivative are tested. */

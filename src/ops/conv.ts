@@ -25,7 +25,7 @@ import { sumTo } from "./broadcast.ts";
 import { reshape, transpose } from "./shape.ts";
 import { slice } from "./slice.ts";
 
-interface WindowAttrs extends Attrs {
+export interface WindowAttrs extends Attrs {
   /** Vertical, horizontal. */
   readonly stride: readonly number[];
   readonly dilation: readonly number[];
@@ -89,7 +89,7 @@ function eachProduct(
   });
 }
 
-const windowAttributes = ({ stride, dilation }: WindowAttrs): Record<string, readonly bigint[]> => ({
+export const windowAttributes = ({ stride, dilation }: WindowAttrs): Record<string, readonly bigint[]> => ({
   strides: stride.map(BigInt),
   dilations: dilation.map(BigInt),
 });
@@ -143,7 +143,7 @@ export interface ConvOptions {
 
 const square = (n: number): number[] => [n, n];
 
-const windowOf = ({ stride = 1, pad = 0, dilation = 1 }: ConvOptions): WindowAttrs => ({
+export const windowOf = ({ stride = 1, pad = 0, dilation = 1 }: ConvOptions): WindowAttrs => ({
   stride: square(stride),
   dilation: square(dilation),
   pad: typeof pad === "number" ? [pad, pad, pad, pad] : pad,

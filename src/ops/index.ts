@@ -3,12 +3,14 @@
 import type { OpDef } from "../graph/op.ts";
 import * as activation from "./activation.ts";
 import { attentionDef } from "./attention.ts";
+import { blockLinearDef, dequantizeBlocksDef } from "./blocks.ts";
 import { broadcastToDef, sumToDef } from "./broadcast.ts";
 import * as convolution from "./conv.ts";
 import * as elementwise from "./elementwise.ts";
 import { gatherDef, scatterAddDef } from "./gather.ts";
 import { linearDef, matmulDef } from "./matmul.ts";
 import { groupNormDef, layerNormDef } from "./norm.ts";
+import { dequantizeDef, integerConvDef, integerLinearDef, quantizeDef } from "./quantize.ts";
 import { maxDef, meanDef } from "./reduce.ts";
 import { resizeNearestDef } from "./resize.ts";
 import { reshapeDef, transposeDef } from "./shape.ts";
@@ -67,7 +69,13 @@ export type OpName =
   | "clamp"
   | "layerNorm"
   | "groupNorm"
-  | "attention";
+  | "attention"
+  | "quantize"
+  | "dequantize"
+  | "integerLinear"
+  | "integerConv"
+  | "dequantizeBlocks"
+  | "blockLinear";
 
 /** `OpDef` of any attributes: methods are checked bivariantly, so a table can hold them all. */
 export const opDefs: Readonly<Record<OpName, OpDef>> = {
@@ -123,10 +131,17 @@ export const opDefs: Readonly<Record<OpName, OpDef>> = {
   layerNorm: layerNormDef,
   groupNorm: groupNormDef,
   attention: attentionDef,
+  quantize: quantizeDef,
+  dequantize: dequantizeDef,
+  integerLinear: integerLinearDef,
+  integerConv: integerConvDef,
+  dequantizeBlocks: dequantizeBlocksDef,
+  blockLinear: blockLinearDef,
 };
 
 export { clamp, gelu, quickGelu, silu, softmax } from "./activation.ts";
 export { type AttentionOptions, attention } from "./attention.ts";
+export { blockLinear, dequantizeBlocks } from "./blocks.ts";
 export { broadcastTo, sumTo } from "./broadcast.ts";
 export { type ConvOptions, type ConvTransposeOptions, conv, convTranspose } from "./conv.ts";
 export {
@@ -158,6 +173,7 @@ export {
 export { gather, scatterAdd } from "./gather.ts";
 export { linear, matmul } from "./matmul.ts";
 export { groupNorm, layerNorm } from "./norm.ts";
+export { dequantize, integerConv, integerLinear, quantize } from "./quantize.ts";
 export { max, mean, type ReduceOptions, sum } from "./reduce.ts";
 export { resizeNearest } from "./resize.ts";
 export { reshape, transpose } from "./shape.ts";

@@ -18,6 +18,7 @@ import { checkWeights } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
 import { detectSingleFile, type Family as FileFamily } from "../weights/ldm.ts";
+import { readRecord } from "../weights/recipe.ts";
 import { decodeUtf8 } from "../weights/utf8.ts";
 
 /** The pipelines of diffusers that ours stands for. */
@@ -131,6 +132,7 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
 async function folderSources(files: ModelFiles): Promise<Sources | null> {
   const index = await readModelIndex(files);
   if (index === null) return null;
+  await readRecord(files);
   check((pipelineClasses as readonly string[]).includes(index.className), "E_MODEL", () => ({
     where: `${files.location}/model_index.json`,
     expected: `a pipeline that koala runs: ${pipelineClasses.join(", ")}`,
@@ -215,7 +217,7 @@ async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
   const { config: json, store, where, configWhere } = await sources.component("unet");
   const config = unetConfig(json, configWhere);
   const smallest = { batch: 1, height: 8, width: 8, tokens: 1 };
-  checkWeights(store, shapes(buildUNet(config, smallest)), { where });
+  checkWeights(store, shapes(buildUNet(config, smallest)), { where, mayBeIntegers: true });
   return { config, store, json };
 }
 
@@ -228,6 +230,7 @@ async function openVae(sources: Sources): Promise<VaePart> {
   // the encoder's half is there too, and is not needed to generate
   checkWeights(store, shapes(part.decoder({ batch: 1, height: 8, width: 8 })), {
     where,
+    mayBeIntegers: true,
     ignorable: [/^encoder\./, /^quant_conv\./],
   });
   return part;
@@ -256,6 +259,7 @@ async function openText(sources: Sources, name: string): Promise<TextPart> {
   const config = clipTextConfig(json, configWhere);
   checkWeights(store, shapes(buildClipText(config, { batch: 1, tokens: 2 })), {
     where,
+    mayBeIntegers: true,
     // a tower saved with its projection, and read without
     ignorable: [/^text_projection\.weight$/],
   });
@@ -268,11 +272,12 @@ async function openText(sources: Sources, name: string): Promise<TextPart> {
   return { name, config, store, tokenizer };
 }
 
-async function readTokenizer(files: ModelFiles, folder: string): Promise<TokenizerFiles> {
+/** The files of a tokenizer that lie in `folder`; "" is the model's folder itself. @throws KoalaError E_TOKENIZER, E_FILE */
+export async function readTokenizer(files: ModelFiles, folder: string): Promise<TokenizerFiles> {
   const paths = new Set(await files.list());
   const contents: Partial<Record<(typeof tokenizerFiles)[number], string>> = {};
   for (const name of tokenizerFiles) {
-    const path = `${folder}/${name}`;
+    const path = folder === "" ? name : `${folder}/${name}`;
     if (!paths.has(path)) continue;
     const text = decodeUtf8(await files.read(path, 0, await files.size(path)));
     check(text !== null, "E_TOKENIZER", () => ({

@@ -1,6 +1,7 @@
 /** Tensors that lie in files: where they are, without their data. */
 
 import type { DType } from "./dtype.ts";
+import type { Recipe } from "./quantized.ts";
 import type { Shape } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -17,5 +18,7 @@ export interface StoredTensor {
 /** Named tensors in one or more files. Looking costs nothing; `read` brings one tensor into memory. */
 export interface TensorStore {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Which of them are integers, and how to read them; absent: none. A graph is compiled accordingly. */
+  readonly recipe?: Recipe;
   read(name: string): Promise<Tensor>;
 }

@@ -4,6 +4,7 @@
 
 import { check } from "../core/assert.ts";
 import type { DType } from "../tensor/dtype.ts";
+import { scaleName, storedForm } from "../tensor/quantized.ts";
 import { type Shape, sameShape, show } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 
@@ -39,18 +40,26 @@ const labels: Readonly<Record<Finding["kind"], string>> = {
  */
 export function checkWeights(
   store: TensorStore,
-  expected: ReadonlyMap<string, Shape>,
-  o: { where: string; ignorable?: readonly RegExp[] },
+  parameters: ReadonlyMap<string, Shape>,
+  o: { where: string; ignorable?: readonly RegExp[]; mayBeIntegers?: boolean },
 ): void {
+  check(store.recipe === undefined || o.mayBeIntegers === true, "E_WEIGHTS", () => ({
+    where: o.where,
+    expected: "weights in floats",
+    got: "a quantized model's integers",
+    hint: "Take the model that it was quantized from.",
+  }));
   const ignorable = [...ignorableNames, ...(o.ignorable ?? [])];
+  const expected = storedTensors(parameters, store.recipe);
   const findings: Finding[] = [];
-  for (const [name, shape] of expected) {
+  for (const [name, { shape, dtype }] of expected) {
     const stored = store.tensors.get(name);
     if (stored === undefined) findings.push({ kind: "missing", name, detail: "" });
     else if (!sameShape(stored.shape, shape)) {
       findings.push({ kind: "shape", name, detail: ` is ${show(stored.shape)}, not ${show(shape)}` });
-    } else if (!floats.has(stored.dtype)) {
-      findings.push({ kind: "dtype", name, detail: ` is ${stored.dtype}, not float32, float16 or bfloat16` });
+    } else if (dtype === null ? !floats.has(stored.dtype) : stored.dtype !== dtype) {
+      const wanted = dtype ?? "float32, float16 or bfloat16";
+      findings.push({ kind: "dtype", name, detail: ` is ${stored.dtype}, not ${wanted}` });
     }
   }
   for (const name of store.tensors.keys()) {
@@ -68,6 +77,27 @@ export function checkWeights(
       .join(", "),
     hint: describe(findings).join("\n"),
   }));
+}
+
+interface Expected {
+  readonly shape: Shape;
+  /** null: any float. */
+  readonly dtype: DType | null;
+}
+
+/** What must lie in the file for these parameters: those that the recipe names as integers, with their scales. */
+function storedTensors(
+  parameters: ReadonlyMap<string, Shape>,
+  recipe: TensorStore["recipe"],
+): ReadonlyMap<string, Expected> {
+  const expected = new Map<string, Expected>();
+  for (const [name, shape] of parameters) {
+    const how = recipe?.layers[name];
+    const form = how === undefined ? { shape, dtype: null } : storedForm(shape, how);
+    expected.set(name, form);
+    if ("scale" in form) expected.set(scaleName(name), { shape: form.scale, dtype: null });
+  }
+  return expected;
 }
 
 const kinds: readonly Finding["kind"][] = ["missing", "surplus", "shape", "dtype"];

@@ -5,17 +5,16 @@
 
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
-import { parseJson } from "../core/json.ts";
 import { nearest } from "../core/nearest.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
 import type { ModelFiles } from "./files.ts";
+import { readJson } from "./json.ts";
 import { normalizeNames } from "./names.ts";
+import { parseRecipe, RECIPE_FILE } from "./recipe.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { unionStore } from "./stores.ts";
-import { decodeUtf8 } from "./utf8.ts";
 
-/** The longest JSON file that is read: the vocabulary of a tokenizer takes 3 MB, a shard index of SDXL 0.2 MB. */
-export const maxJsonBytes = 64_000_000;
+export { maxJsonBytes, readJson } from "./json.ts";
 
 export interface ModelIndex {
   /** The pipeline's class, `StableDiffusionXLPipeline`. */
@@ -37,30 +36,6 @@ const weightNames = ["diffusion_pytorch_model", "model"];
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
-
-/**
- * A JSON file of the model.
- * @throws KoalaError E_FILE when it is missing or too long, E_CONFIG when it is not JSON
- */
-export async function readJson(files: ModelFiles, path: string): Promise<unknown> {
-  const where = `${files.location}/${path}`;
-  const bytes = await files.size(path);
-  check(bytes <= maxJsonBytes, "E_FILE", () => ({
-    where,
-    expected: `a JSON file of at most ${maxJsonBytes} bytes`,
-    got: `${bytes}`,
-  }));
-  const text = decodeUtf8(await files.read(path, 0, bytes));
-  try {
-    return parseJson(text ?? "");
-  } catch {
-    throw new KoalaError("E_CONFIG", {
-      where,
-      expected: "JSON",
-      got: bytes === 0 ? "an empty file" : "text that is not JSON",
-    });
-  }
-}
 
 /**
  * What `model_index.json` says, or null where there is none: then the folder is one component, or holds single files.
@@ -289,5 +264,9 @@ export async function openComponent(
   const config = await readJson(files, configPath);
   const store =
     weights.kind === "files" ? await openStore(files, weights.paths) : await openIndex(files, weights.path);
-  return { config, store: normalizeNames(store, where) };
+  const named = normalizeNames(store, where);
+  const recipePath = join(component, RECIPE_FILE);
+  if (!paths.includes(recipePath)) return { config, store: named };
+  const recipe = parseRecipe(await readJson(files, recipePath), `${files.location}/${recipePath}`);
+  return { config, store: { ...named, recipe } };
 }
