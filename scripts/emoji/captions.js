@@ -99,7 +99,7 @@ export function captionsOf({ label, tags, group, colour }, pick) {
   const isPlain =
     colour !== null && !colourWords.test(label) && !["faces", "people", "flags", "symbols"].includes(group);
   const coloured = isPlain ? [withArticle(`${colour} ${phrase}`), `${colour} ${phrase}`] : [];
-  // "cat face" is a cat, and "smiling face with open hands" a smiling face to whoever asks for one
+  // whoever asks for a cat means "cat face" too
   const short = /^(.+) face$/.exec(label)?.[1];
   const animal = group === "animals" && short !== undefined ? [withArticle(short), short] : [];
   const colouredAnimal = animal.length > 0 && isPlain ? [withArticle(`${colour} ${short}`)] : [];
