@@ -9,6 +9,7 @@ import { compile } from "../engine/compile.ts";
 import type { Value } from "../graph/op.ts";
 import type { Picture } from "../image/pixels.ts";
 import type { Built } from "../models/built.ts";
+import { towerConfigs } from "../models/clip.ts";
 import { buildClipText, type ClipTextConfig, clipTextConfig, eosRows } from "../models/clip-text.ts";
 import {
   buildClipVision,
@@ -128,15 +129,11 @@ const isClip = ({ architectures, model_type, text_config, vision_config }: JsonO
 
 /** Each tower's config on its own; the width of the space is the whole model's, whatever a tower's config says. */
 function towers(json: JsonObject, location: string): { text: ClipTextConfig; vision: ClipVisionConfig } {
-  const own = (name: "text_config" | "vision_config", architecture: string) => ({
-    ...jsonObject(json[name], `${location}/config.json (${name})`),
-    architectures: [architecture],
-    projection_dim: json.projection_dim ?? null,
-  });
+  const own = towerConfigs(json, `${location}/config.json`);
   const where = (name: string): string => `${location}/config.json, ${name}`;
   return {
-    text: clipTextConfig(own("text_config", "CLIPTextModelWithProjection"), where("text_config")),
-    vision: clipVisionConfig(own("vision_config", "CLIPVisionModelWithProjection"), where("vision_config")),
+    text: clipTextConfig(own.text, where("text_config")),
+    vision: clipVisionConfig(own.vision, where("vision_config")),
   };
 }
 

@@ -49,12 +49,6 @@ export interface PixelNorm {
   readonly std: readonly number[];
 }
 
-/** OpenAI's: `CLIPImageProcessor`'s defaults. */
-export const clipPixelNorm: PixelNorm = {
-  mean: [0.48145466, 0.4578275, 0.40821073],
-  std: [0.26862954, 0.26130258, 0.27577711],
-};
-
 export interface ClipTaskOptions {
   readonly config: ClipConfig;
   readonly batch: number;
