@@ -53,6 +53,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   quantize: ["models", "ops", "graph", "engine", "passes", "runtime", "tensor"],
   eval: ["pipeline", "models", "engine", "runtime", "text", "image", "weights", "graph", "tensor"],
+  analyze: ["eval", "pipeline", "image", "tensor"],
   hub: ["weights", "tensor"],
   web: ["hub", "pipeline", "models", "engine", "onnx", "runtime", "image", "weights", "graph", "tensor"],
   node: [
@@ -94,8 +95,8 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   "cli-progress": /^node\/cli\//,
   asciichart: /^node\/cli\//,
   yaml: /^node\//,
-  vega: /^node\/(runs|eval)\//,
-  "vega-lite": /^node\/(runs|eval)\//,
+  vega: /^node\/page\//,
+  "vega-lite": /^node\/page\//,
   "#host": /^runtime\/host\.ts$/,
 };
 

@@ -34,12 +34,7 @@ export interface CompileOptions {
  */
 export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
   const precision = o.precision ?? "f32";
-  const can = o.engine.precisions ?? ["f32"];
-  check(can.includes(precision), "E_ENGINE", () => ({
-    where: `precision ${precision}`,
-    expected: `one that ${o.engine.name} computes in here: ${can.join(", ")}`,
-    got: precision,
-  }));
+  checkPrecision(o.engine, precision);
   const wanted = { ...outputs, ...tapped(outputs, o.taps ?? []) };
   const { recipe } = o.store;
   const all = inference(recipe === undefined ? wanted : quantize(wanted, recipe, o.engine.target));
@@ -60,7 +55,16 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
   return program(model.inputs, model.outputs, session);
 }
 
-/** The taps of `names` as outputs. @throws KoalaError E_GRAPH for a name that is none */
+/** @throws KoalaError E_ENGINE for a precision that the engine has not */
+export function checkPrecision({ name, precisions = ["f32"] }: Engine, precision: Precision): void {
+  check(precisions.includes(precision), "E_ENGINE", () => ({
+    where: `precision ${precision}`,
+    expected: `one that ${name} computes in here: ${precisions.join(", ")}`,
+    got: precision,
+    hint: "bf16 needs OpenVINO and a CPU that has it: koala engines says whether both are here.",
+  }));
+}
+
 export function tapped(
   outputs: Readonly<Record<string, Value>>,
   names: readonly string[],

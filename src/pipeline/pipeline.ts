@@ -4,7 +4,8 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { type Log, silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
-import { type CompileOptions, compile } from "../engine/compile.ts";
+import { type CompileOptions, checkPrecision, compile } from "../engine/compile.ts";
+import { guarded } from "../engine/guarded.ts";
 import { firstNonFinite, isFiniteTensor } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import { compileStepwise } from "../engine/stepwise.ts";
@@ -16,9 +17,9 @@ import { buildClipText } from "../models/clip-text.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { buildUNet } from "../models/unet.ts";
 import { host } from "../runtime/host.ts";
-import type { Engine } from "../runtime/session.ts";
+import type { Engine, Precision } from "../runtime/session.ts";
 import { dtypes } from "../tensor/dtype.ts";
-import { size } from "../tensor/shape.ts";
+import { type Shape, size } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import {
@@ -38,8 +39,12 @@ import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 
 export interface LoadOptions {
-  /** `auto` (the fastest that is there) or a name that `koala engines` lists. */
+  /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
   readonly engine?: string;
+  /** What the networks compute in: `auto` is `f32`. A network that overflows in fewer bits is done again in f32. */
+  readonly precision?: "auto" | Precision;
+  /** A folder to keep compiled programs in, for a quicker second start, where the engine can; absent: none are kept. */
+  readonly cache?: string;
   /** Compute threads; absent: one a core that this process may use. */
   readonly threads?: number;
   /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
@@ -73,6 +78,15 @@ const previewVaeBytes = 2 ** 24;
 const float32Bytes = (store: TensorStore): number =>
   [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape) * dtypes.float32.bytes, 0);
 
+const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
+  precision === "auto" ? "f32" : precision;
+
+const storesOf = (parts: ModelParts): TensorStore[] => [
+  ...parts.texts.map(({ store }) => store),
+  parts.unet.store,
+  parts.vae.store,
+];
+
 /** What an encoder is asked for. */
 function textGraph(
   { config, tokenizer }: TextPart,
@@ -103,9 +117,17 @@ export class Pipeline {
   readonly family: string;
   readonly defaults: ModelDefaults;
   readonly engineName: string;
+  /** Why `auto` took this engine; absent where it was named. */
+  readonly engineReason: string | undefined;
   private readonly parts: ModelParts;
   private readonly engine: Engine;
   private readonly threads: number | undefined;
+  private readonly precision: Precision;
+  private readonly cache: string | undefined;
+  /** Networks that overflowed in `precision`: they are computed in f32 from then on. */
+  private readonly overflowed = new Set<string>();
+  /** Warnings that no event has told yet. */
+  private readonly untold: string[] = [];
   private readonly isResident: boolean;
   private readonly textStages: readonly Stage[];
   private readonly unetStage = new Stage();
@@ -126,11 +148,14 @@ export class Pipeline {
     this.family = defaults.family;
     this.engine = engine;
     this.engineName = engine.name;
+    this.engineReason = engine.reason;
     this.threads = o.threads;
+    this.precision = precisionOf(o);
+    this.cache = o.cache;
     this.textStages = parts.texts.map(() => new Stage());
-    const stores = [parts.unet.store, parts.vae.store, ...parts.texts.map(({ store }) => store)];
     this.isResident =
-      stores.reduce((sum, store) => sum + float32Bytes(store), 0) < (o.residentBytes ?? usualResidentBytes);
+      storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) <
+      (o.residentBytes ?? usualResidentBytes);
   }
 
   /**
@@ -145,7 +170,7 @@ export class Pipeline {
         ...(o.signal === undefined ? {} : { signal: o.signal }),
         ...(o.onProgress === undefined ? {} : { onProgress: o.onProgress }),
       });
-    const engine = await host.engine(o.engine ?? "auto");
+    const named = o.engine === undefined || o.engine === "auto" ? null : await host.engine(o.engine);
     const files = await open(location);
     const parts = await openParts(files, {
       openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
@@ -158,6 +183,9 @@ export class Pipeline {
       scheduler: parts.scheduler,
       factor: parts.vae.factor,
     });
+    const precision = precisionOf(o);
+    const engine = named ?? (await host.engine("auto", { precision, stores: storesOf(parts) }));
+    checkPrecision(engine, precision);
     return new Pipeline(files.location, parts, defaults, engine, o);
   }
 
@@ -195,15 +223,35 @@ export class Pipeline {
     }
   }
 
-  /** Names of the values inside the U-Net that `generate` can show, in the order in which they are computed. */
-  taps(): string[] {
+  /** Values inside the U-Net that `generate` can show, in the order in which they are computed, with their shapes at a size in pixels. */
+  taps(
+    size: { readonly width: number; readonly height: number } = this.defaults,
+  ): ReadonlyMap<string, Shape> {
     const { factor } = this.parts.vae;
-    const { width, height } = this.defaults;
     const { outputs } = buildUNet(this.parts.unet.config, {
-      ...{ batch: 1, tokens: 1 },
-      ...{ height: height / factor, width: width / factor },
+      ...{ batch: 1, tokens: this.parts.texts[0]?.tokenizer.maxLength ?? 1 },
+      ...{ height: size.height / factor, width: size.width / factor },
     });
-    return [...tapsOf(Object.values(outputs)).keys()];
+    return new Map([...tapsOf(Object.values(outputs))].map(([name, { shape }]) => [name, shape]));
+  }
+
+  /** Attention heads of the block `down_blocks.1`, `mid_block`, … of the U-Net; 0 where there is no such block. */
+  headsOf(block: string): number {
+    const { down, mid, up } = this.parts.unet.config;
+    const [kind, index] = block.split(".");
+    if (kind === "mid_block") return mid?.heads ?? 0;
+    return (kind === "down_blocks" ? down : up)[Number(index)]?.heads ?? 0;
+  }
+
+  /** Positions that `word` has in what the U-Net attends to for `prompt`; none where it is not in it. */
+  positionsOf(prompt: string, word: string): number[] {
+    const tokenizer = this.parts.texts[0]?.tokenizer;
+    const start = prompt.toLowerCase().indexOf(word.toLowerCase());
+    if (tokenizer === undefined || start < 0 || word === "") return [];
+    // begin and end are counted in both lengths; begin is position 0
+    const before = tokenizer.encode(prompt.slice(0, start).trimEnd()).length - 1;
+    const after = tokenizer.encode(prompt.slice(0, start + word.length)).length - 1;
+    return Array.from({ length: after - before }, (_, i) => before + i);
   }
 
   /** Frees every program. The pipeline can be used again; it then loads anew. */
@@ -232,6 +280,7 @@ export class Pipeline {
     const warnings: string[] = [];
     const conditions = await this.encode(request, (message) => warnings.push(message));
     for (const message of new Set(warnings)) yield { type: "warning", message };
+    yield* this.tellWarnings();
 
     const { factor, latentChannels } = this.parts.vae;
     const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
@@ -265,6 +314,7 @@ export class Pipeline {
         signal?.throwIfAborted();
         latents = step.x;
         const now = performance.now();
+        yield* this.tellWarnings();
         const { timestep, sigma } = step;
         yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
         if (request.preview && step.step < steps) {
@@ -283,7 +333,9 @@ export class Pipeline {
       for (let i = first; i <= index; i++) {
         signal?.throwIfAborted();
         const its = finished[i] as Tensor;
-        yield { type: "image", index: i, seed: request.seed + i, picture: await decoded(its), latents: its };
+        const picture = await decoded(its);
+        yield* this.tellWarnings();
+        yield { type: "image", index: i, seed: request.seed + i, picture, latents: its };
       }
     }
   }
@@ -298,12 +350,43 @@ export class Pipeline {
     return schedulerFromConfig(config, this.parts.schedulerPath);
   }
 
-  private compile(outputs: Readonly<Record<string, Value>>, store: TensorStore): Promise<Program> {
-    return compile(outputs, this.compileOptions(store));
+  /** A network in the precision that was asked for, watched for overflow; what it is called is for the warning. */
+  private guard(
+    name: string,
+    store: TensorStore,
+    make: (o: CompileOptions) => Promise<Program>,
+  ): Promise<Program> {
+    return guarded({
+      precision: this.overflowed.has(name) ? "f32" : this.precision,
+      compileIn: (precision) => make({ ...this.compileOptions(store), precision }),
+      onFallback: () => {
+        this.overflowed.add(name);
+        this.untold.push(
+          `${name} gave NaN or infinity in ${this.precision}: it is computed in f32 from here on`,
+        );
+      },
+    });
+  }
+
+  private *tellWarnings(): Generator<PipelineEvent> {
+    for (const message of this.untold.splice(0)) yield { type: "warning", message };
+  }
+
+  private compile(
+    name: string,
+    outputs: Readonly<Record<string, Value>>,
+    store: TensorStore,
+  ): Promise<Program> {
+    return this.guard(name, store, (o) => compile(outputs, o));
   }
 
   private compileOptions(store: TensorStore): CompileOptions {
-    return { engine: this.engine, store, ...(this.threads === undefined ? {} : { threads: this.threads }) };
+    return {
+      engine: this.engine,
+      store,
+      ...(this.threads === undefined ? {} : { threads: this.threads }),
+      ...(this.cache === undefined ? {} : { cache: this.cache }),
+    };
   }
 
   /** Both prompts through all encoders: what the U-Net is fed at every step, as [unconditional, conditional] where guided. */
@@ -317,7 +400,9 @@ export class Pipeline {
     for (const [i, part] of texts.entries()) {
       const stage = this.textStages[i] as Stage;
       const outputs = textGraph(part, prompts.length, isXL);
-      const program = await stage.use(`${prompts.length}`, () => this.compile(outputs, part.store));
+      const program = await stage.use(`${prompts.length}`, () =>
+        this.compile(part.name, outputs, part.store),
+      );
       encoded.push(
         await encodeTexts(part, program, prompts, {
           warn,
@@ -359,11 +444,13 @@ export class Pipeline {
     const [batch, tokens] = conditions.text?.shape ?? [];
     const key = [batch, tokens, request.width, request.height, ...taps].join();
     return this.unetStage.use(key, () =>
-      compileStepwise(this.unetGraph(request, conditions), {
-        ...this.compileOptions(this.parts.unet.store),
-        taps,
-        changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
-      }),
+      this.guard("unet", this.parts.unet.store, (o) =>
+        compileStepwise(this.unetGraph(request, conditions), {
+          ...o,
+          taps,
+          changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
+        }),
+      ),
     );
   }
 
@@ -384,7 +471,7 @@ export class Pipeline {
     const { scalingFactor, shiftFactor, store, decoder } = this.parts.vae;
     const [batch = 1, , height = 1, width = 1] = latents.shape;
     const { outputs } = decoder({ batch, height, width });
-    const program = await this.vaeStage.use(`${height},${width}`, () => this.compile(outputs, store));
+    const program = await this.vaeStage.use(`${height},${width}`, () => this.compile("vae", outputs, store));
     const unscaled = toFloat32(latents).map((v) => v / scalingFactor + shiftFactor);
     const feeds = { latents: float32(latents.shape, unscaled) };
     const { picture } = await program.run(feeds);

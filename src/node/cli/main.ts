@@ -35,14 +35,29 @@ const entries: readonly Entry[] = [
     summary: "fetch a model from the hub into the cache",
     load: () => import("./commands/download.ts"),
   },
+  {
+    name: "analyze",
+    summary: "look inside a model while it draws",
+    load: () => import("./commands/analyze.ts"),
+  },
+  {
+    name: "quantize",
+    summary: "make a model smaller and faster",
+    load: () => import("./commands/quantize.ts"),
+  },
   { name: "cut", summary: "cut a student out of a teacher", load: () => import("./commands/cut.ts") },
-  { name: "train", summary: "train a U-Net on pictures", load: () => import("./commands/train.ts") },
+  { name: "train", summary: "train a U-Net, a VAE or CLIP on pictures", load: () => import("./commands/train.ts") },
   {
     name: "distill",
     summary: "teach a student by its teacher",
     load: () => import("./commands/distill.ts"),
   },
   { name: "resume", summary: "go on with a run", load: () => import("./commands/resume.ts") },
+  {
+    name: "eval",
+    summary: "score models: captions drawn, tables and a report",
+    load: () => import("./commands/eval.ts"),
+  },
   { name: "runs", summary: "list training runs, or show one", load: () => import("./commands/runs.ts") },
   {
     name: "engines",

@@ -1,5 +1,6 @@
-/** Curves as one SVG: a panel a number, through vega-lite, which loads only here. */
+/** Curves as one SVG: a panel a number, through vega-lite. */
 
+import { svgOf } from "../page/vega.ts";
 import { type Curve, thinned } from "./curves.ts";
 
 /** Points of a curve in a chart: more than its pixels tell nothing. */
@@ -24,7 +25,6 @@ const panel = { width: 360, height: 150 };
 
 /** The chart of `curves`, two panels beside each other. */
 export async function chartSvg(curves: readonly Curve[]): Promise<string> {
-  const [vega, { compile }] = await Promise.all([import("vega"), import("vega-lite")]);
   const line = (kind: string, mark: Record<string, unknown>) => ({
     transform: [{ filter: { field: "kind", equal: kind } }],
     mark: { type: "line", ...mark },
@@ -39,35 +39,23 @@ export async function chartSvg(curves: readonly Curve[]): Promise<string> {
       },
     },
   });
-  const { spec } = compile(
-    {
-      $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      background: "white",
-      data: { values: rows(curves) },
-      facet: {
-        field: "curve",
-        type: "nominal",
-        title: null,
-        sort: curves.map(({ name }) => name),
-        header: { labelFontSize: 12, labelFontWeight: "bold" },
-      },
-      columns: 2,
-      spec: {
-        ...panel,
-        layer: [
-          line("mean of a few steps", { color: "#8fb3d9", strokeWidth: 1 }),
-          line("trend", { color: "#1f4e79", strokeWidth: 2 }),
-        ],
-      },
-      resolve: { scale: { y: "independent" } },
-      config: { font: "sans-serif", view: { stroke: "#ddd" } },
-    } as Parameters<typeof compile>[0],
-    { logger: vega.logger(vega.None) },
-  );
-  const view = new vega.View(vega.parse(spec), { renderer: "none", logLevel: vega.None });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
+  return svgOf({
+    data: { values: rows(curves) },
+    facet: {
+      field: "curve",
+      type: "nominal",
+      title: null,
+      sort: curves.map(({ name }) => name),
+      header: { labelFontSize: 12, labelFontWeight: "bold" },
+    },
+    columns: 2,
+    spec: {
+      ...panel,
+      layer: [
+        line("mean of a few steps", { color: "#8fb3d9", strokeWidth: 1 }),
+        line("trend", { color: "#1f4e79", strokeWidth: 2 }),
+      ],
+    },
+    resolve: { scale: { y: "independent" } },
+  });
 }

@@ -5,23 +5,13 @@ import { basename, join } from "node:path";
 import type { StepRecord } from "../../train/run.ts";
 import { seconds } from "../cli/units.ts";
 import { writeAtomically } from "../files.ts";
+import { escaped, figure, htmlPage, htmlTable } from "../page/html.ts";
 import { chartSvg } from "./chart.ts";
 import { type Curve, curvesOf } from "./curves.ts";
 import { configText, type RunFolder } from "./folder.ts";
 
-const escaped = (text: string): string =>
-  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c] ?? c);
-
 /** Sheets of samples on the page: all would make it too large to send. */
 const mostSheets = 12;
-
-const style = `
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .15rem 1rem .15rem 0; text-align: left; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 0 0 1rem; } img { max-width: 100%; image-rendering: auto; } figcaption { color: #666; }
-pre { background: #f5f5f5; padding: .75rem; overflow-x: auto; } svg { max-width: 100%; height: auto; }`;
 
 /** Means of the first and the last tenth of a curve, and their least and most. */
 export interface CurveFacts {
@@ -70,38 +60,23 @@ async function page(
   svg: string,
 ): Promise<string> {
   const { run } = folder;
-  const name = escaped(basename(folder.path));
-  const rows = curves
-    .map(factsOf)
-    .map(
-      (f) =>
-        `<tr><td>${escaped(f.name)}</td><td class="n">${digits(f.first)}</td><td class="n">${digits(f.last)}</td></tr>`,
-    );
+  const rows = curves.map(factsOf).map((f) => [f.name, digits(f.first), digits(f.last)]);
   const sheets = await Promise.all((await folder.samples()).slice(-mostSheets).toReversed().map(sheet));
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>${name}</title>
-<style>${style}</style>
-<h1>${name}</h1>
-<p>${run.kind}: ${escaped(standing(records, run.steps))}</p>
+  return htmlPage(
+    basename(folder.path),
+    `<p>${run.kind}: ${escaped(standing(records, run.steps))}</p>
 <h2>Numbers</h2>
-<table><tr><th></th><th>first tenth</th><th>last tenth</th></tr>
-${rows.join("\n")}
-</table>
+${htmlTable([["", "first tenth", "last tenth"], ...rows], [1, 2])}
 <h2>Curves</h2>
 ${svg}
 <h2>Samples</h2>
 ${sheets.join("\n") || "<p>none</p>"}
 <h2>Configuration</h2>
-<pre>${escaped(configText(run))}</pre>
-</html>
-`;
+<pre>${escaped(configText(run))}</pre>`,
+  );
 }
 
 async function sheet(path: string): Promise<string> {
   const step = Number(/step-(\d+)/.exec(path)?.[1]);
-  const data = (await readFile(path)).toString("base64");
-  return `<figure><img alt="samples after step ${step}" src="data:image/png;base64,${data}"><figcaption>after step ${step}</figcaption></figure>`;
+  return figure(await readFile(path), `samples after step ${step}`);
 }

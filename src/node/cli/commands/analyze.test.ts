@@ -1,0 +1,47 @@
+import { readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { expect, test } from "vitest";
+import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
+
+const model = resolve("models/koala-emoji");
+inEmptyFolders();
+
+const analyze = (...argv: string[]): Promise<Ran> => run(["analyze", ...argv]);
+
+test("leaves pictures, numbers and a page", async () => {
+  const { code, out } = await analyze(
+    ...[model, "a red apple", "--steps", "2", "--word", "apple", "--out", "look", "--quiet"],
+  );
+  expect([code, out]).toEqual([0, "look/report.html\n"]);
+  const files = readdirSync("look");
+  for (const name of [
+    "analysis.json",
+    "picture.png",
+    "pca.png",
+    "report.html",
+    "strip.png",
+    "similarity.svg",
+  ])
+    expect(files).toContain(name);
+  expect(files.filter((name) => name.startsWith("word-attention-")).length).toBeGreaterThan(1);
+});
+
+test.each([
+  [["--point", "2,0"], "--point: expected two shares from 0 to 1, such as 0.5,0.25, got 2,0 [E_FLAG]"],
+  [
+    ["--only", "pcb"],
+    "--only: expected some of similarity, attention, pca, strip, got pcb [E_FLAG]\nDid you mean pca?",
+  ],
+])("%s is refused", async (flags, sentence) => {
+  const { code, err } = await analyze(model, "a red apple", "--out", "look", ...flags);
+  expect(code).toBe(2);
+  expect(err).toContain(sentence);
+});
+
+test("without a folder nothing is drawn", async () => {
+  const { code, err } = await analyze(model, "a red apple");
+  expect(code).toBe(2);
+  expect(err).toBe(
+    "--out: expected a new folder for the report, got nothing [E_FLAG]\nkoala analyze --help lists what it takes.\n",
+  );
+});

@@ -1,0 +1,155 @@
+/** `koala analyze`: what goes on inside a model while it draws, beside its students'. */
+
+import type { Command } from "commander";
+import { type AnalysisName, analyses, analyze } from "../../../analyze/analyze.ts";
+import { check } from "../../../core/assert.ts";
+import { nearest } from "../../../core/nearest.ts";
+import type { Pipeline } from "../../../pipeline/pipeline.ts";
+import type { Analyzed } from "../../analysis/write.ts";
+import { digits } from "../../runs/report.ts";
+import { makeNewFolder } from "../new-folder.ts";
+import { packageVersion } from "../package.ts";
+import { printable, table } from "../tables.ts";
+import { bytes as bytesText } from "../units.ts";
+import type { World } from "../world.ts";
+
+interface Options {
+  readonly against?: readonly string[];
+  readonly out?: string;
+  readonly seed: number;
+  readonly steps?: number;
+  readonly guidance?: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly word?: string;
+  readonly point: { readonly x: number; readonly y: number };
+  readonly only?: readonly AnalysisName[];
+  readonly engine: string;
+  readonly threads?: number;
+  readonly offline?: true;
+  readonly quiet?: true;
+}
+
+/** Room that a report takes: its pictures, and some for the file system. */
+const ROOM = 64 * 2 ** 20;
+
+const number =
+  (flag: string) =>
+  (text: string): number => {
+    const value = Number(text);
+    check(text.trim() !== "" && Number.isFinite(value), "E_FLAG", () => ({
+      where: flag,
+      expected: "a number",
+      got: text,
+    }));
+    return value;
+  };
+
+function point(text: string): { x: number; y: number } {
+  const [x = Number.NaN, y = Number.NaN, ...more] = text.split(",").map(Number);
+  const isShare = (v: number): boolean => v >= 0 && v <= 1;
+  check(isShare(x) && isShare(y) && more.length === 0, "E_FLAG", () => ({
+    where: "--point",
+    expected: "two shares from 0 to 1, such as 0.5,0.25",
+    got: text,
+  }));
+  return { x, y };
+}
+
+const names = (text: string): AnalysisName[] =>
+  text.split(",").map((name) => {
+    const known = analyses.find((other) => other === name.trim());
+    check(known !== undefined, "E_FLAG", () => {
+      const [near] = nearest(name, analyses);
+      return {
+        where: "--only",
+        expected: `some of ${analyses.join(", ")}`,
+        got: name,
+        ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+      };
+    });
+    return known;
+  });
+
+export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
+  command
+    .argument("<MODEL>", "model folder or hub id")
+    .argument("<PROMPT>", "what to draw meanwhile")
+    .option("--against <MODEL...>", "other models to show beside it: its students, its teacher")
+    .option("--out <DIR>", "new folder for pictures, numbers and the page")
+    .option("--seed <N>", "of the noise, the same for all models", number("--seed"), 0)
+    .option("--steps <N>", "denoising steps (default: each model's)", number("--steps"))
+    .option("--guidance <N>", "guidance (default: each model's)", number("--guidance"))
+    .option("--width <PX>", "(default: each model's)", number("--width"))
+    .option("--height <PX>", "(default: each model's)", number("--height"))
+    .option("--point <X,Y>", "whose self-attention to show, as shares of width and height", point, {
+      x: 0.5,
+      y: 0.5,
+    })
+    .option("--word <WORD>", "word of the prompt whose cross-attention to show")
+    .option("--only <NAMES>", `some of ${analyses.join(", ")}`, names)
+    .option("--engine <NAME>", "what computes", "auto")
+    .option("--threads <N>", "threads that compute", number("--threads"))
+    .option("--offline", "use only what is on this machine")
+    .option("--quiet", "say nothing but errors and the result")
+    .option("--verbose", "say where an error comes from")
+    .action(async (model: string, prompt: string, o: Options) => {
+      await run(model, prompt, o, world);
+      finish(0);
+    });
+}
+
+async function run(model: string, prompt: string, o: Options, world: World): Promise<void> {
+  const { out } = o;
+  check(out !== undefined, "E_FLAG", () => ({
+    where: "--out",
+    expected: "a new folder for the report",
+    got: "nothing",
+    hint: "koala analyze --help lists what it takes.",
+  }));
+  const say = (line: string): void => {
+    if (o.quiet !== true) world.stderr.write(`${printable(line)}\n`);
+  };
+  const all: Analyzed[] = [];
+  await makeNewFolder(out, ROOM, async (folder) => {
+    const { Pipeline } = await import("../../../pipeline/pipeline.ts");
+    for (const location of [model, ...(o.against ?? [])]) {
+      const pipeline = await Pipeline.load(location, {
+        engine: o.engine,
+        ...(o.threads === undefined ? {} : { threads: o.threads }),
+        ...(o.offline === true ? { isOffline: true } : {}),
+      });
+      say(`${location}: draws "${prompt}" and looks inside`);
+      all.push({ model: location, analysis: await look(pipeline, prompt, o) });
+      await pipeline.dispose();
+    }
+    const { writeAnalysis } = await import("../../analysis/write.ts");
+    await writeAnalysis(folder, all, {
+      command: `koala analyze ${model} ${JSON.stringify(prompt)}${(o.against ?? []).map((m) => ` --against ${m}`).join("")} --seed ${o.seed}`,
+      ...{ version: packageVersion(), word: o.word ?? null, point: o.point },
+    });
+  });
+  const rows = all.flatMap(({ model: name, analysis }) =>
+    analysis.similarity.map(({ stage, transformer, points }) => [
+      name,
+      stage,
+      transformer,
+      points.map(({ cosine }) => digits(cosine)).join(" "),
+    ]),
+  );
+  if (rows.length > 0)
+    say(table([["model", "stage", "transformer", "cosine of consecutive layers"], ...rows], []).trimEnd());
+  say(`${bytesText(process.resourceUsage().maxRSS * 1024)} of memory at most`);
+  world.stdout.write(`${out}/report.html\n`);
+}
+
+const look = (pipeline: Pipeline, prompt: string, o: Options) =>
+  analyze(pipeline, {
+    ...{ prompt, seed: o.seed, point: o.point },
+    ...(o.steps === undefined ? {} : { steps: o.steps }),
+    ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
+    ...(o.width === undefined ? {} : { width: o.width }),
+    ...(o.height === undefined ? {} : { height: o.height }),
+    ...(o.word === undefined ? {} : { word: o.word }),
+    ...(o.only === undefined ? {} : { only: o.only }),
+  });
