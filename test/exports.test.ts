@@ -14,6 +14,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
   ".": ["Pipeline", "KoalaError", "parseRequest", "requestFields"],
   "./graph": ["grad", "compile", "interpret", "print", "digest", "verify", "matmul", "conv", "attention"],
   "./models": ["unet", "vaeDecoder", "clipText", "presets"],
+  "./eval": ["openScorer", "measure", "questions", "rPrecision", "frechet", "kid"],
   "./train": ["parseRun", "createTrainer", "trainingLoop", "cutUNet", "distillTask", "adamW"],
 };
 

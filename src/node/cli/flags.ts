@@ -18,8 +18,10 @@ function remark({ kind, allowed, fallback }: RequestField): string {
   return `${takes}${typeof fallback === "number" ? ` (default ${fallback})` : ""}`;
 }
 
-export function addRequestFlags(command: Command): void {
+/** All of them, or those of some fields. */
+export function addRequestFlags(command: Command, only?: readonly string[]): void {
   for (const field of flagFields()) {
+    if (only?.includes(field.key) === false) continue;
     const { flag, argument, description } = field;
     command.option(`--${flag}${argument === null ? "" : ` <${argument}>`}`, description + remark(field));
   }
@@ -45,10 +47,11 @@ function fromText(text: string, kind: RequestField["kind"]): unknown {
   return text;
 }
 
-/** The flags that were given, as fields of a request, not yet checked. */
-export function requestFromFlags(options: Options): Record<string, unknown> {
+/** The flags that were given, as fields of a request, not yet checked; all of them, or those of some fields. */
+export function requestFromFlags(options: Options, only?: readonly string[]): Record<string, unknown> {
   const request: Record<string, unknown> = {};
   for (const { key, flag, kind } of flagFields()) {
+    if (only?.includes(key) === false) continue;
     const value = options[camelCase(flag)];
     if (value !== undefined) request[key] = typeof value === "string" ? fromText(value, kind) : value;
   }
