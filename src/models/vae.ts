@@ -48,7 +48,7 @@ export interface VaeSize {
 }
 
 /** Written into diffusers' `Encoder` and `Decoder`; no config changes it. */
-const EPS = 1e-6;
+export const EPS = 1e-6;
 
 /**
  * Reads and checks `vae/config.json` of an AutoencoderKL.
@@ -117,16 +117,24 @@ export function vaeEncoder(root: Scope, picture: Value, c: VaeConfig): Value {
   return c.hasQuantConv ? conv(root.at("quant_conv"), moments, 2 * c.latentChannels, { kernel: 1 }) : moments;
 }
 
+/** What comes before the first upsampling block: `latents` [N, L, h, w] → [N, C, h, w]. */
+export function decoderMiddle(root: Scope, latents: Value, c: VaeConfig): Value {
+  const s = root.at("decoder");
+  const z = c.hasPostQuantConv
+    ? conv(root.at("post_quant_conv"), latents, c.latentChannels, { kernel: 1 })
+    : latents;
+  return middle(s.at("mid_block"), conv(s.at("conv_in"), z, c.channels.at(-1)!), c, {
+    groups: c.groups,
+    eps: EPS,
+  });
+}
+
 /** `latents` [N, L, h, w] in the encoder's own scale → pictures [N, 3, f·h, f·w], about −1..1. */
 export function vaeDecoder(root: Scope, latents: Value, c: VaeConfig): Value {
   const s = root.at("decoder");
   const o: ResnetOptions = { groups: c.groups, eps: EPS };
   const coarsestFirst = c.channels.toReversed();
-  const z = c.hasPostQuantConv
-    ? conv(root.at("post_quant_conv"), latents, c.latentChannels, { kernel: 1 })
-    : latents;
-  let h = conv(s.at("conv_in"), z, coarsestFirst[0]!);
-  h = middle(s.at("mid_block"), h, c, o);
+  let h = decoderMiddle(root, latents, c);
   for (const [i, channels] of coarsestFirst.entries()) {
     const block = s.at("up_blocks", i);
     for (let j = 0; j < c.layers + 1; j++) h = resnet(block.at("resnets", j), h, null, channels, o);

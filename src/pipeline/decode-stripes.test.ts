@@ -1,0 +1,74 @@
+/** The trained VAE of koala-emoji, whole and in stripes, on a picture half flat and half busy. */
+
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { compile } from "../engine/compile.ts";
+import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../models/vae.ts";
+import { engine } from "../node/engines.ts";
+import { openFolder } from "../node/files.ts";
+import { TorchGenerator } from "../tensor/random.ts";
+import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { openComponent } from "../weights/layout.ts";
+import { decodeInStripes } from "./decode-stripes.ts";
+
+const side = 256;
+
+async function setUp() {
+  const files = await openFolder(join(import.meta.dirname, "../../models/koala-emoji"));
+  const { config: json, store } = await openComponent(files, "vae");
+  const config = vaeConfig(json);
+  const o = { engine: await engine("ort"), store, threads: 1 };
+  const noise = new TorchGenerator(1).randn(3 * side * side);
+  const pixels = noise.map((v, i) => (i % side < side / 2 ? 0.8 : Math.max(-1, Math.min(1, v))));
+  const encoder = await compile(buildVaeEncoder(config, { batch: 1, height: side, width: side }).outputs, o);
+  const { moments } = await encoder.run({ picture: float32([1, 3, side, side], pixels) });
+  await encoder.dispose();
+  const cells = side / 8;
+  const shape = [1, config.latentChannels, cells, cells];
+  const latents = float32(
+    shape,
+    toFloat32(moments as Tensor).slice(0, config.latentChannels * cells * cells),
+  );
+  const decoder = await compile(
+    buildVaeDecoder(config, { batch: 1, height: cells, width: cells }).outputs,
+    o,
+  );
+  const { picture } = await decoder.run({ latents });
+  await decoder.dispose();
+  return { config, o, latents, whole: toFloat32(picture as Tensor) };
+}
+
+/** Of pixels in −1 to 1, over the rows that `has` names. */
+function decibels(a: Float32Array, b: Float32Array, has: (row: number) => boolean): number {
+  let squares = 0;
+  let count = 0;
+  for (let i = 0; i < a.length; i++) {
+    if (!has(Math.floor(i / side) % side)) continue;
+    squares += ((a[i] ?? 0) - (b[i] ?? 0)) ** 2;
+    count++;
+  }
+  return 10 * Math.log10((4 * count) / squares);
+}
+
+it("is the whole decoder's picture to 60 dB, at the seams too, and refuses stripes that do not fit", async () => {
+  const { config, o, latents, whole } = await setUp();
+  const options = {
+    config,
+    compile: (_: string, { outputs }: { outputs: Parameters<typeof compile>[0] }) => compile(outputs, o),
+  };
+  for (const stripes of [1, 4, 8]) {
+    const picture = toFloat32(await decodeInStripes(latents, { ...options, stripes }));
+    const rows = side / stripes;
+    expect(decibels(picture, whole, () => true)).toBeGreaterThan(60);
+    expect(
+      decibels(picture, whole, (row) => Math.abs(((row + rows / 2) % rows) - rows / 2) < 2),
+    ).toBeGreaterThan(60);
+    stripes,
+      decibels(picture, whole, () => true),
+      decibels(picture, whole, (row) => Math.abs(((row + rows / 2) % rows) - rows / 2) < 2),
+    )
+  }
+  await expect(decodeInStripes(latents, { ...options, stripes: 5 })).rejects.toThrow(
+    "stripes: expected a divisor of 32, the rows of the latents, got 5",
+  );
+});
