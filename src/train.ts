@@ -2,7 +2,9 @@
 
 export {
   bytesOf,
+  type ClipRun,
   type CommonRun,
+  type DenoiserRun,
   type DistillRun,
   type OptimizerName,
   optimizerNames,
@@ -13,6 +15,7 @@ export {
   runFields,
   runKinds,
   type UNetRun,
+  type VaeRun,
 } from "./train/config.ts";
 export {
   type Batch as LoadedBatch,
@@ -30,6 +33,7 @@ export { adafactor } from "./train/optim/adafactor.ts";
 export { adam8bit, adamW } from "./train/optim/adam.ts";
 export { type Optimizer, sgd } from "./train/optim/transform.ts";
 export {
+  type Measures,
   optimizerOf,
   type RunEnd,
   type RunPlace,
@@ -40,12 +44,15 @@ export {
 export { learningRate, type Rate } from "./train/schedule-lr.ts";
 export type { Objective } from "./train/segments.ts";
 export { openState, type StoredState, stateFile, type TrainingState } from "./train/state.ts";
+export { type ClipTaskOptions, clipTask } from "./train/tasks/clip.ts";
 export { type DistillTaskOptions, distillTask } from "./train/tasks/distill.ts";
 export { freshStore } from "./train/tasks/fresh.ts";
 export type { NoisedOptions } from "./train/tasks/noised.ts";
 export { type TrainingNoise, trainingNoise } from "./train/tasks/schedule.ts";
 export type { Task } from "./train/tasks/task.ts";
 export { type UNetTaskOptions, unetTask } from "./train/tasks/unet.ts";
+export { type PatchOptions, type VaeTaskOptions, vaeTask } from "./train/tasks/vae.ts";
+export { type VaeMeter, vaeMeter } from "./train/tasks/vae-measure.ts";
 export {
   type Batch,
   createTrainer,

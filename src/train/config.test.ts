@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { KoalaError } from "../core/errors.ts";
-import { bytesOf, parseRun, type RunKind, runFields, runKinds } from "./config.ts";
+import { bytesOf, parseRun, runFields, runKinds } from "./config.ts";
 
 const unet = { kind: "unet", model: "m", data: ["d"] };
 const distill = { kind: "distill", teacher: "t", student: "koala-700m", data: ["d"] };
+const least = { unet, distill, vae: { kind: "vae", data: ["d"] }, clip: { kind: "clip", data: ["d"] } };
 
 const thrownBy = (input: unknown, nameOf?: (key: string) => string): string => {
   try {
@@ -32,14 +33,29 @@ describe("the configuration of a run", () => {
   });
 
   it("is the same once it is resolved", () => {
-    for (const run of [unet, distill]) expect(parseRun(parseRun(run))).toEqual(parseRun(run));
+    for (const run of Object.values(least)) expect(parseRun(parseRun(run))).toEqual(parseRun(run));
   });
 
   it("has no default that it would refuse", () => {
     for (const kind of runKinds)
-      for (const { key, fallback } of runFields(kind as RunKind))
+      for (const { key, fallback } of runFields(kind))
         if (fallback !== undefined)
-          expect(thrownBy({ ...(kind === "unet" ? unet : distill), [key]: fallback }), key).toBe("nothing");
+          expect(thrownBy({ ...least[kind], [key]: fallback }), key).toBe("nothing");
+  });
+
+  it("has no field of a denoiser where there is no noise", () => {
+    for (const kind of ["vae", "clip"] as const) {
+      const keys = runFields(kind).map(({ key }) => key);
+      for (const key of [
+        "minSnr",
+        "noiseOffset",
+        "emptyCaptions",
+        "prompts",
+        "sampleSteps",
+        "sampleGuidance",
+      ])
+        expect(keys).not.toContain(key);
+    }
   });
 
   it("leaves out what is undefined", () => {
@@ -50,10 +66,10 @@ describe("the configuration of a run", () => {
 describe("a mistake in a run's configuration", () => {
   it.each([
     [[], "run: expected an object of fields with a kind, got [] [E_CONFIG]"],
-    [{}, "kind: expected one of unet, distill, got nothing [E_CONFIG]"],
+    [{}, "kind: expected one of unet, distill, vae, clip, got nothing [E_CONFIG]"],
     [
       { kind: "distil" },
-      'kind: expected one of unet, distill, got "distil" [E_CONFIG]\nDid you mean distill?',
+      'kind: expected one of unet, distill, vae, clip, got "distil" [E_CONFIG]\nDid you mean distill?',
     ],
     [
       { ...unet, setps: 3 },

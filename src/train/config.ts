@@ -1,29 +1,28 @@
 /**
- * A training run's schema: every field with its bounds, unit, default and description, by kind of run. The YAML file of a
- * run, the command line's flags and their help all come from it, and it is the one place where defaults of training live.
- * Fields without a default are the model's (resolution, how samples are drawn) or switch something off.
+ * The configuration of a training run: its type by kind, its fields as doors show them, and what is checked of it. The YAML
+ * file of a run, the command line's flags and their help all come from the fields of `run-fields.ts`.
  */
 
 import { z } from "zod";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
-import { type LayerMap, layerMaps } from "./distill/layers.ts";
+import type { LayerMap } from "./distill/layers.ts";
 import type { DistillOptions } from "./distill/loss.ts";
+import { kinds, type LatentScale, type OptimizerName, type RunKind, runKinds } from "./run-fields.ts";
 import type { RateShape } from "./schedule-lr.ts";
 
-/** What is trained: a U-Net on its own, or a student by its teacher. */
-export const runKinds = ["unet", "distill"] as const;
-export type RunKind = (typeof runKinds)[number];
-
-export const optimizerNames = ["adamw", "adam8bit", "adafactor", "sgd"] as const;
-export type OptimizerName = (typeof optimizerNames)[number];
+export {
+  type LatentScale,
+  type OptimizerName,
+  optimizerNames,
+  type RunKind,
+  runKinds,
+} from "./run-fields.ts";
 
 /** What every run has. */
 export interface CommonRun {
   /** Folders, parquet or tar files. */
   readonly data: readonly string[];
-  /** Fields of the data that hold captions, in the order to be tried; absent: the usual names. */
-  readonly captions?: readonly string[];
   /** Field by which drawing is balanced; absent: every picture alike. */
   readonly group?: string;
   /** Folder of what is computed once; absent: in the run's own. */
@@ -66,6 +65,12 @@ export interface CommonRun {
   readonly engine: string;
   /** Absent: one a core. */
   readonly threads?: number;
+}
+
+/** What runs of networks that take noise away have beside that. */
+export interface DenoiserRun extends CommonRun {
+  /** Fields of the data that hold captions, in the order to be tried; absent: the usual names. */
+  readonly captions?: readonly string[];
   /** γ; 0: every step of noise weighs 1. */
   readonly minSnr: number;
   readonly noiseOffset: number;
@@ -78,7 +83,7 @@ export interface CommonRun {
   readonly sampleGuidance?: number;
 }
 
-export interface UNetRun extends CommonRun {
+export interface UNetRun extends DenoiserRun {
   readonly kind: "unet";
   /** The folder whose other parts are used, and whose U-Net is where training starts. */
   readonly model: string;
@@ -88,7 +93,7 @@ export interface UNetRun extends CommonRun {
   readonly fresh: boolean;
 }
 
-export interface DistillRun extends CommonRun {
+export interface DistillRun extends DenoiserRun {
   readonly kind: "distill";
   readonly teacher: string;
   /** A folder, or the rule by which to cut it out of the teacher. */
@@ -107,160 +112,49 @@ export interface DistillRun extends CommonRun {
   readonly turn: number;
 }
 
+export interface VaeRun extends CommonRun {
+  readonly kind: "vae";
+  /** The folder whose VAE is where training starts, and whose other parts go into the result; or a VAE's own. */
+  readonly model?: string;
+  /** Another shape of VAE, or one of no model, by the path of its config.json. */
+  readonly vae?: string;
+  /** Random weights instead of the model's. */
+  readonly fresh: boolean;
+  /** Data to measure by, which is never learned from. */
+  readonly heldOut?: readonly string[];
+  /** Pixels; absent: the whole picture. */
+  readonly patch?: number;
+  readonly decoderOnly: boolean;
+  /** Absent: measured where the encoder begins with random weights. */
+  readonly latents?: LatentScale;
+  /** Where the latents' log-variance begins with random weights. */
+  readonly logVariance: number;
+  readonly l1Weight: number;
+  readonly l2Weight: number;
+  readonly edgeWeight: number;
+  readonly klWeight: number;
+}
+
+export interface ClipRun extends CommonRun {
+  readonly kind: "clip";
+  /** The folder of a `CLIPModel` where training starts. */
+  readonly model?: string;
+  /** A new shape, by the path of a `CLIPModel`'s config.json: with random weights. */
+  readonly clip?: string;
+  /** Random weights instead of the model's. */
+  readonly fresh: boolean;
+  /** Fields of the data that hold captions, in the order to be tried; absent: the usual names. */
+  readonly captions?: readonly string[];
+  /** Folder of a tokenizer; absent: the model's, or one that is learned from the captions. */
+  readonly tokenizer?: string;
+  /** Data to measure by, which is never learned from. */
+  readonly heldOut?: readonly string[];
+  /** Least share of a picture's sides that each step sees. */
+  readonly leastCrop: number;
+}
+
 /** A run with every default filled in. */
-export type Run = UNetRun | DistillRun;
-
-const path = z.string().min(1).max(4096);
-const whole = (least: number, most: number) => z.int().min(least).max(most);
-const many = 100_000_000;
-
-const common = {
-  data: z
-    .array(path)
-    .min(1)
-    .meta({ description: "what to learn from: folders of pictures, parquet or tar files", argument: "PATH" }),
-  captions: z.array(z.string().min(1)).min(1).optional().meta({
-    description: "fields of the data that hold captions, in the order to be tried",
-    argument: "NAME",
-  }),
-  group: z.string().min(1).optional().meta({ description: "field to balance drawing by", argument: "NAME" }),
-  cache: path.optional().meta({
-    description: "folder of what is computed once for the data (default: in the run's own)",
-    argument: "DIR",
-  }),
-  resolution: whole(8, 4096).optional().meta({ description: "side of the square to train on", unit: "px" }),
-  crop: z
-    .enum(["center", "random"])
-    .default("center")
-    .meta({ description: "what stays of a picture that is no square" }),
-  flips: z.boolean().default(false).meta({ description: "mirror every other view" }),
-  views: whole(1, 64).default(1).meta({ description: "crops that are kept of each picture" }),
-  minSide: whole(1, 65_536).optional().meta({
-    description: "leave out pictures whose shorter side is below (default: half the resolution)",
-    unit: "px",
-  }),
-  background: z
-    .string()
-    .min(1)
-    .default("white")
-    .meta({ description: "colour that transparent pictures lie on", argument: "COLOUR" }),
-  steps: whole(1, many).default(1000).meta({ description: "steps of the whole run" }),
-  batch: whole(1, 65_536).default(8).meta({ description: "pictures that run through the network together" }),
-  accumulate: whole(1, 65_536).default(1).meta({ description: "batches whose gradients make one step" }),
-  optimizer: z.enum(optimizerNames).default("adamw").meta({ description: "how weights move" }),
-  // diffusers' train_text_to_image_sdxl.py: 1e-4, constant, decay 0.01, norm 1
-  rate: z.number().positive().max(1).default(1e-4).meta({ description: "highest learning rate" }),
-  schedule: z
-    .enum(["constant", "linear", "cosine"])
-    .default("constant")
-    .meta({ description: "how the learning rate falls after its warm-up" }),
-  warmup: whole(0, many).default(0).meta({ description: "steps over which the learning rate rises" }),
-  weightDecay: z.number().min(0).max(1).default(0.01).meta({ description: "how much weights shrink" }),
-  maxNorm: z
-    .number()
-    .min(0)
-    .max(1e6)
-    .default(1)
-    .meta({ description: "norm that gradients are clipped to; 0: none" }),
-  ema: z
-    .number()
-    .min(0)
-    .lt(1)
-    .default(0.999)
-    .meta({ description: "highest decay of the average of the weights, which is the result; 0: no average" }),
-  recompute: z
-    .array(z.string().min(1))
-    .default([])
-    .meta({ description: "taps to cut the network at: less memory, more time", argument: "TAP" }),
-  seed: whole(0, 4_294_967_295).default(0).meta({ description: "of all that is random" }),
-  checkpointEvery: whole(1, many).default(500).meta({ description: "steps between checkpoints" }),
-  keep: whole(1, 1000).default(2).meta({ description: "newest checkpoints to keep" }),
-  sampleEvery: whole(0, many).default(500).meta({ description: "steps between sheets of samples; 0: none" }),
-  sampleCount: whole(1, 64).default(8).meta({ description: "pictures on a sheet of samples" }),
-  dtype: z
-    .enum(["float16", "float32"])
-    .default("float16")
-    .meta({ description: "how the weights of the result are stored" }),
-  engine: z.string().min(1).default("auto").meta({ description: "what computes", argument: "NAME" }),
-  threads: whole(1, 1024).optional().meta({ description: "threads that compute (default: one a core)" }),
-  // Hang et al. 2023, arXiv:2303.09556, section 3.4: γ = 5
-  minSnr: z
-    .number()
-    .min(0)
-    .max(1000)
-    .default(5)
-    .meta({ description: "most signal to noise that counts in the weight of a step; 0: all weigh the same" }),
-  noiseOffset: z.number().min(0).max(1).default(0).meta({ description: "noise added to whole channels" }),
-  // Ho and Salimans 2022, arXiv:2207.12598: 0.1
-  emptyCaptions: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0.1)
-    .meta({ description: "share of pictures learned without a caption, for guidance" }),
-  prompts: z
-    .array(z.string().max(10_000))
-    .min(1)
-    .max(64)
-    .optional()
-    .meta({ description: "what samples show (default: captions of the data)", argument: "TEXT" }),
-  sampleSteps: whole(1, 1000)
-    .optional()
-    .meta({ description: "denoising steps of samples (default: the model's)" }),
-  sampleGuidance: z
-    .number()
-    .min(0)
-    .max(50)
-    .optional()
-    .meta({ description: "guidance of samples (default: the model's)" }),
-};
-
-const weight = z.number().min(0).max(1e6).default(1);
-const kinds = {
-  unet: {
-    kind: z.literal("unet"),
-    model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
-    unet: path.optional().meta({
-      description: "config.json of a U-Net of another shape, with random weights",
-      argument: "FILE",
-    }),
-    fresh: z
-      .boolean()
-      .default(false)
-      .meta({ description: "begin with random weights, not with the model's" }),
-    ...common,
-  },
-  distill: {
-    kind: z.literal("distill"),
-    teacher: path.meta({ description: "model folder or hub id to learn from", argument: "MODEL" }),
-    student: path.meta({
-      description: "rule to cut the student by, or the folder of one that was cut",
-      argument: "NAME|DIR",
-    }),
-    ...common,
-    features: z.string().min(1).default("koala").meta({
-      description: "features to learn: koala, bk-sdm, all, or such as SA,LF:DW-1+UP-3",
-      argument: "WHICH",
-    }),
-    map: z
-      .enum(layerMaps as [LayerMap, ...LayerMap[]])
-      .optional()
-      .meta({ description: "which of the teacher's blocks each block learns from (default: as it was cut)" }),
-    taskWeight: weight.meta({ description: "weight of the difference to the noise" }),
-    outputWeight: weight.meta({ description: "weight of the difference to the teacher's prediction" }),
-    featureWeight: weight.meta({ description: "weight of the features together" }),
-    detail: z
-      .enum(["total", "stage", "pair"])
-      .default("stage")
-      .meta({ description: "how finely the log tells the features" }),
-    memory: z
-      .string()
-      .regex(/^\d+(\.\d+)? ?[kMGT]?B$/)
-      .optional()
-      .meta({ description: "most memory to plan for, such as 12GB; teacher and student then take turns" }),
-    turn: whole(1, 1_000_000).default(16).meta({ description: "batches between two turns of the teacher" }),
-  },
-} satisfies { readonly [K in RunKind]: Readonly<Record<string, z.ZodType>> };
+export type Run = UNetRun | DistillRun | VaeRun | ClipRun;
 
 /** One field as a door shows it. */
 export interface RunField {

@@ -3,11 +3,18 @@
 import { describe, expect, it } from "vitest";
 import { KoalaError } from "../core/errors.ts";
 import { parseRun } from "./config.ts";
-import { type LoopOptions, optimizerOf, type StepRecord, trainingLoop, withAdvice } from "./run.ts";
+import {
+  type LoopOptions,
+  type Measures,
+  optimizerOf,
+  type StepRecord,
+  trainingLoop,
+  withAdvice,
+} from "./run.ts";
 import type { Task } from "./tasks/task.ts";
 import type { Trainer } from "./trainer.ts";
 
-async function events(o: LoopOptions, from = 0, stopAfter?: number): Promise<string[]> {
+async function events(o: LoopOptions, from = 0, stopAfter?: number, found: Measures = {}): Promise<string[]> {
   const said: string[] = [];
   const stop = new AbortController();
   const trainer = {
@@ -29,9 +36,13 @@ async function events(o: LoopOptions, from = 0, stopAfter?: number): Promise<str
     },
   };
   const place = {
-    log: async ({ step }: StepRecord) => void said.push(`log ${step}`),
+    log: async ({ step, measures }: StepRecord) =>
+      void said.push(`log ${step}${measures === undefined ? "" : ` ${JSON.stringify(measures)}`}`),
     checkpoint: async () => void said.push(`checkpoint ${trainer.step}`),
-    sample: async (step: number) => void said.push(`sample ${step}`),
+    sample: async (step: number) => {
+      said.push(`sample ${step}`);
+      return found;
+    },
   };
   const options = { ...o, signal: stop.signal };
   const end = await trainingLoop(trainer as unknown as Trainer, task as unknown as Task, place, options);
@@ -41,7 +52,13 @@ async function events(o: LoopOptions, from = 0, stopAfter?: number): Promise<str
 describe("the loop of a run", () => {
   it("samples first, and ends with samples and a checkpoint whatever the intervals", async () => {
     expect(await events({ steps: 3, checkpointEvery: 2, sampleEvery: 5 })).toEqual([
-      ...["sample 0", "log 1", "log 2", "checkpoint 2", "log 3", "sample 3", "checkpoint 3", "done"],
+      ...["sample 0", "log 1", "log 2", "checkpoint 2", "sample 3", "log 3", "checkpoint 3", "done"],
+    ]);
+  });
+
+  it("logs what samples measured with their step", async () => {
+    expect(await events({ steps: 3, checkpointEvery: 9, sampleEvery: 2 }, 1, 9, { psnr: 30 })).toEqual([
+      ...["sample 2", 'log 2 {"psnr":30}', "sample 3", 'log 3 {"psnr":30}', "checkpoint 3", "done"],
     ]);
   });
 

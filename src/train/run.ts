@@ -14,11 +14,16 @@ import type { TrainingState } from "./state.ts";
 import type { Task } from "./tasks/task.ts";
 import { createTrainer, type StepReport, type Trainer, type TrainerOptions } from "./trainer.ts";
 
+/** Numbers that samples were found to have, by name. */
+export type Measures = Readonly<Record<string, number>>;
+
 /** One line of a run's log. */
 export interface StepRecord extends StepReport {
   /** Of this step, its data and its update. */
   readonly seconds: number;
   readonly picturesPerSecond: number;
+  /** At steps that were followed by samples, where the kind of run measures any. */
+  readonly measures?: Measures;
 }
 
 /** Where a run leaves what it makes. */
@@ -26,8 +31,8 @@ export interface RunPlace {
   log(record: StepRecord): Promise<void>;
   /** Must be whole, or the one before it still there, whatever happens meanwhile. */
   checkpoint(state: TrainingState): Promise<void>;
-  /** Shows what `weights` can do after `step` steps. */
-  sample(step: number, trainer: Trainer): Promise<void>;
+  /** Shows what the trainer's weights can do after `step` steps, and gives what it measured. */
+  sample(step: number, trainer: Trainer): Promise<Measures>;
 }
 
 export interface LoopOptions extends Pick<CommonRun, "steps" | "checkpointEvery" | "sampleEvery"> {
@@ -91,11 +96,15 @@ export async function trainingLoop(
     const beganMs = performance.now();
     const report = await trainer.train(await task.batches(trainer.step + 1));
     const seconds = (performance.now() - beganMs) / 1000;
-    await place.log({ ...report, seconds, picturesPerSecond: task.pictures / seconds });
     const isLast = report.step === o.steps;
     const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
     const isStopped = o.signal?.aborted === true;
-    if (samples && !isStopped && (isDue(o.sampleEvery) || isLast)) await place.sample(report.step, trainer);
+    const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
+    const measures = isShown ? await place.sample(report.step, trainer) : {};
+    await place.log({
+      ...{ ...report, seconds, picturesPerSecond: task.pictures / seconds },
+      ...(Object.keys(measures).length === 0 ? {} : { measures }),
+    });
     if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
     if (isStopped && !isLast) return "stopped";
   }

@@ -262,7 +262,9 @@ class Machine implements Trainer {
   #checkDivergence(step: number, loss: number, terms: Readonly<Record<string, number>>): void {
     const limit = (this.#o.divergence ?? 100) * (this.#meanLoss ?? Number.POSITIVE_INFINITY);
     if (!(this.#meanLoss !== null && this.#meanLoss > 0 && loss > limit)) return;
-    const worst = Object.entries(terms).reduce((a, b) => (Math.abs(b[1]) > Math.abs(a[1]) ? b : a));
+    const part = ([name, x]: readonly [string, number]): number =>
+      Math.abs((this.#objective.factors?.[name] ?? 1) * x);
+    const worst = Object.entries(terms).reduce((a, b) => (part(b) > part(a) ? b : a));
     throw new KoalaError("E_NAN", {
       where: `step ${step}, loss term ${worst[0]}`,
       expected: `a loss of at most ${limit.toPrecision(3)}, from the steps before`,

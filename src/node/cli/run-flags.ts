@@ -1,18 +1,27 @@
 /** The schema of training runs as command line flags, and back: flags go over the YAML file, which goes over defaults. */
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type RunField, type RunKind, runFields } from "../../train/config.ts";
 import { readConfigFile } from "../runs/folder.ts";
 
 const camelCase = (flag: string): string =>
   flag.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 
-/** The fields of several kinds, each once. */
-function fieldsOf(kinds: readonly RunKind[]): RunField[] {
-  const fields = new Map(
-    kinds.flatMap((kind) => runFields(kind).map((field) => [field.key, field] as const)),
-  );
-  return [...fields.values()];
+/** A field, and the kinds of run that have it. */
+interface SharedField extends RunField {
+  readonly kinds: readonly RunKind[];
+}
+
+/** The fields of several kinds, each once and in the words of the first: those of all kinds, then those of some. */
+function fieldsOf(kinds: readonly RunKind[]): SharedField[] {
+  const fields = new Map<string, SharedField>();
+  for (const kind of kinds)
+    for (const field of runFields(kind)) {
+      const known = fields.get(field.key);
+      fields.set(field.key, { ...(known ?? field), kinds: [...(known?.kinds ?? []), kind] });
+    }
+  const isOfAll = (field: SharedField): boolean => field.kinds.length === kinds.length;
+  return [...fields.values()].sort((a, b) => Number(isOfAll(b)) - Number(isOfAll(a)));
 }
 
 function remark({ type, allowed, fallback, choices }: RunField): string {
@@ -25,7 +34,9 @@ export function addRunFlags(command: Command, kinds: readonly RunKind[]): void {
   for (const field of fieldsOf(kinds)) {
     const { flag, argument, type, description } = field;
     const takes = argument === null ? "" : type === "list" ? ` <${argument}...>` : ` <${argument}>`;
-    command.option(`--${flag}${takes}`, description + remark(field));
+    const option = new Option(`--${flag}${takes}`, description + remark(field));
+    const isOfAll = field.kinds.length === kinds.length;
+    command.addOption(isOfAll ? option : option.helpGroup(`With --part ${field.kinds.join(" or ")}:`));
   }
 }
 

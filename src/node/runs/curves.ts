@@ -3,14 +3,15 @@
 import type { StepRecord } from "../../train/run.ts";
 
 export interface Curve {
-  /** `loss`, a term of it, `gradient norm`, `learning rate`. */
+  /** `loss`, a term of it, a measure of samples, `gradient norm`, `learning rate`. */
   readonly name: string;
   readonly points: readonly { readonly step: number; readonly value: number }[];
 }
 
-/** Every number of the log that changes with the steps, the whole loss first. */
+/** Every number of the log that changes with the steps: the loss and its terms, what samples measured, the rest. */
 export function curvesOf(records: readonly StepRecord[]): Curve[] {
   const names = [...new Set(records.flatMap(({ terms }) => Object.keys(terms)))];
+  const measured = [...new Set(records.flatMap(({ measures = {} }) => Object.keys(measures)))];
   const curve = (name: string, value: (record: StepRecord) => number | undefined): Curve => ({
     name,
     points: records.flatMap((record) => {
@@ -21,6 +22,7 @@ export function curvesOf(records: readonly StepRecord[]): Curve[] {
   return [
     curve("loss", ({ loss }) => loss),
     ...(names.length > 1 ? names.map((name) => curve(name, ({ terms }) => terms[name])) : []),
+    ...measured.map((name) => curve(name, ({ measures }) => measures?.[name])),
     curve("gradient norm", ({ gradientNorm }) => gradientNorm),
     curve("learning rate", ({ rate }) => rate),
   ];

@@ -1,6 +1,7 @@
 /** Runs of U-Nets and students: from a model's folder and a run's fields to the task, the data and the result's shape. */
 
 import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { check } from "../../core/assert.ts";
 import { defaultsFor } from "../../models/detect.ts";
 import { buildUNet, type UNetSize } from "../../models/unet.ts";
@@ -8,14 +9,14 @@ import { unetConfig } from "../../models/unet-config.ts";
 import { vaeFactor } from "../../models/vae.ts";
 import { type ModelParts, openParts } from "../../pipeline/parts.ts";
 import type { Engine } from "../../runtime/session.ts";
-import { bytesOf, type CommonRun, type DistillRun, type Run, type UNetRun } from "../../train/config.ts";
+import { bytesOf, type DenoiserRun, type DistillRun, type UNetRun } from "../../train/config.ts";
 import {
   openVaeEncoder,
   textCaptionEncoder,
   type VaeEncoderPart,
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
-import { type Batch, batchLoader, type Loader } from "../../train/data/loader.ts";
+import type { Loader } from "../../train/data/loader.ts";
 import { cutStore, cutUNet } from "../../train/distill/cut.ts";
 import { featurePairs } from "../../train/distill/features.ts";
 import { distillMemory } from "../../train/distill/memory.ts";
@@ -26,21 +27,28 @@ import { optimizerOf } from "../../train/run.ts";
 import { distillTask, type Network } from "../../train/tasks/distill.ts";
 import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
-import { liveBytes, planDistill, type RunMemory, runMemory } from "../../train/tasks/memory.ts";
+import { liveBytes, planDistill } from "../../train/tasks/memory.ts";
 import type { NoisedOptions } from "../../train/tasks/noised.ts";
 import { trainingNoise } from "../../train/tasks/schedule.ts";
-import type { Task } from "../../train/tasks/task.ts";
 import { unetTask } from "../../train/tasks/unet.ts";
 import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent, readJson } from "../../weights/layout.ts";
 import { bytes } from "../cli/units.ts";
 import { fingerprint } from "../data/hash.ts";
-import type { Prepared, PrepareOptions } from "../data/prepare.ts";
+import type { PrepareOptions } from "../data/prepare.ts";
+import {
+  checkSide,
+  type Job,
+  type JobOptions,
+  memoryLine,
+  memoryOf,
+  memoryText,
+  type OpenModel,
+} from "./job.ts";
 import { openModelFile } from "./json-file.ts";
-import { indexOf, type NewPart } from "./model-folder.ts";
-
-export type OpenModel = (location: string) => Promise<ModelFiles>;
+import { absolute, indexOf, type NewPart } from "./model-folder.ts";
+import { drawSamples, samplePrompts } from "./samples.ts";
 
 /** A model folder, open, and what is read off it. */
 export interface Base {
@@ -102,46 +110,51 @@ export async function encodersOf(
   };
 }
 
-/** What a run trains, with all that is known before its first step. */
-export interface Job {
-  readonly task: Task;
-  /** The result's new component. */
-  readonly part: NewPart;
-  /** What will be in memory, in words. */
-  readonly memory: string;
+/** The run with what its model says filled in, and paths that hold from any folder. @throws KoalaError E_CONFIG */
+function resolved<R extends DenoiserRun>(run: R, { vae, resolution: own }: Base): R {
+  const resolution = run.resolution ?? own;
+  checkSide("resolution", resolution, vaeFactor(vae.config));
+  return {
+    ...run,
+    data: run.data.map(absolute),
+    resolution,
+    minSide: run.minSide ?? Math.ceil(resolution / 2),
+    ...(run.cache === undefined ? {} : { cache: resolve(run.cache) }),
+  };
 }
 
-export interface JobOptions {
-  readonly engine: Engine;
-  readonly open: OpenModel;
-  /** Of the data, which need not be there before the first step. */
-  readonly loader: Pick<Loader, "at">;
+/** What runs of all denoisers do alike. */
+function denoiserJob(run: UNetRun | DistillRun, base: Base, o: JobOptions) {
+  return {
+    run,
+    base: base.files,
+    records: {
+      ...(run.captions === undefined ? {} : { captions: run.captions }),
+      ...(run.group === undefined ? {} : { group: run.group }),
+    },
+    heldOut: [],
+    cell: vaeFactor(base.vae.config),
+    keepsFlips: true,
+    loading: { emptyCaptions: run.emptyCaptions, hasText: true },
+    encoders: () => encodersOf(base, o.engine, run.threads, o.warn),
+    result: async (weights) => ({ weights, config: {} }),
+    isDrawnFromResult: true,
+    async sample({ sheet, model, watch }, _, { learned }) {
+      const prompts = samplePrompts(run, learned.samples);
+      await drawSamples(model, sheet, run, prompts, (done) => watch.phase("samples", done, prompts.length));
+      return {};
+    },
+    dispose: async () => {},
+  } satisfies Partial<Job>;
 }
 
-/** A loader of data that is prepared later: a run is checked as a whole before anything is written. */
-export class LateLoader {
-  #loader: Loader | null = null;
-
-  fill(run: CommonRun, prepared: Prepared): void {
-    this.#loader = batchLoader(prepared, {
-      ...{ seed: run.seed, batch: run.batch, emptyCaptions: run.emptyCaptions },
-      isBalanced: run.group !== undefined,
-      ...{ rank: 0, world: 1, hasText: true },
-    });
-  }
-
-  at(step: number): Promise<Batch> {
-    return (this.#loader as Loader).at(step);
-  }
-}
-
-const sizeOf = (run: CommonRun, { vae, parts }: Base): UNetSize => {
+const sizeOf = (run: DenoiserRun, { vae, parts }: Base): UNetSize => {
   const side = (run.resolution ?? 0) / vaeFactor(vae.config);
   return { batch: run.batch, height: side, width: side, tokens: parts.texts[0]?.tokenizer.maxLength ?? 0 };
 };
 
 function dataOf(
-  run: CommonRun,
+  run: DenoiserRun,
   base: Base,
   unet: NoisedOptions["unet"],
   loader: Pick<Loader, "at">,
@@ -160,32 +173,26 @@ function dataOf(
   };
 }
 
-const memoryOf = (task: Task, run: Run): RunMemory =>
-  runMemory(task, {
-    optimizer: optimizerOf(run),
-    hasAverage: run.ema > 0,
-    cuts: run.recompute,
-    accumulate: run.accumulate,
-  });
-
-const memoryText = ({ state, step }: RunMemory): string =>
-  `${bytes(state)} of weights, gradients and moments, ${bytes(step)} of values in a step`;
-
 /** @throws KoalaError E_CONFIG, E_FILE, E_WEIGHTS */
-export async function unetJob(run: UNetRun, base: Base, { loader }: JobOptions): Promise<Job> {
+export async function unetJob(given: UNetRun, o: JobOptions): Promise<Job> {
+  const base = await openBase(given.model, o.open, o.warn);
+  const run = {
+    ...{ ...resolved(given, base), model: absolute(given.model) },
+    ...(given.unet === undefined ? {} : { unet: resolve(given.unet) }),
+  };
   const json = run.unet === undefined ? base.parts.unet.json : await openModelFile(run.unet);
   const config = run.unet === undefined ? base.parts.unet.config : unetConfig(json, run.unet);
   const size = sizeOf(run, base);
   const isFresh = run.fresh || run.unet !== undefined;
   const initial = isFresh ? freshStore(buildUNet(config, size).parameters, run.seed) : base.parts.unet.store;
   checkReads(run.unet ?? "unet", config, base);
-  const data = dataOf(run, base, config, loader);
+  const data = dataOf(run, base, config, o.loader);
   const task = unetTask({ config, size, initial, data, accumulate: run.accumulate });
-  const memory = memoryOf(task, run);
   return {
+    ...denoiserJob(run, base, o),
     task,
     part: { name: "unet", files: { "config.json": json } },
-    memory: `at least ${bytes(memory.total)} of memory: ${memoryText(memory)}`,
+    memory: memoryLine(memoryOf(task, run)),
   };
 }
 
@@ -236,7 +243,11 @@ async function studentOf(run: DistillRun, { parts }: Base, open: OpenModel): Pro
 }
 
 /** @throws KoalaError E_CONFIG for features that do not fit, E_MODEL, E_MEMORY with the least that would do, E_FILE */
-export async function distillJob(run: DistillRun, base: Base, o: JobOptions): Promise<Job> {
+export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job> {
+  const base = await openBase(given.teacher, o.open, o.warn);
+  const run = {
+    ...{ ...resolved(given, base), teacher: absolute(given.teacher), student: absolute(given.student) },
+  };
   const student = await studentOf(run, base, o.open);
   const teacher: Network = base.parts.unet;
   const size = sizeOf(run, base);
@@ -281,6 +292,7 @@ export async function distillJob(run: DistillRun, base: Base, o: JobOptions): Pr
     : { task: together, said: `${bytes(teacherWeights)} of teacher in one graph with the student` };
   const total = plan.isInTurns ? plan.inTurns : plan.together;
   return {
+    ...denoiserJob(run, base, o),
     task,
     part: { name: "unet", files: student.files },
     memory: `at least ${bytes(total)} of memory: ${said}; ${memoryText(plan.isInTurns ? own : beside)}`,

@@ -1,9 +1,6 @@
 /** Beginning a run, and going on with one: data, task, trainer, loop, result. */
 
-import { existsSync } from "node:fs";
-import { resolve } from "node:path";
-import { check } from "../../core/assert.ts";
-import { vaeFactor } from "../../models/vae.ts";
+import { check, unreachable } from "../../core/assert.ts";
 import { host } from "../../runtime/host.ts";
 import type { Engine } from "../../runtime/session.ts";
 import type { Run } from "../../train/config.ts";
@@ -11,7 +8,9 @@ import { makeBuckets } from "../../train/data/buckets.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import type { DataSource } from "../../train/data/sample.ts";
 import {
+  type Measures,
   type RunEnd,
+  type RunPlace,
   rateOf,
   type StepRecord,
   trainerOf,
@@ -22,22 +21,15 @@ import { openState } from "../../train/state.ts";
 import type { Trainer } from "../../train/trainer.ts";
 import { contentHash } from "../data/hash.ts";
 import { openSource } from "../data/open-source.ts";
-import { type Prepared, prepareData } from "../data/prepare.ts";
+import { type Prepared, type PrepareOptions, prepareData } from "../data/prepare.ts";
 import { openFolder } from "../files.ts";
-import {
-  type Base,
-  distillJob,
-  encodersOf,
-  type Job,
-  LateLoader,
-  type OpenModel,
-  openBase,
-  unetJob,
-} from "./denoisers.ts";
+import { vaeJob } from "./autoencoders.ts";
+import { distillJob, unetJob } from "./denoisers.ts";
+import { clipJob } from "./encoders.ts";
 import { RunFolder } from "./folder.ts";
-import { makeModelFolder, writePart } from "./model-folder.ts";
-import { writeReport } from "./report.ts";
-import { drawSamples, samplePrompts } from "./samples.ts";
+import { type Job, type JobData, type JobOptions, LateLoader, type OpenModel, type Weights } from "./job.ts";
+import { makeModelFolder, type NewPart, writePart } from "./model-folder.ts";
+import { digits, writeReport } from "./report.ts";
 import type { RunWatch } from "./watch.ts";
 
 export interface ExecuteOptions {
@@ -47,60 +39,42 @@ export interface ExecuteOptions {
   readonly signal: AbortSignal;
 }
 
-const locationOf = (run: Run): string => (run.kind === "distill" ? run.teacher : run.model);
-
-const absolute = (location: string): string => (existsSync(location) ? resolve(location) : location);
-
-/** The run with what its model says filled in, and paths that hold from any folder. */
-function resolveRun(run: Run, base: Base): Run {
-  const resolution = run.resolution ?? base.resolution;
-  const factor = vaeFactor(base.vae.config);
-  check(resolution % factor === 0, "E_CONFIG", () => ({
-    where: "resolution",
-    expected: `a multiple of ${factor} px, the size of this model's latent cell`,
-    got: `${resolution}`,
-  }));
-  const common = {
-    data: run.data.map(absolute),
-    resolution,
-    minSide: run.minSide ?? Math.ceil(resolution / 2),
-    ...(run.cache === undefined ? {} : { cache: resolve(run.cache) }),
-  };
-  switch (run.kind) {
-    case "distill":
-      return { ...run, ...common, teacher: absolute(run.teacher), student: absolute(run.student) };
-    case "unet":
-      return {
-        ...{ ...run, ...common, model: absolute(run.model) },
-        ...(run.unet === undefined ? {} : { unet: resolve(run.unet) }),
-      };
-  }
-}
+/** What is new in the result, the job's own part first. */
+type Parts = readonly [NewPart, ...NewPart[]];
 
 /** A run that was checked as a whole, and not begun. */
 interface Planned {
-  readonly run: Run;
-  readonly base: Base;
+  readonly job: Job;
   readonly engine: Engine;
   readonly source: DataSource;
+  readonly heldOut: DataSource | null;
   readonly loader: LateLoader;
-  readonly job: Job;
 }
 
-async function plan(given: Run, { open, watch }: ExecuteOptions): Promise<Planned> {
-  rateOf(given); // which refuses what does not fit, before hours are spent on data
-  const base = await openBase(locationOf(given), open, watch.warn);
-  const run = resolveRun(given, base);
-  const source = await openSource(run.data, {
-    ...(run.captions === undefined ? {} : { captions: run.captions }),
-    ...(run.group === undefined ? {} : { group: run.group }),
-  });
+function jobOf(run: Run, o: JobOptions): Promise<Job> {
+  switch (run.kind) {
+    case "unet":
+      return unetJob(run, o);
+    case "distill":
+      return distillJob(run, o);
+    case "vae":
+      return vaeJob(run, o);
+    case "clip":
+      return clipJob(run, o);
+    default:
+      return unreachable(run, "jobOf");
+  }
+}
+
+async function plan(run: Run, { open, watch }: ExecuteOptions): Promise<Planned> {
+  rateOf(run); // which refuses what does not fit, before hours are spent on data
   const engine = await host.engine(run.engine);
   const loader = new LateLoader();
-  const o = { engine, open, loader };
-  const job = run.kind === "distill" ? await distillJob(run, base, o) : await unetJob(run, base, o);
+  const job = await jobOf(run, { engine, open, loader, warn: watch.warn });
+  const source = await openSource(job.run.data, job.records);
+  const heldOut = job.heldOut.length === 0 ? null : await openSource(job.heldOut, job.records);
   watch.note(job.memory);
-  return { run, base, engine, source, loader, job };
+  return { job, engine, source, heldOut, loader };
 }
 
 /**
@@ -110,7 +84,7 @@ async function plan(given: Run, { open, watch }: ExecuteOptions): Promise<Planne
  */
 export async function startRun(run: Run, path: string, o: ExecuteOptions): Promise<RunEnd> {
   const planned = await plan(run, o);
-  const folder = await RunFolder.create(path, planned.run);
+  const folder = await RunFolder.create(path, planned.job.run);
   try {
     return await execute(folder, planned, o);
   } catch (error) {
@@ -129,19 +103,21 @@ export async function resumeRun(path: string, o: ExecuteOptions): Promise<RunEnd
 }
 
 async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): Promise<RunEnd> {
-  const { run, job, engine } = planned;
+  const { job, engine } = planned;
+  const { run } = job;
   let trainer: Trainer | null = null;
   try {
-    const prepared = await prepare(folder, planned, o);
-    planned.loader.fill(run, prepared);
+    const data = await prepare(folder, planned, o);
+    planned.loader.fill(job, data.learned);
+    const parts = [job.part, ...((await job.begin?.(data)) ?? [])] as const;
     const threads = run.threads === undefined ? {} : { threads: run.threads };
     trainer = await trainerOf(run, job.task, { engine, ...threads });
-    const dataKey = keyOf(prepared.samples);
+    const dataKey = keyOf(data.learned.samples);
     await restore(folder, trainer, dataKey, o.watch);
-    await makeModelFolder(folder.modelPath, planned.base.files, job.part);
-    const place = placeOf(folder, job, prepared, dataKey, o.watch);
+    await makeModelFolder(folder.modelPath, job.base, parts);
+    const place = placeOf(folder, job, parts, data, dataKey, o.watch);
     const end = await trainingLoop(trainer, job.task, place, { ...run, signal: o.signal });
-    await publish(folder, job, trainer);
+    await publish(folder, job, parts, data, trainer);
     await writeReport(folder);
     return end;
   } catch (error) {
@@ -155,40 +131,56 @@ async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): 
   } finally {
     await trainer?.dispose();
     await job.task.dispose();
+    await job.dispose();
   }
 }
 
 /** Pictures and captions, encoded once. */
 async function prepare(
   folder: RunFolder,
-  { run, base, engine, source }: Planned,
+  { job, source, heldOut }: Planned,
   { watch, signal }: ExecuteOptions,
-): Promise<Prepared> {
-  const encoders = await encodersOf(base, engine, run.threads, watch.warn);
-  const resolution = run.resolution ?? base.resolution;
+): Promise<JobData> {
+  const { run } = job;
+  const encoders = await job.encoders();
+  const resolution = run.resolution ?? 0;
+  const options: PrepareOptions = {
+    ...encoders,
+    cache: folder.cachePath,
+    background: run.background,
+    view: {
+      buckets: makeBuckets({ resolution, step: job.cell, hasAspects: false }),
+      ...{ crop: run.crop, hasFlips: run.flips && job.keepsFlips, views: run.views, seed: run.seed },
+      minSide: run.minSide ?? 1,
+    },
+    log: { warn: watch.warn, debug: () => {} },
+    signal,
+    onProgress: watch.phase,
+  };
   try {
-    const prepared = await prepareData(source, {
-      ...encoders,
-      cache: folder.cachePath,
-      background: run.background,
-      view: {
-        buckets: makeBuckets({ resolution, step: vaeFactor(base.vae.config), hasAspects: false }),
-        ...{ crop: run.crop, hasFlips: run.flips, views: run.views, seed: run.seed },
-        minSide: run.minSide ?? 1,
-      },
-      log: { warn: watch.warn, debug: () => {} },
-      signal,
-      onProgress: watch.phase,
-    });
-    const { pictures, averageResolution, meanWords } = prepared.census;
-    watch.note(
-      `${pictures} pictures of ${averageResolution.toFixed(0)} px on average, captions of ${meanWords.toFixed(1)} words`,
-    );
-    return prepared;
+    const learned = await prepareData(source, options);
+    const { pictures, averageResolution, meanWords } = learned.census;
+    const words = encoders.captions === null ? "" : `, captions of ${meanWords.toFixed(1)} words`;
+    watch.note(`${pictures} pictures of ${averageResolution.toFixed(0)} px on average${words}`);
+    if (heldOut === null) return { learned, heldOut };
+    return { learned, heldOut: await heldOutData(heldOut, learned, options) };
   } finally {
     await encoders.pictures.dispose();
     await encoders.captions?.dispose();
   }
+}
+
+/** @throws KoalaError E_CONFIG when a picture is learned and measured by, which would measure memory */
+async function heldOutData(source: DataSource, learned: Prepared, o: PrepareOptions): Promise<Prepared> {
+  const known = new Set(learned.samples.map(({ hash }) => hash));
+  const prepared = await prepareData(source, o);
+  const both = prepared.samples.filter(({ hash }) => known.has(hash));
+  check(both.length === 0, "E_CONFIG", () => ({
+    where: "held-out pictures",
+    expected: "pictures that are not learned",
+    got: `${both.length} that are in the data too, such as ${both[0]?.id}`,
+  }));
+  return prepared;
 }
 
 /** Tells the data from any other, in its order. */
@@ -212,14 +204,30 @@ async function restore(folder: RunFolder, trainer: Trainer, dataKey: string, wat
 }
 
 /** The average where one is kept, which is smoother than the weights of any step. */
-async function publish(folder: RunFolder, { part }: Job, trainer: Trainer): Promise<void> {
-  await writePart(folder.modelPath, part.name, trainer.average ?? trainer.weights, folder.run.dtype);
+const bestOf = (trainer: Trainer): Weights => trainer.average ?? trainer.weights;
+
+async function publish(
+  folder: RunFolder,
+  job: Job,
+  parts: Parts,
+  data: JobData,
+  trainer: Trainer,
+): Promise<void> {
+  const result = await job.result(bestOf(trainer), data);
+  for (const part of parts) await writePart(folder.modelPath, part, result, folder.run.dtype);
 }
 
 /** Steps over which the speed is told. */
 const recentSteps = 50;
 
-function placeOf(folder: RunFolder, job: Job, prepared: Prepared, dataKey: string, watch: RunWatch) {
+function placeOf(
+  folder: RunFolder,
+  job: Job,
+  parts: Parts,
+  data: JobData,
+  dataKey: string,
+  watch: RunWatch,
+): RunPlace {
   const { run } = folder;
   const recent: number[] = [];
   return {
@@ -234,12 +242,13 @@ function placeOf(folder: RunFolder, job: Job, prepared: Prepared, dataKey: strin
       const info = { ...state.info, extra: { data: dataKey } };
       await folder.checkpoint({ ...state, info });
     },
-    async sample(step: number, trainer: Trainer): Promise<void> {
-      await publish(folder, job, trainer);
-      const prompts = samplePrompts(run, prepared.samples);
-      await drawSamples(folder.modelPath, folder.samplePath(step), run, prompts, (done) =>
-        watch.phase("samples", done, prompts.length),
-      );
+    async sample(step: number, trainer: Trainer): Promise<Measures> {
+      if (job.isDrawnFromResult) await publish(folder, job, parts, data, trainer);
+      const place = { sheet: folder.samplePath(step), model: folder.modelPath, watch };
+      const measures = await job.sample(place, bestOf(trainer), data);
+      const said = Object.entries(measures).map(([name, value]) => `${name} ${digits(value)}`);
+      if (said.length > 0) watch.note(`after step ${step}: ${said.join(", ")}`);
+      return measures;
     },
   };
 }

@@ -218,8 +218,9 @@ export class RunFolder {
 
   /** Takes back what a killed run left after its last checkpoint: half-written files, and the log of lost steps. */
   async rewind(step: number): Promise<void> {
-    for (const folder of ["checkpoints", "samples", "model/unet", "model/vae", "."]) {
-      const names = await readdir(join(this.path, folder)).catch(() => []);
+    const parts = (await readdir(this.modelPath).catch(() => [])).map((name) => join("model", name));
+    for (const folder of ["checkpoints", "samples", "model", ...parts, "."]) {
+      const names = await readdir(join(this.path, folder)).catch(() => []); // none where it is a file
       for (const name of names.filter((n) => n.startsWith(".") && n.endsWith(".tmp")))
         await rm(join(this.path, folder, name));
     }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { KoalaError } from "../../core/errors.ts";
 import { float32 } from "../../tensor/tensor.ts";
-import { parseRun } from "../../train/config.ts";
+import { parseRun, type UNetRun } from "../../train/config.ts";
 import type { StepRecord } from "../../train/run.ts";
 import type { TrainingState } from "../../train/state.ts";
 import { packageVersion } from "../cli/package.ts";
@@ -21,7 +21,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(home, { recursive: true }));
 
-const run = parseRun({ kind: "unet", model: "m", data: ["<d>"], steps: 9, keep: 2 });
+const run = parseRun({ kind: "unet", model: "m", data: ["<d>"], steps: 9, keep: 2 }) as UNetRun;
 const record = (step: number, o: Partial<StepRecord> = {}): StepRecord => ({
   ...{ step, loss: 1 / step, terms: { task: 1 / step }, gradientNorm: step, rate: 1e-4 },
   ...{ seconds: 2, picturesPerSecond: 4, ...o },
@@ -165,6 +165,8 @@ describe("curves", () => {
     expect(names([record(1, { terms: { task: 1, output: 2 } })])).toEqual([
       ...["loss", "task", "output", "gradient norm", "learning rate"],
     ]);
+    const measured = curvesOf([record(1), record(2, { measures: { psnr: 30 } })]);
+    expect(measured[1]).toEqual({ name: "psnr", points: [{ step: 2, value: 30 }] });
   });
 
   it("are thinned to means of equal stretches", () => {

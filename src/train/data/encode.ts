@@ -236,7 +236,7 @@ function kept(t: Tensor, dtype: KeptDType, where: string): Tensor {
 }
 
 /** diffusers' `DiagonalGaussianDistribution` clamps the log-variance to it. */
-const logVarianceRange = [-30, 20] as const;
+export const logVarianceRange = [-30, 20] as const;
 
 /**
  * `moments` [N, 2·L, h, w] and noise [N, L, h, w] → latents of the diffusion [N, L, h, w]:

@@ -96,7 +96,7 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
       size: (views[0] as View).target,
       ids: own.map(({ its }) => its.id),
       captions: own.map(({ caption }) => caption),
-      pictures: asFloats(stacked(pictures)),
+      pictures: pictureBatch(pictures),
       text: o.hasText ? asFloats(stacked(states.map(({ text }) => text))) : null,
       pooled: pooled.length === 0 ? null : asFloats(stacked(pooled)),
       sizes: views.flatMap(sizeNumbers),
@@ -105,6 +105,9 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
 
   return { order, at };
 }
+
+/** What is kept of pictures of one size, as a network is fed with it. */
+export const pictureBatch = (pictures: readonly Tensor[]): Tensor => asFloats(stacked(pictures));
 
 /** Tensors of one shape […] → [N, …]. */
 function stacked(tensors: readonly Tensor[]): Tensor {

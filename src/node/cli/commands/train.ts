@@ -1,17 +1,18 @@
-/** `koala train`: a U-Net learns from a data set. */
+/** `koala train`: a U-Net, an autoencoder or CLIP's encoders learn from a data set. */
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { check } from "../../../core/assert.ts";
 import { parseRun, type RunKind } from "../../../train/config.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
 import type { World } from "../world.ts";
 
-/** What this command trains; a student by its teacher is another command's. */
-const kinds = ["unet"] as const satisfies readonly RunKind[];
+/** What this command trains, by `--part`; a student by its teacher is another command's. */
+const kinds = ["unet", "vae", "clip"] as const satisfies readonly RunKind[];
 
 interface Options extends TrainingOptions {
   readonly out?: string;
+  readonly part?: string;
 }
 
 /** @throws KoalaError E_FLAG when no folder is named */
@@ -29,6 +30,11 @@ export function define(command: Command, world: World, finish: (exitCode: number
   command
     .argument("[RUN.yaml]", "fields of the run; flags go over them")
     .option("--out <DIR>", "the run's folder, which must be new or empty");
+  command.addOption(
+    new Option("--part <PART>", "what is trained, where RUN.yaml names no kind (default unet)").choices(
+      kinds,
+    ),
+  );
   addRunFlags(command, kinds);
   command
     .option("--offline", "use only what is on this machine")
@@ -39,6 +45,9 @@ export function define(command: Command, world: World, finish: (exitCode: number
 
 async function train(file: string | undefined, o: Options, world: World): Promise<number> {
   const input = await runInput(file, { ...o }, kinds);
-  const run = parseRun({ kind: "unet", ...input }, runFlagOf);
+  const run = parseRun(
+    { kind: "unet", ...input, ...(o.part === undefined ? {} : { kind: o.part }) },
+    runFlagOf,
+  );
   return training(run, outOf(o, "train"), o, world);
 }

@@ -1,0 +1,116 @@
+/** What a kind of run must say for itself; `execute.ts` does with all kinds alike what follows from it. */
+
+import { check } from "../../core/assert.ts";
+import type { Engine } from "../../runtime/session.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { CommonRun, Run } from "../../train/config.ts";
+import { type Batch, batchLoader, type Loader, type LoaderOptions } from "../../train/data/loader.ts";
+import type { RecordOptions } from "../../train/data/record.ts";
+import { type Measures, optimizerOf } from "../../train/run.ts";
+import { type RunMemory, runMemory } from "../../train/tasks/memory.ts";
+import type { Task } from "../../train/tasks/task.ts";
+import type { ModelFiles } from "../../weights/files.ts";
+import { bytes } from "../cli/units.ts";
+import type { Prepared, PrepareOptions } from "../data/prepare.ts";
+import type { NewPart } from "./model-folder.ts";
+import type { RunWatch } from "./watch.ts";
+
+export type OpenModel = (location: string) => Promise<ModelFiles>;
+
+export type Weights = ReadonlyMap<string, Tensor>;
+
+/** The pictures of a run, ready. */
+export interface JobData {
+  readonly learned: Prepared;
+  /** Pictures that are only measured by; null where the run names none. */
+  readonly heldOut: Prepared | null;
+}
+
+/** Where a sheet of samples goes. */
+export interface SamplePlace {
+  readonly sheet: string;
+  /** The result's folder; the weights of the moment are in it if the kind publishes as it goes. */
+  readonly model: string;
+  readonly watch: RunWatch;
+}
+
+/** What a run trains, with all that is known before its first step. */
+export interface Job {
+  /** With what its model says filled in, and paths that hold from any folder. */
+  readonly run: Run;
+  readonly task: Task;
+  /** The result's new component. */
+  readonly part: NewPart;
+  /** Where the result's other parts come from; null: it has none. */
+  readonly base: ModelFiles | null;
+  /** What will be in memory, in words. */
+  readonly memory: string;
+  /** How records of the data are read. */
+  readonly records: RecordOptions;
+  readonly heldOut: readonly string[];
+  /** Pixels that the sides of what is seen are a multiple of. */
+  readonly cell: number;
+  /** Whether mirrored views are kept, or pictures are mirrored as they are seen. */
+  readonly keepsFlips: boolean;
+  readonly loading: Pick<LoaderOptions, "emptyCaptions" | "hasText">;
+  /** What must be ready before the first step and rests on the data, and more parts of the result, where there are any. */
+  begin?(data: JobData): Promise<readonly NewPart[]>;
+  /** What pictures and captions are kept as, once for all steps. */
+  encoders(): Promise<Pick<PrepareOptions, "pictures" | "captions">>;
+  /** Weights as they go into the result, and fields of its config.json that they bring along. */
+  result(weights: Weights, data: JobData): Promise<{ readonly weights: Weights; readonly config: object }>;
+  /** Whether samples are drawn with the result's folder, which is then written before each sheet. */
+  readonly isDrawnFromResult: boolean;
+  /** Draws a sheet with `weights`, and says what it measured. */
+  sample(place: SamplePlace, weights: Weights, data: JobData): Promise<Measures>;
+  dispose(): Promise<void>;
+}
+
+export interface JobOptions {
+  readonly engine: Engine;
+  readonly open: OpenModel;
+  /** Of the data, which need not be there before the first step. */
+  readonly loader: Pick<Loader, "at">;
+  readonly warn: (line: string) => void;
+}
+
+/** A loader of data that is prepared later: a run is checked as a whole before anything is written. */
+export class LateLoader {
+  #loader: Loader | null = null;
+
+  fill({ run, loading }: Job, prepared: Prepared): void {
+    this.#loader = batchLoader(prepared, {
+      ...{ seed: run.seed, batch: run.batch, ...loading },
+      isBalanced: run.group !== undefined,
+      ...{ rank: 0, world: 1 },
+    });
+  }
+
+  at(step: number): Promise<Batch> {
+    return (this.#loader as Loader).at(step);
+  }
+}
+
+/** @throws KoalaError E_CONFIG when the side of pictures, in pixels, is no whole number of latent cells */
+export function checkSide(where: string, side: number, cell: number): void {
+  check(side % cell === 0, "E_CONFIG", () => ({
+    where,
+    expected: `a multiple of ${cell} px, the size of this model's latent cell`,
+    got: `${side}`,
+  }));
+}
+
+/** What a task will hold while it is trained as the run says. */
+export const memoryOf = (task: Task, run: CommonRun): RunMemory =>
+  runMemory(task, {
+    optimizer: optimizerOf(run),
+    hasAverage: run.ema > 0,
+    cuts: run.recompute,
+    accumulate: run.accumulate,
+  });
+
+export const memoryText = ({ state, step }: RunMemory): string =>
+  `${bytes(state)} of weights, gradients and moments, ${bytes(step)} of values in a step`;
+
+export const memoryLine = (memory: RunMemory): string =>
+  `at least ${bytes(memory.total)} of memory: ${memoryText(memory)}`;
