@@ -4,7 +4,9 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import { checkedEngine } from "../engine/self-test.ts";
+import type { Work } from "../runtime/host.ts";
 import type { Engine, EngineStatus } from "../runtime/session.ts";
+import { choose } from "./choose-engine.ts";
 import { openvinoEngine, openvinoStatus } from "./openvino.ts";
 import { ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
 
@@ -20,22 +22,24 @@ const entries: Readonly<Record<string, Entry>> = {
   webgpu: { open: () => checkedEngine(webgpuEngine()), status: webgpuStatus },
 };
 
-/** `auto` needs no probe: WebGPU is taken by name only, since a software adapter is slower than the CPU. */
-const AUTO = "ort";
-
 export const engines = (): Promise<readonly EngineStatus[]> =>
   Promise.all(Object.values(entries).map((entry) => entry.status()));
 
-/** @throws KoalaError E_ENGINE for an unknown name, or for an engine that is not there, with the reason */
-export async function engine(name: string): Promise<Engine> {
-  const wanted = name === "auto" ? AUTO : name;
-  const entry = Object.hasOwn(entries, wanted) ? entries[wanted] : undefined;
+/** `auto` without work to weigh is the CPU's engine that is always here. @throws KoalaError E_ENGINE for an unknown name, or for an engine that is not there, with the reason */
+export async function engine(name: string, work?: Work): Promise<Engine> {
+  if (name === "auto") {
+    if (work === undefined) return engine("ort");
+    const freeBytes = process.availableMemory();
+    const choice = await choose(work, { arch: process.arch, freeBytes, openvino: openvinoStatus });
+    return { ...(await engine(choice.name)), reason: choice.reason };
+  }
+  const entry = Object.hasOwn(entries, name) ? entries[name] : undefined;
   check(entry !== undefined, "E_ENGINE", () => {
-    const near = nearest(wanted, ["auto", ...Object.keys(entries)])[0];
+    const near = nearest(name, ["auto", ...Object.keys(entries)])[0];
     return {
       where: "engine",
       expected: `one of auto, ${Object.keys(entries).join(", ")}`,
-      got: wanted,
+      got: name,
       ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
     };
   });
@@ -43,7 +47,7 @@ export async function engine(name: string): Promise<Engine> {
   if (!status.isAvailable) {
     const there = (await engines()).filter(({ isAvailable }) => isAvailable).map(({ name: other }) => other);
     throw new KoalaError("E_ENGINE", {
-      where: `engine ${wanted}`,
+      where: `engine ${name}`,
       expected: "an engine that runs on this machine",
       got: status.detail,
       hint: there.length === 0 ? "None does: koala engines says why." : `Here runs ${there.join(", ")}.`,

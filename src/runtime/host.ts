@@ -1,7 +1,8 @@
 /** The one seam to where the package runs: `#host` is `node/host.ts` under Node, `web/host.ts` in a browser. */
 
 import { host as here } from "#host";
-import type { Engine, EngineStatus } from "./session.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import type { Engine, EngineStatus, Precision } from "./session.ts";
 
 /** The files of a model; `weights/files.ts` is the same shape, said here because this folder may not import that one. */
 export interface HostFiles {
@@ -20,6 +21,13 @@ export interface OpenOptions {
   onProgress?(file: string, bytes: number, total: number): void;
 }
 
+/** What `auto` chooses an engine by. */
+export interface Work {
+  readonly precision: Precision;
+  /** The weights, a store a network; networks run in turns. */
+  readonly stores: readonly TensorStore[];
+}
+
 export interface Host {
   /**
    * A folder, a single checkpoint file, or a hub id (`owner/name`), which is downloaded first.
@@ -28,8 +36,11 @@ export interface Host {
   openModel(location: string, o?: OpenOptions): Promise<HostFiles>;
   /** Every engine that this package knows, there or not. */
   engines(): Promise<readonly EngineStatus[]>;
-  /** `auto` is the fastest that is there. @throws KoalaError E_ENGINE naming those that are */
-  engine(name: string): Promise<Engine>;
+  /**
+   * `auto` is the fastest that is there for the work at hand.
+   * @throws KoalaError E_ENGINE naming those that are there
+   */
+  engine(name: string, work?: Work): Promise<Engine>;
 }
 
 export const host: Host = here;

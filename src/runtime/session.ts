@@ -58,6 +58,8 @@ export interface Engine {
   readonly target: Target;
   /** What it can compute in here; absent: `f32` alone. */
   readonly precisions?: readonly Precision[];
+  /** Where `auto` took it: why. */
+  readonly reason?: string;
   load(model: OnnxModel, o: SessionOptions): Promise<Session>;
 }
 

@@ -72,3 +72,18 @@ export function threadsFrom(text: string | undefined): number | undefined {
   }));
   return threads;
 }
+
+/** What `--precision` takes. */
+export const precisions = ["auto", "f32", "bf16"] as const;
+
+/** @throws KoalaError E_FLAG */
+export function precisionFrom(text: string | undefined): (typeof precisions)[number] | undefined {
+  if (text === undefined) return undefined;
+  const found = precisions.find((name) => name === text);
+  check(found !== undefined, "E_FLAG", () => ({
+    where: "--precision",
+    expected: `one of ${precisions.join(", ")}`,
+    got: JSON.stringify(text),
+  }));
+  return found;
+}

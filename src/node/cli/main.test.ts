@@ -236,6 +236,10 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     ],
     [["generate", "a", "--crop", "here"], '--crop: expected { left, top } (px), got "here" [E_REQUEST]'],
     [
+      ["generate", "a", "--precision", "int9"],
+      '--precision: expected one of auto, f32, bf16, got "int9" [E_FLAG]',
+    ],
+    [
       ["generate", "a", "--threads", "0"],
       '--threads: expected a whole number from 1 to 1024, got "0" [E_FLAG]',
     ],

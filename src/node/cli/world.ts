@@ -4,7 +4,7 @@ import type { Log } from "../../core/log.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
 import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
-import type { EngineStatus } from "../../runtime/session.ts";
+import type { EngineStatus, Precision } from "../../runtime/session.ts";
 
 /** What the command line needs of a `Pipeline`. */
 export interface Generator {
@@ -13,6 +13,7 @@ export interface Generator {
   readonly defaults: Defaults;
   readonly engineName: string;
   resolve(request: RequestInput): Request;
+  readonly engineReason?: string | undefined;
   generate(request: RequestInput, o?: { signal?: AbortSignal }): AsyncGenerator<PipelineEvent>;
   dispose(): Promise<void>;
 }
@@ -20,6 +21,8 @@ export interface Generator {
 export interface GeneratorOptions {
   readonly engine?: string;
   readonly threads?: number;
+  readonly precision?: "auto" | Precision;
+  readonly cache?: string;
   readonly base?: string;
   readonly isOffline?: boolean;
   readonly signal?: AbortSignal;

@@ -12,7 +12,15 @@ import { type Maker, pictureText, readPictureText } from "../../../pipeline/requ
 import { checkWritable, writeAtomically } from "../../files.ts";
 import { encodePicture, pictureFormat, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
-import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { programFolder } from "../../program-folder.ts";
+import {
+  addRequestFlags,
+  flagOf,
+  precisionFrom,
+  precisions,
+  requestFromFlags,
+  threadsFrom,
+} from "../flags.ts";
 import { outputPaths, previewPath } from "../outputs.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
@@ -24,6 +32,8 @@ interface Options {
   readonly base?: string;
   readonly from?: string;
   readonly engine?: string;
+  readonly precision?: string;
+  readonly cache?: true;
   readonly threads?: string;
   readonly output?: string;
   readonly json?: true;
@@ -55,7 +65,15 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "file (.png, .jpg, .webp) or folder; several pictures are numbered (default koala-PROMPT-SEED.png)",
     )
     .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
+    .option(
+      "--precision <NAME>",
+      `what computes in: ${precisions.join(", ")}; bf16 is twice as fast where the CPU has it, and nearly the same picture (default auto, which is f32)`,
+    )
     .option("--threads <N>", "threads that compute (default: one a core)")
+    .option(
+      "--cache",
+      "keep compiled programs in the user's cache folder, for a quicker second start (openvino)",
+    )
     .option("--offline", "use only what is on this machine")
     .option("--json", "print one JSON object on stdout: files, request, timings, memory")
     .option("--verbose", "say more, and where an error comes from")
@@ -211,6 +229,7 @@ const peakBytes = (): number => process.resourceUsage().maxRSS * 1024; // Node g
 async function generate(prompt: string | undefined, o: Options, world: World): Promise<number> {
   const { input, model } = await readRequest(prompt, o);
   const threads = threadsFrom(o.threads);
+  const precision = precisionFrom(o.precision);
   const paths = outputPaths(o.output, input.prompt, input.seed ?? 0, input.count ?? 1);
   for (const path of paths) await checkWritable(path);
 
@@ -225,6 +244,8 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     progress.stage("load", modelName(model));
     generator = await world.load(model, {
       ...(o.engine === undefined ? {} : { engine: o.engine }),
+      ...(precision === undefined ? {} : { precision }),
+      ...(o.cache === true ? { cache: programFolder() } : {}),
       ...(threads === undefined ? {} : { threads }),
       ...(o.base === undefined ? {} : { base: o.base }),
       isOffline: o.offline === true,
@@ -242,7 +263,8 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     });
     const request = generator.resolve(input);
     const maker = { model: modelName(model), version: packageVersion() };
-    progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}`);
+    const reason = generator.engineReason === undefined ? "" : `: ${generator.engineReason}`;
+    progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}${reason}`);
     progress.note(describe(request));
     const run: Run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
     await draw(generator, run, stop.signal);
