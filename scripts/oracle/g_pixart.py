@@ -128,6 +128,7 @@ def make() -> None:
     write_json(FOLDER / "tokenizer.json", {"cases": [{"text": s, "ids": tokenizer(s).input_ids} for s in SENTENCES]}, about, 3)
 
     text = fill_model(T5EncoderModel(T5Config(**T5)))
+    text.shared.weight.copy_(fill("shared.weight", text.shared.weight.shape))  # filled last by its other name, encoder.embed_tokens
     tensors, pictures, index, requests = {}, {}, {}, {}
     with torch.no_grad():
         states = encoder_case(text, torch.float32)
