@@ -40,8 +40,19 @@ export {
 export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
 export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
+export { buildDit, type DitInputs, type DitSize, dit, ditInputs, MASKED } from "./models/dit.ts";
+export { type DitConfig, ditConfig } from "./models/dit-config.ts";
 export type { TokenizerSettings } from "./models/preset-parts.ts";
 export { type Preset, type PresetName, preset, presetFiles, presetNames, presets } from "./models/presets.ts";
+export {
+  buildT5,
+  buildT5Pieces,
+  type T5Config,
+  type T5Inputs,
+  t5Config,
+  t5Encoder,
+  t5Inputs,
+} from "./models/t5-encoder.ts";
 export { buildUNet, type UNetInputs, type UNetSize, unet, unetInputs } from "./models/unet.ts";
 export { type Level, SIZE_NUMBERS, type UNetConfig, unetConfig } from "./models/unet-config.ts";
 export {

@@ -11,26 +11,13 @@ import { unetConfig } from "../src/models/unet-config.ts";
 import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../src/models/vae.ts";
 import { buildVaeTinyDecoder, buildVaeTinyEncoder, vaeTinyConfig } from "../src/models/vae-tiny.ts";
 import { host } from "../src/runtime/host.ts";
-import type { TensorStore } from "../src/tensor/stored.ts";
 import { float32, int64, type Tensor, toFloat32 } from "../src/tensor/tensor.ts";
 import { fill } from "./fill.ts";
+import { filledStore } from "./filled-store.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
 
 /** Ours is off by 6e-6 at most (Zen 5), the reference's own float32 by 2e-6 (`float32Error`); a wrong epsilon shows at 2e-5. */
 const tolerance = 2e-5;
-
-/** Weights by the rule of fill.ts, made when they are read. */
-function filledStore({ parameters }: Built): TensorStore {
-  const shapes = new Map([...parameters].map(([name, { value }]) => [name, value.shape]));
-  const entry = (shape: readonly number[]) => {
-    const byteLength = 4 * shape.reduce((a, b) => a * b, 1);
-    return { dtype: "float32" as const, shape, file: null, offset: 0, byteLength };
-  };
-  return {
-    tensors: new Map([...shapes].map(([name, shape]) => [name, entry(shape)])),
-    read: async (name) => float32(shapes.get(name) ?? [], fill(name, shapes.get(name) ?? [])),
-  };
-}
 
 async function run<Out extends string>(
   model: Built<Out>,

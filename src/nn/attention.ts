@@ -13,6 +13,8 @@ export interface AttentionOptions {
   readonly heads: number;
   /** Whether queries, keys and values have biases; the output always has. Default false. */
   readonly bias?: boolean;
+  /** Added to the scores: [N or 1, heads or 1, S, T]. */
+  readonly mask?: Value | null;
 }
 
 /**
@@ -26,7 +28,8 @@ export function attention(s: Scope, x: Value, context: Value, o: AttentionOption
     const q = tap(`${s.path}.to_q`, project("to_q", x));
     const k = tap(`${s.path}.to_k`, project("to_k", context));
     const v = project("to_v", context);
-    return tap(s.path, linear(s.at("to_out", 0), attend(q, k, v, { heads: o.heads, mask: null }), width));
+    const mixed = attend(q, k, v, { heads: o.heads, mask: o.mask ?? null });
+    return tap(s.path, linear(s.at("to_out", 0), mixed, width));
   });
 }
 

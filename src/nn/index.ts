@@ -4,9 +4,9 @@ export { type AttentionOptions, attention, spatialAttention } from "./attention.
 export { type ClipLayerOptions, clipLayer } from "./clip-layer.ts";
 export { type ConvOptions, conv, downsample, upsample } from "./conv.ts";
 export { embedding, featureEmbedding } from "./embedding.ts";
-export { feedForward } from "./feedforward.ts";
+export { feedForward, plainFeedForward } from "./feedforward.ts";
 export { type LinearOptions, linear } from "./linear.ts";
-export { groupNorm, layerNorm } from "./norm.ts";
+export { bareLayerNorm, groupNorm, layerNorm, rmsNorm } from "./norm.ts";
 export { type ResnetOptions, resnet } from "./resnet.ts";
 export {
   fanIn,
