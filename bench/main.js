@@ -1,7 +1,7 @@
 /**
  * `npm run bench QUESTION -- [options]`: ours and its peers, interleaved, each run in a fresh process.
  *
- *   unet    seconds a step of KOALA-700M with random weights, float32     --size 512,1024  --steps 3
+ *   unet    seconds a step of KOALA-700M with random weights, float32 and bf16     --size 512,1024  --steps 3
  *   load    process start to the end of the first step, and peak memory   --size 512
  *   image   `koala generate` with the model of the repository, process start to PNG
  *   all     --rounds 3  --threads 2  --only koala,openvino  --model DIR  --out FILE.json
@@ -41,7 +41,7 @@ function prepareUnet(sizes) {
     mkdirSync(join(o.model, ".."), { recursive: true });
     execFileSync(process.execPath, [koala, "init", "koala-700m", o.model], { stdio: "inherit" });
   }
-  if (!hasPeers() || !isWanted("openvino")) return;
+  if (!hasPeers() || !(isWanted("openvino") || isWanted("openvino-bf16"))) return;
   for (const size of sizes)
     execFileSync(python, [peer("openvino_unet"), o.model, size, "prepare"], { stdio: "inherit" });
 }
@@ -52,8 +52,11 @@ const isWanted = (name) => o.only === undefined || o.only.split(",").includes(na
 function unetContenders(size, steps) {
   const args = [o.model, size, steps, o.threads];
   return {
-    koala: [process.execPath, join(root, "bench/unet.js"), ...args],
-    openvino: [python, peer("openvino_unet"), ...args],
+    koala: [process.execPath, join(root, "bench/unet.js"), ...args, "ort", "f32"],
+    "koala-openvino": [process.execPath, join(root, "bench/unet.js"), ...args, "openvino", "f32"],
+    "koala-openvino-bf16": [process.execPath, join(root, "bench/unet.js"), ...args, "openvino", "bf16"],
+    openvino: [python, peer("openvino_unet"), ...args, "f32"],
+    "openvino-bf16": [python, peer("openvino_unet"), ...args, "bf16"],
     diffusers: [python, peer("diffusers_unet"), ...args],
   };
 }
@@ -92,7 +95,7 @@ async function once([command, ...args]) {
   const start = Date.now();
   const child = spawn(command, args, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, BENCH_START: String(start / 1000) },
+    env: { ...process.env, VIRTUAL_ENV: join(python, "../.."), BENCH_START: String(start / 1000) },
   });
   let text = "";
   let complaint = "";
@@ -123,7 +126,7 @@ function summary(xs) {
 
 async function compete(contenders, measures) {
   const wanted = Object.entries(contenders).filter(
-    ([name]) => isWanted(name) && (name === "koala" || hasPeers()),
+    ([name]) => isWanted(name) && (name === "koala" || hasPeers()), // with the peers comes OpenVINO's library
   );
   const runs = Object.fromEntries(wanted.map(([name]) => [name, []]));
   for (let round = 0; round < Number(o.rounds); round++)
@@ -172,7 +175,7 @@ const questions = {
         "peak GB": memory,
       };
       all[size] = await compete(unetContenders(size, o.steps), measures);
-      table(`KOALA-700M U-Net, ${size} px, float32, ${o.threads} threads`, all[size]);
+      table(`KOALA-700M U-Net, ${size} px, float32 unless it says bf16, ${o.threads} threads`, all[size]);
     }
     return all;
   },

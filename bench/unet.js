@@ -1,17 +1,18 @@
-/** One contender of `bench unet`: the U-Net of MODEL at SIZE pixels, STEPS forwards on THREADS threads. */
+/** One contender of `bench unet`: the U-Net of MODEL at SIZE pixels, STEPS forwards on THREADS threads, by ENGINE in PRECISION. */
 
 import { compileStepwise, host, openComponent } from "koala-diffusion/graph";
 import { buildUNet, unetConfig } from "koala-diffusion/models";
 
-const [model, size, steps, threads] = process.argv.slice(2);
+const [model, size, steps, threads, engineName, precision] = process.argv.slice(2);
 const sinceStart = () => Date.now() / 1000 - Number(process.env.BENCH_START);
 const cells = Number(size) / 8;
 
 const { config, store } = await openComponent(await host.openModel(model), "unet");
 const { outputs } = buildUNet(unetConfig(config), { batch: 1, height: cells, width: cells, tokens: 77 });
-const engine = await host.engine("ort");
+const engine = await host.engine(engineName);
 const changing = ["sample", "t_emb"];
-const program = await compileStepwise(outputs, { engine, store, changing, threads: Number(threads) });
+const options = { engine, store, changing, threads: Number(threads), precision };
+const program = await compileStepwise(outputs, options);
 const ready = sinceStart();
 
 const random = ({ dtype, shape }) => {

@@ -1,4 +1,4 @@
-"""OpenVINO in float32, from its own float16 file: MODEL SIZE STEPS THREADS, or MODEL SIZE prepare."""
+"""OpenVINO from its own float16 file: MODEL SIZE STEPS THREADS f32|bf16, or MODEL SIZE prepare."""
 
 import os
 import sys
@@ -36,8 +36,8 @@ if sys.argv[3] == "prepare":
 import numpy  # noqa: E402
 import openvino  # noqa: E402
 
-steps, threads = int(sys.argv[3]), int(sys.argv[4])
-settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+steps, threads, precision = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
 compiled = openvino.Core().compile_model(path, "CPU", settings)
 request = compiled.create_infer_request()
 ready = since_start()
