@@ -57,6 +57,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   hub: ["weights", "tensor"],
   web: ["hub", "pipeline", "models", "engine", "onnx", "runtime", "image", "weights", "graph", "tensor"],
   node: [
+    "analyze",
     "quantize",
     "hub",
     "eval",
@@ -81,6 +82,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 /** Packages that one file, or one folder, alone may speak to. */
 const onlyIn: Readonly<Record<string, RegExp>> = {
   "@bufbuild/protobuf": /^onnx\//,
+  "@bufbuild/protobuf/wire": /^text\/sentencepiece\.ts$/,
   "onnxruntime-node": /^node\/ort-node\.ts$/,
   "@huggingface/tokenizers": /^text\//,
   "@huggingface/hub": /^hub\//,
@@ -97,6 +99,13 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   yaml: /^node\//,
   vega: /^node\/page\//,
   "vega-lite": /^node\/page\//,
+  hono: /^node\/server\//,
+  "@hono/node-server": /^node\/server\//,
+  libsql: /^node\/server\/store\.ts$/,
+  "prom-client": /^node\/server\/metrics\.ts$/,
+  pino: /^node\/(server|cli)\//,
+  bullmq: /^node\/server\/redis-/,
+  ioredis: /^node\/server\/redis-/,
   "#host": /^runtime\/host\.ts$/,
 };
 

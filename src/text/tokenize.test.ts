@@ -191,10 +191,10 @@ function messageOf(given: TokenizerFiles, o: TokenizerOptions = options): string
 
 test("missing and broken files are named", () => {
   expect(messageOf({ "vocab.json": "{}" })).toBe(
-    "tokenizer: expected vocab.json and merges.txt, or tokenizer.json, got vocab.json [E_TOKENIZER]",
+    "tokenizer: expected vocab.json and merges.txt, tokenizer.json, or spiece.model, got vocab.json [E_TOKENIZER]",
   );
   expect(messageOf({})).toBe(
-    "tokenizer: expected vocab.json and merges.txt, or tokenizer.json, got none of them [E_TOKENIZER]",
+    "tokenizer: expected vocab.json and merges.txt, tokenizer.json, or spiece.model, got none of them [E_TOKENIZER]",
   );
   expect(messageOf({ ...files, "vocab.json": "{" })).toMatch(
     /^tokenizer\/vocab\.json: expected JSON, got .+ \[E_TOKENIZER\]$/,

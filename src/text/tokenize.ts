@@ -1,12 +1,13 @@
 /**
  * Prompts to token ids, around @huggingface/tokenizers. A folder with `vocab.json` and `merges.txt` is CLIP's
  * byte-level BPE, whose rules (lower case, one space, end-of-word marks) are stated here as transformers'
- * `CLIPTokenizer` builds them; any other tokenizer brings its rules in `tokenizer.json`.
+ * `CLIPTokenizer` builds them; one with `spiece.model` alone is T5's; any other brings its rules in `tokenizer.json`.
  */
 
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
+import { EXTRA_IDS, readSentencePieces, sentinelsOf, t5Definition, t5Specials } from "./sentencepiece.ts";
 
 /** The files of a tokenizer's folder that are read, where they exist. */
 export const tokenizerFiles = [
@@ -17,8 +18,13 @@ export const tokenizerFiles = [
   "tokenizer.json",
 ] as const;
 
+/** The one file of a tokenizer that is not text. */
+export const sentencePieceFile = "spiece.model";
+
 /** Contents by file name. */
-export type TokenizerFiles = Readonly<Partial<Record<(typeof tokenizerFiles)[number], string>>>;
+export type TokenizerFiles = Readonly<Partial<Record<(typeof tokenizerFiles)[number], string>>> & {
+  readonly [sentencePieceFile]?: Uint8Array;
+};
 
 export interface Encoded {
   /** [maxLength]: begin, the prompt, end, then padding. */
@@ -61,7 +67,7 @@ const isObject = (value: unknown): value is Json =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** @throws KoalaError E_TOKENIZER */
-function parse(files: TokenizerFiles, name: keyof TokenizerFiles, where: string): Json | null {
+function parse(files: TokenizerFiles, name: (typeof tokenizerFiles)[number], where: string): Json | null {
   const text = files[name];
   if (text === undefined) return null;
   let value: unknown;
@@ -245,9 +251,11 @@ function define(
     return { definition: { ...definition, added_tokens: [...added.values()] }, specials };
   }
   const whole = parse(files, "tokenizer.json", o.where);
+  const pieces = files[sentencePieceFile];
+  if (whole === null && pieces !== undefined) return defineT5(pieces, config, given, o.where);
   check(whole !== null, "E_TOKENIZER", () => ({
     where: o.where,
-    expected: "vocab.json and merges.txt, or tokenizer.json",
+    expected: "vocab.json and merges.txt, tokenizer.json, or spiece.model",
     got: Object.keys(files).join(", ") || "none of them",
   }));
   const ids = new Map(vocabularyOf(whole));
@@ -255,6 +263,33 @@ function define(
   const added = addedTokens(config, given, (content) => ids.get(content) as number | undefined);
   for (const token of own) added.set(token.content, token);
   return { definition: { ...whole, added_tokens: [...added.values()] }, specials: given };
+}
+
+/** T5's tokenizer: pieces in the order of their ids, then sentinels. @throws KoalaError E_TOKENIZER */
+function defineT5(
+  bytes: Uint8Array,
+  config: Json,
+  given: Json,
+  where: string,
+): { definition: Json; specials: Json } {
+  const model = readSentencePieces(bytes, `${where}/${sentencePieceFile}`);
+  const specials: Json = { ...t5Specials, ...given };
+  const ids = new Map(model.pieces.map(([piece], id) => [piece, id]));
+  const token = contentOf(specials.eos_token) ?? "";
+  const id = ids.get(token);
+  check(id !== undefined, "E_TOKENIZER", () => ({
+    where: `${where}/${sentencePieceFile}`,
+    expected: `the eos_token ${JSON.stringify(token)}`,
+    got: `${ids.size} pieces without it`,
+  }));
+  const extraIds = typeof config.extra_ids === "number" ? config.extra_ids : EXTRA_IDS;
+  const added = addedTokens(config, specials, (content) => ids.get(content));
+  for (const [content, place] of sentinelsOf(model.pieces.length, extraIds))
+    if (!added.has(content)) added.set(content, addedToken(place, content, {}));
+  return {
+    definition: { ...t5Definition(model, extraIds, { token, id }), added_tokens: [...added.values()] },
+    specials,
+  };
 }
 
 /** A file that says no length says 10³⁰ (transformers' `VERY_LARGE_INTEGER`). */

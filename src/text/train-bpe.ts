@@ -18,7 +18,7 @@ export interface BpeOptions {
 }
 
 /** Contents by file name, as transformers' `CLIPTokenizer` reads them. */
-export type BpeFiles = Required<Omit<TokenizerFiles, "tokenizer.json">>;
+export type BpeFiles = Required<Omit<TokenizerFiles, "tokenizer.json" | "spiece.model">>;
 
 /** Marks the last token of a word. */
 const END = "</w>";
