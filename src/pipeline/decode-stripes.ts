@@ -12,7 +12,6 @@ import {
   decoderPasses,
   inverseDeviation,
   type MapName,
-  type MapRead,
   type StripePass,
 } from "../models/vae-stripes.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
@@ -98,21 +97,19 @@ async function middleMap(
 
 type Maps = Readonly<Partial<Record<MapName, FeatureMap>>>;
 
-/** Stripe `i` of a map with a row of each neighbour where the pass wants one; zeros where the picture ends. */
-function readStripe(map: FeatureMap, i: number, { halo }: MapRead): Tensor {
+/** Stripe `i` of a map with a row of each neighbour where the pass wants one, in `into`; zeros where the picture ends. */
+function readStripe(map: FeatureMap, i: number, into: Uint16Array<ArrayBuffer>): Tensor {
   const { channels, rows, width, stripes } = map;
-  const shape = [1, channels, rows + 2 * halo, width];
   const own = stripes[i] as Uint16Array<ArrayBuffer>;
-  if (halo === 0) return { dtype: "float16", shape, data: own };
-  const data = new Uint16Array(channels * (rows + 2) * width);
   const [above, below] = [stripes[i - 1], stripes[i + 1]];
+  if (above === undefined || below === undefined) into.fill(0);
   for (let k = 0; k < channels; k++) {
     const [from, to] = [k * rows * width, k * (rows + 2) * width];
-    data.set(own.subarray(from, from + rows * width), to + width);
-    if (above !== undefined) data.set(above.subarray(from + (rows - 1) * width, from + rows * width), to);
-    if (below !== undefined) data.set(below.subarray(from, from + width), to + (rows + 1) * width);
+    into.set(own.subarray(from, from + rows * width), to + width);
+    if (above !== undefined) into.set(above.subarray(from + (rows - 1) * width, from + rows * width), to);
+    if (below !== undefined) into.set(below.subarray(from, from + width), to + (rows + 1) * width);
   }
-  return { dtype: "float16", shape, data };
+  return { dtype: "float16", shape: [1, channels, rows + 2, width], data: into };
 }
 
 /** What a pass is fed beside its maps: statistics a channel, the same for every stripe. */
@@ -131,16 +128,32 @@ function statisticsOf(pass: StripePass, maps: Maps): Record<string, Tensor> {
   };
 }
 
-function feedsOf(pass: StripePass, maps: Maps, i: number, n: number): Record<string, Tensor> {
-  const feeds: Record<string, Tensor> = {};
-  for (const [name, read] of Object.entries(pass.reads))
-    feeds[name] = readStripe(maps[name as MapName] as FeatureMap, i, read);
-  if (pass.norm === null) return feeds;
+/** What stripe after stripe is fed. Its arrays are used again: garbage of their size would count as memory in use. */
+function feeder(pass: StripePass, maps: Maps, n: number): (i: number) => Record<string, Tensor> {
+  const steady = statisticsOf(pass, maps);
   const rows = (maps.x as FeatureMap).rows + 2;
-  const inside = new Float32Array(rows).fill(1);
-  if (i === 0) inside[0] = 0;
-  if (i === n - 1) inside[rows - 1] = 0;
-  return { ...feeds, inside: float32([1, 1, rows, 1], inside) };
+  const reads = Object.entries(pass.reads).map(([name, { halo }]) => {
+    const map = maps[name as MapName] as FeatureMap;
+    const space = new Uint16Array(halo === 0 ? 0 : map.channels * rows * map.width);
+    return { name, halo, map, space };
+  });
+  return (i) => {
+    const feeds: Record<string, Tensor> = { ...steady };
+    for (const { name, halo, map, space } of reads)
+      feeds[name] =
+        halo === 1
+          ? readStripe(map, i, space)
+          : {
+              dtype: "float16",
+              shape: [1, map.channels, map.rows, map.width],
+              data: map.stripes[i] as Uint16Array<ArrayBuffer>,
+            };
+    if (pass.norm === null) return feeds;
+    const inside = new Float32Array(rows).fill(1);
+    if (i === 0) inside[0] = 0;
+    if (i === n - 1) inside[rows - 1] = 0;
+    return { ...feeds, inside: float32([1, 1, rows, 1], inside) };
+  };
 }
 
 /** Where stripes are read without their neighbours, the result takes their place in memory. */
@@ -156,17 +169,22 @@ async function runPass(
   const rows = from.rows * pass.factor;
   const width = from.width * pass.factor;
   const length = pass.channels * rows * width;
-  const statistics = statisticsOf(pass, maps);
+  const feedsOf = feeder(pass, maps, n);
+  const result: Tensor = {
+    dtype: "float16",
+    shape: [1, pass.channels, rows, width],
+    data: new Uint16Array(length),
+  };
   const groups = o.config.groups;
   const mean = new Float64Array(groups);
   const squares = new Float64Array(groups);
   const stripes: Uint16Array<ArrayBuffer>[] = [];
   for (let i = 0; i < n; i++) {
     o.signal?.throwIfAborted();
-    const results = await program.run({ ...feedsOf(pass, maps, i, n), ...statistics });
+    const results = await program.run(feedsOf(i), { map: result });
     const place = old?.stripes[i];
     const target = place === undefined || place.length < length ? new Uint16Array(length) : place;
-    target.set((results.map as Tensor).data as Uint16Array<ArrayBuffer>);
+    target.set(result.data as Uint16Array<ArrayBuffer>);
     stripes.push(target.subarray(0, length));
     const [stripeMean, stripeVariance] = [results.groupMeans as Tensor, results.groupVariances as Tensor];
     for (let g = 0; g < groups; g++) {
@@ -185,10 +203,10 @@ async function runLast(pass: StripePass, program: Program, maps: Maps, o: Stripe
   const { rows, width } = maps.x as FeatureMap;
   const height = rows * o.stripes;
   const pixels = new Float32Array(pass.channels * height * width);
-  const statistics = statisticsOf(pass, maps);
+  const feedsOf = feeder(pass, maps, o.stripes);
   for (let i = 0; i < o.stripes; i++) {
     o.signal?.throwIfAborted();
-    const { picture } = await program.run({ ...feedsOf(pass, maps, i, o.stripes), ...statistics });
+    const { picture } = await program.run(feedsOf(i));
     const part = (picture as Tensor).data as Float32Array;
     for (let k = 0; k < pass.channels; k++)
       pixels.set(part.subarray(k * rows * width, (k + 1) * rows * width), (k * height + i * rows) * width);
