@@ -10,6 +10,7 @@ import type { ModelFiles } from "../weights/files.ts";
 import { openFile, openFolder, similarSiblings } from "./files.ts";
 import type { HubOptions } from "./hub.ts";
 import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
+import { checkSource } from "./quantized-folder.ts";
 
 export interface HubLocation {
   /** `owner/name` */
@@ -36,7 +37,7 @@ export async function openModel(
   o: OpenOptions & { readonly settings?: HubSettings; readonly timing?: Timing } = {},
 ): Promise<ModelFiles> {
   const facts = await stat(location).catch(() => null);
-  if (facts?.isDirectory() === true) return openFolder(location);
+  if (facts?.isDirectory() === true) return openLocal(location);
   if (facts !== null) return openCheckpoint(location);
   const hub = parseHubLocation(location);
   if (hub === null) {
@@ -60,6 +61,13 @@ export async function openModel(
     });
   }
   return fetchModel(location, hub, { ...o, settings });
+}
+
+/** A folder; one that was quantized from a model that has changed since is refused. */
+async function openLocal(location: string): Promise<ModelFiles> {
+  const files = await openFolder(location);
+  await checkSource(files);
+  return files;
 }
 
 async function suggestion(location: string): Promise<{ hint?: string }> {

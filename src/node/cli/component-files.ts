@@ -17,18 +17,22 @@ const WEIGHTS =
   /\.(safetensors|bin|ckpt|pt|pth|msgpack|h5|onnx|onnx_data|pb|xml|gguf)$|\.index(\.[\w-]+)?\.json$/;
 
 /**
- * What to copy of a pipeline's folder for everything but `except`: configs, tokenizers and the weights that a reader
+ * What to copy of a pipeline's folder for everything but the components `except`: configs, tokenizers and the weights that a reader
  * takes, so that a folder of fp16 variants becomes one that loads without asking for them.
  * @throws KoalaError E_MODEL, E_FILE, E_CONFIG
  */
-export async function componentCopies(files: ModelFiles, index: ModelIndex, except: string): Promise<Copy[]> {
+export async function componentCopies(
+  files: ModelFiles,
+  index: ModelIndex,
+  except: string | readonly string[],
+): Promise<Copy[]> {
   const paths = await files.list();
   const small = (path: string): Copy => ({ from: path, to: path, isWeights: false });
   const copies = paths
     .filter((path) => path === "model_index.json" || /^licen[cs]e[^/]*$/i.test(path))
     .map(small);
   for (const name of index.components.keys()) {
-    if (name === except) continue;
+    if ([except].flat().includes(name)) continue;
     const own = paths.filter((path) => path.startsWith(`${name}/`));
     copies.push(...own.filter((path) => !WEIGHTS.test(path)).map(small));
     if (own.some((path) => path.endsWith(".safetensors")))

@@ -13,6 +13,8 @@ export interface Progress {
   step(done: number, steps: number, left: number): void;
   /** `done` of `total` bytes came from the hub or went to the disk; `file` is the one at hand. */
   transfer(verb: "download" | "write", file: string, done: number, total: number): void;
+  /** `done` of `total` of anything else are over. */
+  count(label: string, done: number, total: number): void;
   /** A line that stays. */
   note(line: string): void;
   warn(message: string): void;
@@ -20,7 +22,15 @@ export interface Progress {
   end(): void;
 }
 
-const silence: Progress = { stage() {}, step() {}, transfer() {}, note() {}, warn() {}, end() {} };
+const silence: Progress = {
+  stage() {},
+  step() {},
+  transfer() {},
+  count() {},
+  note() {},
+  warn() {},
+  end() {},
+};
 
 /** Lines at least this far apart, for what counts in many steps: a log of an hour stays readable. */
 const lineEveryMs = 5000;
@@ -41,6 +51,9 @@ function plainLines(stream: World["stderr"]): Progress {
     },
     transfer(verb, file, done, total) {
       if (isDue(done === total)) write(`${verb}: ${file}, ${bytes(done)} of ${bytes(total)}`);
+    },
+    count(label, done, total) {
+      if (isDue(done === total)) write(`${label}: ${done} of ${total}`);
     },
     note: write,
     warn: (message) => write(`warning: ${message}`),
@@ -97,6 +110,7 @@ function livingLine(stream: World["stderr"]): Progress {
       show("denoise", done, steps, `${done}/${steps}${done < steps ? `  ${roughSeconds(left)} left` : ""}`),
     transfer: (verb, file, done, total) =>
       show(verb, done, Math.max(1, total), `${bytes(done)} of ${bytes(total)}  ${file}`),
+    count: (label, done, total) => show(label, done, Math.max(1, total), `${done}/${total}`),
     note: (line) => write(printable(line)),
     warn: (message) => write(`${paint("yellow", "warning:")} ${printable(message)}`),
     end,
