@@ -2,6 +2,7 @@
 
 import type { Log } from "../../core/log.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
+import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
 import type { EngineStatus, Precision } from "../../runtime/session.ts";
@@ -14,7 +15,7 @@ export interface Generator {
   readonly engineName: string;
   resolve(request: RequestInput): Request;
   readonly engineReason?: string | undefined;
-  generate(request: RequestInput, o?: { signal?: AbortSignal }): AsyncGenerator<PipelineEvent>;
+  generate(request: RequestInput, o?: GenerateOptions): AsyncGenerator<PipelineEvent>;
   dispose(): Promise<void>;
 }
 
