@@ -23,6 +23,12 @@ export const errorCodes = {
   E_OFFLINE: "user",
   E_IMAGE: "user",
   E_MEMORY: "user",
+  E_ACCESS: "user",
+  E_HOST: "user",
+  E_NOT_FOUND: "user",
+  E_CONFLICT: "user",
+  E_TOO_LARGE: "user",
+  E_BUSY: "user",
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;

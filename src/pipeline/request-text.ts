@@ -8,7 +8,7 @@ import type { SchedulerName } from "../diffusion/scheduler.ts";
 import { parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
 
 /** The web UI's names of our samplers. */
-const samplers: Readonly<Record<SchedulerName, string>> = {
+export const samplers: Readonly<Record<SchedulerName, string>> = {
   euler: "Euler",
   "euler-a": "Euler a",
   ddim: "DDIM",

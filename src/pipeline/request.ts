@@ -156,6 +156,10 @@ interface FieldSchema {
 
 const fieldSchemas = (): FieldSchema => z.toJSONSchema(schema, { io: "input" }) as FieldSchema;
 
+/** The request as JSON Schema: what a form is made from, and the API's description of itself. */
+export const requestJsonSchema = (): Readonly<Record<string, unknown>> =>
+  z.toJSONSchema(schema, { io: "input" }) as Readonly<Record<string, unknown>>;
+
 /** The values that a field allows, in words. */
 function allowed(field: FieldSchema): string {
   if (field.enum !== undefined) return `one of ${field.enum.join(", ")}`;

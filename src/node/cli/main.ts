@@ -60,6 +60,16 @@ const entries: readonly Entry[] = [
   },
   { name: "runs", summary: "list training runs, or show one", load: () => import("./commands/runs.ts") },
   {
+    name: "serve",
+    summary: "offer models over HTTP, with a page in the browser",
+    load: () => import("./commands/serve.ts"),
+  },
+  {
+    name: "worker",
+    summary: "draw for a server on any machine, through Redis",
+    load: () => import("./commands/worker.ts"),
+  },
+  {
     name: "engines",
     summary: "list what can run a model on this machine",
     load: () => import("./commands/engines.ts"),

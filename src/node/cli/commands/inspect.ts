@@ -5,15 +5,15 @@ import { extname } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
-import { type UNetCensus, unetCensus } from "../../../models/census.ts";
-import { defaultsFor, type ModelDefaults } from "../../../models/detect.ts";
+import type { ModelDefaults } from "../../../models/detect.ts";
 import { type Preset, preset, presetNames } from "../../../models/presets.ts";
 import { parseRequest, type Size } from "../../../pipeline/request.ts";
 import { readPictureText } from "../../../pipeline/request-text.ts";
 import { readPicture, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
-import { type Anatomy, type Measured, measure, modelAnatomy, presetAnatomy, workloadOf } from "../anatomy.ts";
+import { type Anatomy, modelAnatomy, presetAnatomy } from "../anatomy.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
+import { factsOf } from "../model-facts.ts";
 import { progressFor } from "../progress.ts";
 import { paperModels, printable, table } from "../tables.ts";
 import { bytes, flops, grouped } from "../units.ts";
@@ -96,22 +96,6 @@ async function printPicture(path: string, o: Options, world: World): Promise<voi
   );
 }
 
-/** Everything that `inspect` says of a model, as data. */
-interface Facts {
-  readonly model: string;
-  readonly pipeline: string | null;
-  readonly networks: readonly Omit<Measured, "graphParameters">[];
-  readonly parameters: number;
-  /** Of all weights on disk. */
-  readonly bytes: number;
-  /** The picture's size, in pixels, at which operations are counted. */
-  readonly size: Size;
-  readonly unet: UNetCensus | null;
-  /** Bytes. */
-  readonly memory: { readonly weightsInFloat32: number; readonly largestNetworkInFloat32: number };
-  readonly defaults: ModelDefaults | null;
-}
-
 /** The size that the flags ask for, else the model's. @throws KoalaError E_REQUEST */
 function sizeFrom(o: Options, defaults: ModelDefaults | null): Size {
   const asked = requestFromFlags({ width: o.width, height: o.height });
@@ -122,34 +106,13 @@ function sizeFrom(o: Options, defaults: ModelDefaults | null): Size {
   };
 }
 
-function factsOf(what: string, anatomy: Anatomy, o: Options): Facts {
-  const { organs, modelIndex, scheduler, pipeline } = anatomy;
-  const { factor } = workloadOf(organs, 0, 0);
-  const unet = organs.find(({ className }) => className === "UNet2DConditionModel")?.config;
-  const defaults =
-    unet === undefined ? null : defaultsFor({ location: what, modelIndex, unet, scheduler, factor });
-  const size = sizeFrom(o, defaults);
-  const work = workloadOf(organs, size.width, size.height);
-  const measured = organs.map((organ) => measure(organ, work));
-  const graph = measured.find(({ className }) => className === "UNet2DConditionModel")?.graphParameters;
-  const networks = measured.map(({ graphParameters: _, ...rest }) => rest);
-  const counts = networks.map(({ parameters }) => parameters);
-  const parameters = counts.reduce((sum, n) => sum + n, 0);
-  return {
-    ...{ model: what, pipeline, networks, parameters, size, defaults },
-    bytes: networks.reduce((sum, network) => sum + network.bytes, 0),
-    unet: graph === undefined ? null : unetCensus(graph),
-    memory: { weightsInFloat32: 4 * parameters, largestNetworkInFloat32: 4 * Math.max(0, ...counts) },
-  };
-}
-
 const millions = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)
     .map(([name, n]) => `${name} ${(n / 1e6).toFixed(1)}`)
     .join("   ");
 
 function printModel(what: string, anatomy: Anatomy, from: Preset | null, o: Options, world: World): void {
-  const facts = factsOf(what, anatomy, o);
+  const facts = factsOf(what, anatomy, (defaults) => sizeFrom(o, defaults));
   if (o.json) {
     world.stdout.write(`${JSON.stringify(facts)}\n`);
     return;
@@ -202,7 +165,7 @@ function printModel(what: string, anatomy: Anatomy, from: Preset | null, o: Opti
 function printPaperTable(o: Options, world: World): void {
   const rows = paperModels.map((published) => {
     const { preset: name } = published;
-    const { unet, networks } = factsOf(name, presetAnatomy(preset(name)), { width: "64", height: "64" });
+    const { unet, networks } = factsOf(name, presetAnatomy(preset(name)), () => ({ width: 64, height: 64 }));
     const stored = networks.find((network) => network.name === "unet")?.bytes ?? 0;
     return { ...published, published, counted: { ...unet, bytes: stored } };
   });

@@ -1,0 +1,195 @@
+/** `koala serve` and what `koala worker` shares with it: models behind HTTP, with a queue, a history and a page. */
+
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { Logger } from "pino";
+import { check } from "../../../core/assert.ts";
+import type { ModelPlaces } from "../../server/engine-messages.ts";
+import { threadsFrom } from "../flags.ts";
+import { packageRoot } from "../package.ts";
+import type { World } from "../world.ts";
+
+/** Flags of both commands. */
+export interface CrewFlags {
+  readonly model?: readonly string[];
+  readonly base?: string;
+  readonly engine?: string;
+  readonly threads?: string;
+  readonly workers?: string;
+  readonly redis?: string;
+  readonly offline?: true;
+  readonly verbose?: true;
+  readonly quiet?: true;
+}
+
+interface Options extends CrewFlags {
+  readonly host?: string;
+  readonly port?: string;
+  readonly token?: readonly string[];
+  readonly allowHost?: readonly string[];
+  readonly cors?: readonly string[];
+  readonly queue?: string;
+  readonly data?: string;
+  readonly runs?: string;
+  readonly maxSteps?: string;
+  readonly maxSize?: string;
+  readonly maxCount?: string;
+}
+
+/** Where they are not told otherwise. */
+const usual = {
+  host: "127.0.0.1",
+  port: 7700,
+  queue: 32,
+  workers: 1,
+  maxSteps: 150,
+  maxSize: 2048,
+  maxCount: 16,
+};
+
+const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];
+
+export function addCrewFlags(command: Command): void {
+  command
+    .option(
+      "--model <DIR|HUB_ID>",
+      "a model to offer; again for more, the first is used where none is named (default koala-emoji)",
+      collect,
+    )
+    .option("--base <DIR|HUB_ID>", "what completes a checkpoint file: tokenizers, encoders, VAE")
+    .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
+    .option(
+      "--workers <N>",
+      `pictures drawn at once, each in a process of its own (default ${usual.workers})`,
+    )
+    .option("--threads <N>", "threads of each (default: the cores shared out among them)")
+    .option("--redis <URL>", "draw through Redis, on any machine that runs koala worker")
+    .option("--offline", "use only what is on this machine")
+    .option("--verbose", "log every request, and say where an error comes from")
+    .option("--quiet", "log only what is wrong");
+}
+
+export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
+  addCrewFlags(command);
+  command
+    .option(
+      "--host <ADDRESS>",
+      `where to listen; beyond this machine only with a token (default ${usual.host})`,
+    )
+    .option("--port <N>", `port, 0 for any that is free (default ${usual.port})`)
+    .option(
+      "--token <SECRET>",
+      "who knows it may use the API; again for more, each with a history of its own",
+      collect,
+    )
+    .option(
+      "--allow-host <NAME>",
+      "another name under which the server is asked for, such as a proxy's",
+      collect,
+    )
+    .option("--cors <ORIGIN>", "let pages from there use the API: https://example.org", collect)
+    .option("--queue <N>", `jobs that may wait (default ${usual.queue})`)
+    .option("--data <DIR>", "jobs, pictures and settings (default .koala in your home folder)")
+    .option("--runs <DIR>", "show the training runs in this folder")
+    .option("--max-steps <N>", `most steps a request may ask for (default ${usual.maxSteps})`)
+    .option("--max-size <PX>", `largest width and height (default ${usual.maxSize})`)
+    .option("--max-count <N>", `most pictures of one request (default ${usual.maxCount})`)
+    .action(async (options: Options) => finish(await serve(options, world)));
+}
+
+/** @throws KoalaError E_FLAG */
+export function wholeNumber(
+  flag: string,
+  text: string | undefined,
+  usually: number,
+  [least, most]: readonly [number, number],
+): number {
+  const value = text === undefined ? usually : Number(text);
+  check(Number.isInteger(value) && value >= least && value <= most && text !== "", "E_FLAG", () => ({
+    where: flag,
+    expected: `a whole number from ${least} to ${most}`,
+    got: JSON.stringify(text),
+  }));
+  return value;
+}
+
+export const workersOf = (o: CrewFlags): number =>
+  wholeNumber("--workers", o.workers, usual.workers, [1, 64]);
+
+/** The served list. @throws KoalaError E_FLAG */
+export async function placesFrom(o: CrewFlags): Promise<ModelPlaces> {
+  const { placesOf } = await import("../../server/models.ts");
+  return placesOf(o.model ?? [join(packageRoot, "models/koala-emoji")], {
+    ...(o.engine === undefined ? {} : { engine: o.engine }),
+    ...(o.base === undefined ? {} : { base: o.base }),
+    isOffline: o.offline === true,
+  });
+}
+
+/** JSON lines on standard error; a terminal gets only what is wrong unless it asks for more. */
+export async function loggerFor(o: CrewFlags, world: World): Promise<Logger> {
+  const { pino } = await import("pino");
+  const isSilent = o.quiet === true || (world.stderr.isTTY === true && o.verbose !== true);
+  const level = o.verbose === true ? "debug" : isSilent ? "warn" : "info";
+  return pino({ name: "koala", level }, world.stderr);
+}
+
+/** Resolves when Ctrl-C or a service manager asks to stop. */
+export function untilStopped(world: World): Promise<void> {
+  return new Promise((resolve) => {
+    const ignore = world.onInterrupt(() => {
+      process.removeListener("SIGTERM", stop);
+      resolve();
+    });
+    const stop = (): void => {
+      ignore();
+      resolve();
+    };
+    process.once("SIGTERM", stop);
+  });
+}
+
+async function serve(o: Options, world: World): Promise<number> {
+  const threads = threadsFrom(o.threads);
+  for (const origin of o.cors ?? [])
+    check(URL.canParse(origin) && new URL(origin).origin === origin, "E_FLAG", () => ({
+      where: "--cors",
+      expected: "an origin such as https://example.org, without a path",
+      got: JSON.stringify(origin),
+    }));
+  for (const token of o.token ?? [])
+    check(/^[\x21-\x7e]+$/.test(token), "E_FLAG", () => ({
+      where: "--token",
+      expected: "printable letters without spaces",
+      got: token === "" ? "nothing" : "others",
+    }));
+  const options = {
+    host: o.host ?? usual.host,
+    port: wholeNumber("--port", o.port, usual.port, [0, 65_535]),
+    tokens: o.token ?? [],
+    names: o.allowHost ?? [],
+    origins: o.cors ?? [],
+    capacity: wholeNumber("--queue", o.queue, usual.queue, [1, 100_000]),
+    workers: workersOf(o),
+    data: o.data ?? join(homedir(), ".koala"),
+    limits: {
+      steps: wholeNumber("--max-steps", o.maxSteps, usual.maxSteps, [1, 1000]),
+      side: wholeNumber("--max-size", o.maxSize, usual.maxSize, [8, 4096]),
+      count: wholeNumber("--max-count", o.maxCount, usual.maxCount, [1, 64]),
+    },
+    ...(threads === undefined ? {} : { threads }),
+    ...(o.redis === undefined ? {} : { redis: o.redis }),
+    ...(o.runs === undefined ? {} : { runs: o.runs }),
+  };
+  const [{ startServer }, models, log] = await Promise.all([
+    import("../../server/serve.ts"),
+    placesFrom(o),
+    loggerFor(o, world),
+  ]);
+  const server = await startServer({ ...options, models, log });
+  world.stdout.write(`${server.url}\n`);
+  await untilStopped(world);
+  await server.close();
+  return 0;
+}

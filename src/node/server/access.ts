@@ -1,0 +1,124 @@
+/**
+ * Who may ask. A page in someone's browser can reach this port too: so the Host must be a name of this server (a DNS name
+ * rebound to our address is not), and what a browser sends from another page is refused unless that page is allowed.
+ */
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { isIP } from "node:net";
+import { hostname } from "node:os";
+import { getConnInfo } from "@hono/node-server/conninfo";
+import type { Context, MiddlewareHandler } from "hono";
+import { getCookie, setCookie } from "hono/cookie";
+import { check } from "../../core/assert.ts";
+
+export interface AccessOptions {
+  /** The address that the server binds to. */
+  readonly host: string;
+  /** Other names under which it may be asked for. */
+  readonly names: readonly string[];
+  /** Any of them opens the API; each is a client of its own. None: everyone who reaches the port. */
+  readonly tokens: readonly string[];
+  /** Origins whose pages may use the API. */
+  readonly origins: readonly string[];
+}
+
+/** What later handlers know of the asker. */
+export interface Asker {
+  readonly owner: string;
+  readonly client: string;
+}
+
+/** Types of the app's context. */
+export interface Env {
+  Variables: { asker: Asker };
+}
+
+const loopbackNames = ["localhost", "127.0.0.1", "::1"];
+
+/** Whether only this machine reaches an address. */
+export const isLoopback = (host: string): boolean =>
+  loopbackNames.includes(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
+
+/** A Host header or an origin's authority without its port and brackets. */
+function nameOf(authority: string): string {
+  const [, ipv6, name] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(authority.toLowerCase()) ?? [];
+  return ipv6 ?? name ?? "";
+}
+
+const cookieName = "koala_token";
+
+const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
+
+/** The token that a request carries: bearer, the password of basic (A1111's clients), or the page's cookie. */
+function tokenOf(c: Context): string | undefined {
+  const [, kind, value = ""] = /^(Bearer|Basic) +(\S+)$/i.exec(c.req.header("authorization") ?? "") ?? [];
+  if (kind === undefined) return getCookie(c, cookieName);
+  if (kind.toLowerCase() === "bearer") return value;
+  const pair = Buffer.from(value, "base64").toString("utf8");
+  return pair.slice(pair.indexOf(":") + 1);
+}
+
+/** The address that a request came from; tests without a socket are one client. */
+function addressOf(c: Context): string {
+  const env = c.env as { incoming?: unknown } | undefined;
+  return env?.incoming === undefined ? "here" : (getConnInfo(c).remote.address ?? "unknown");
+}
+
+/** Paths that need no token: is it alive, the page itself, and pictures, whose names cannot be guessed. */
+const isOpen = (path: string): boolean =>
+  path === "/healthz" ||
+  path.startsWith("/pictures/") ||
+  !/^\/(api|v1|sdapi|metrics|openapi\.json)(\/|$)/.test(path);
+
+/** Refuses those who may not ask, and remembers who does. @throws KoalaError E_HOST, E_ACCESS */
+export function access(o: AccessOptions): MiddlewareHandler<Env> {
+  const hashes = o.tokens.map(hash);
+  const names = [...o.names, ...(isLoopback(o.host) ? [] : [o.host, hostname()])].map((n) => n.toLowerCase());
+  const isOurs = (name: string): boolean =>
+    isLoopback(name) || names.includes(name) || (!isLoopback(o.host) && isIP(name) !== 0); // rebinding needs a DNS name
+
+  const holder = (token: string | undefined): number => {
+    if (token === undefined) return -1;
+    const given = hash(token);
+    return hashes.findIndex((known) => timingSafeEqual(known, given));
+  };
+
+  return async (c, next) => {
+    const authority = c.req.header("host") ?? new URL(c.req.url).host;
+    check(isOurs(nameOf(authority)), "E_HOST", () => ({
+      where: "Host",
+      expected: "a name of this server",
+      got: JSON.stringify(authority.slice(0, 80)),
+      hint: "koala serve --allow-host NAME adds one.",
+    }));
+    const origin = c.req.header("origin");
+    check(
+      origin === undefined ||
+        origin === `${new URL(c.req.url).protocol}//${authority}` ||
+        o.origins.includes(origin),
+      "E_HOST",
+      () => ({
+        where: "Origin",
+        expected: "this server's own page",
+        got: JSON.stringify(origin?.slice(0, 80)),
+        hint: "koala serve --cors ORIGIN allows another.",
+      }),
+    );
+    const { path } = c.req;
+    const linked = path === "/" ? c.req.query("token") : undefined;
+    if (linked !== undefined && holder(linked) >= 0) {
+      setCookie(c, cookieName, linked, { httpOnly: true, sameSite: "Strict", path: "/" });
+      return c.redirect("/"); // so that the token stays out of the history
+    }
+    const token = tokenOf(c);
+    const index = holder(token);
+    check(hashes.length === 0 || isOpen(path) || index >= 0, "E_ACCESS", () => ({
+      where: "Authorization",
+      expected: "Bearer and a token of this server",
+      got: token === undefined ? "none" : "another one",
+    }));
+    const owner = hashes.length > 1 && index >= 0 ? (hashes[index]?.toString("hex").slice(0, 16) ?? "") : "";
+    c.set("asker", { owner, client: owner === "" ? addressOf(c) : owner });
+    return next();
+  };
+}

@@ -1,0 +1,157 @@
+/** Our own door, `/api`: jobs that outlive their client, their events, models, pictures' settings, training runs. */
+
+import { type Context, Hono } from "hono";
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import { requestFields, requestJsonSchema } from "../../pipeline/request.ts";
+import { readPictureText } from "../../pipeline/request-text.ts";
+import { readText } from "../png-text.ts";
+import type { Env } from "./access.ts";
+import { jsonBytes, pictureBytes, queryNumber, readBody, readJsonObject } from "./body.ts";
+import { isOver, type Job, jobStates } from "./job.ts";
+import type { ServedModel } from "./models.ts";
+import type { ServerParts } from "./parts.ts";
+import { listRuns, readRun, runSample } from "./runs.ts";
+import { streamJob } from "./sse.ts";
+
+/** Jobs on one page of a list. */
+const usualPage = 50;
+const largestPage = 500;
+
+const modelView = ({ name, family, engine, defaults }: ServedModel) => ({ name, family, engine, defaults });
+
+export function apiDoor({ jobs, store, models, runs }: ServerParts): Hono<Env> {
+  const door = new Hono<Env>();
+
+  /** The job of the path, if it is the asker's. @throws KoalaError E_NOT_FOUND */
+  function jobOf(c: Context<Env>): Job {
+    const id = c.req.param("id") ?? "";
+    const job = store.get(id);
+    if (job !== null && job.owner === c.var.asker.owner) return job;
+    throw new KoalaError("E_NOT_FOUND", {
+      where: "job",
+      expected: "the id of a job that is there",
+      got: JSON.stringify(id.slice(0, 80)),
+    });
+  }
+
+  door.post("/jobs", async (c) => {
+    const { model: name, ...input } = await readJsonObject(c);
+    const model = models.named(name);
+    const request = models.accept(model, input);
+    const job = jobs.create({ ...c.var.asker, isAwaited: false, model: model.name, request });
+    c.header("Location", `/api/jobs/${job.id}`);
+    return c.json(jobs.view(job), 202);
+  });
+
+  door.get("/jobs", (c) => {
+    const state = c.req.query("state");
+    check(state === undefined || (jobStates as readonly string[]).includes(state), "E_REQUEST", () => ({
+      where: "state",
+      expected: `one of ${jobStates.join(", ")}`,
+      got: JSON.stringify(state?.slice(0, 80)),
+    }));
+    const favourite = c.req.query("favourite");
+    const found = store.list({
+      owner: c.var.asker.owner,
+      before: queryNumber(c, "before", 0, Number.MAX_SAFE_INTEGER),
+      limit: queryNumber(c, "limit", 1, largestPage) ?? usualPage,
+      search: c.req.query("search")?.slice(0, 200),
+      state: state as Job["state"] | undefined,
+      isFavourite: favourite === undefined ? undefined : favourite === "true",
+    });
+    return c.json({ jobs: found.map((job) => jobs.view(job)) });
+  });
+
+  door.get("/jobs/:id", (c) => c.json(jobs.view(jobOf(c))));
+
+  /** Waits for the end when it is asked to: the result in one call. */
+  door.get("/jobs/:id/result", async (c) => {
+    const job = jobOf(c);
+    check(isOver(job.state), "E_CONFLICT", () => ({
+      where: `job ${job.id}`,
+      expected: "a job that has ended",
+      got: job.state,
+      hint: `/api/jobs/${job.id}/events tells when it has.`,
+    }));
+    return c.json(jobs.view(job));
+  });
+
+  door.post("/jobs/:id/cancel", (c) => {
+    const job = jobOf(c);
+    jobs.cancel(job);
+    return c.json(jobs.view(jobOf(c)));
+  });
+
+  door.patch("/jobs/:id", async (c) => {
+    const job = jobOf(c);
+    const { isFavourite, ...rest } = await readJsonObject(c);
+    check(typeof isFavourite === "boolean" && Object.keys(rest).length === 0, "E_REQUEST", () => ({
+      where: "isFavourite",
+      expected: "true or false, and nothing else",
+      got: JSON.stringify({ isFavourite, ...rest }).slice(0, 80),
+    }));
+    store.setFavourite(job.id, isFavourite);
+    return c.json(jobs.view(jobOf(c)));
+  });
+
+  door.delete("/jobs/:id", async (c) => {
+    const job = jobOf(c);
+    check(isOver(job.state), "E_CONFLICT", () => ({
+      where: `job ${job.id}`,
+      expected: "a job that has ended",
+      got: job.state,
+      hint: `POST /api/jobs/${job.id}/cancel ends it.`,
+    }));
+    await store.remove(job);
+    return c.body(null, 204);
+  });
+
+  door.get("/jobs/:id/events", (c) => {
+    const job = jobOf(c);
+    return streamJob(c, jobs.view(job), jobs.logFor(job.id));
+  });
+
+  door.get("/models", (c) => c.json({ models: models.all.map(modelView) }));
+
+  door.get("/schema", (c) =>
+    c.json({
+      fields: requestFields(),
+      schema: requestJsonSchema(),
+      limits: models.limits,
+      models: models.all.map(modelView),
+    }),
+  );
+
+  door.get("/inspect/:model{.+}", async (c) => {
+    const name = c.req.param("model");
+    const model = models.all.find((served) => served.name === name);
+    if (model === undefined)
+      throw new KoalaError("E_NOT_FOUND", {
+        where: "model",
+        expected: `one of ${models.all.map((served) => served.name).join(", ")}`,
+        got: JSON.stringify(name.slice(0, 80)),
+      });
+    return c.json(await model.facts());
+  });
+
+  /** The body is the PNG itself. */
+  door.post("/png-info", async (c) => {
+    const texts = readText(await readBody(c, pictureBytes), "picture");
+    return c.json({ ...readPictureText(texts, "picture"), parameters: texts.parameters ?? null });
+  });
+
+  door.get("/settings", (c) => c.json(store.settings(c.var.asker.owner) as Record<string, unknown>));
+  door.put("/settings", async (c) => {
+    store.saveSettings(c.var.asker.owner, await readJsonObject(c, jsonBytes));
+    return c.body(null, 204);
+  });
+
+  door.get("/runs", async (c) => c.json({ runs: await listRuns(runs) }));
+  door.get("/runs/:run", async (c) => c.json(await readRun(runs, c.req.param("run"))));
+  door.get("/runs/:run/samples/:step{[0-9]+}", async (c) => {
+    const { run, step } = c.req.param();
+    return c.body(await runSample(runs, run, Number(step)), 200, { "Content-Type": "image/png" });
+  });
+  return door;
+}

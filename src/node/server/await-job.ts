@@ -1,0 +1,38 @@
+/** A job for a client that waits for the answer: it is cancelled when the client goes. */
+
+import type { Context } from "hono";
+import type { Request } from "../../pipeline/request.ts";
+import type { Env } from "./access.ts";
+import { errorFrom } from "./crew.ts";
+import type { Job } from "./job.ts";
+import type { ServerParts } from "./parts.ts";
+
+/** What came out; a cancelled job has the pictures that were done. @throws KoalaError what the job failed with, E_BUSY */
+export async function awaitJob(
+  c: Context<Env>,
+  { jobs, store }: ServerParts,
+  model: string,
+  request: Request,
+): Promise<Job> {
+  const { signal } = c.req.raw;
+  const job = jobs.create({ ...c.var.asker, isAwaited: true, model, request });
+  const leave = (): void => {
+    const now = store.get(job.id);
+    if (now?.state === "waiting" || now?.state === "running") jobs.cancel(now);
+  };
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    if (signal.aborted) leave();
+    const ended = (await jobs.ended(job.id)) ?? job;
+    if (ended.error !== null) throw errorFrom(ended.error);
+    return ended;
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+/** Its pictures in base64. */
+export async function picturesOf({ store }: ServerParts, job: Job): Promise<string[]> {
+  const pngs = await Promise.all(job.pictures.map(({ index }) => store.picture(job.id, index)));
+  return pngs.filter((png) => png !== null).map((png) => Buffer.from(png).toString("base64"));
+}

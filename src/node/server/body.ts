@@ -1,0 +1,64 @@
+/** Bodies from outside: read up to a bound, as JSON objects. */
+
+import type { Context } from "hono";
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+
+/** Two texts of 10,000 characters, each of at most 12 bytes as an escape, and everything else many times over. */
+export const jsonBytes: number = 512 * 1024;
+/** A PNG of 2048 x 2048 px that does not compress takes 12.6 MB; in base64 a third more. */
+export const pictureBytes: number = 32 * 1024 * 1024;
+
+/** @throws KoalaError E_TOO_LARGE */
+export async function readBody(c: Context, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = (): KoalaError =>
+    new KoalaError("E_TOO_LARGE", { where: "body", expected: `at most ${most} bytes`, got: "more" });
+  if (Number(c.req.header("content-length") ?? 0) > most) throw tooLarge();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const body = c.req.raw.body;
+  if (body !== null)
+    for await (const chunk of body) {
+      length += chunk.length;
+      if (length > most) throw tooLarge();
+      chunks.push(chunk);
+    }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** @throws KoalaError E_REQUEST when it is no JSON object, E_TOO_LARGE */
+export async function readJsonObject(c: Context, most: number = jsonBytes): Promise<JsonObject> {
+  const bytes = await readBody(c, most);
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    value = undefined;
+  }
+  check(typeof value === "object" && value !== null && !Array.isArray(value), "E_REQUEST", () => ({
+    where: "body",
+    expected: "a JSON object",
+    got:
+      bytes.length === 0
+        ? "nothing"
+        : value === undefined
+          ? "something else"
+          : JSON.stringify(value).slice(0, 80),
+  }));
+  return value as JsonObject;
+}
+
+/** A number in a query string. @throws KoalaError E_REQUEST */
+export function queryNumber(c: Context, name: string, least: number, most: number): number | undefined {
+  const text = c.req.query(name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  check(/^\d+$/.test(text) && value >= least && value <= most, "E_REQUEST", () => ({
+    where: name,
+    expected: `a whole number from ${least} to ${most}`,
+    got: JSON.stringify(text.slice(0, 80)),
+  }));
+  return value;
+}

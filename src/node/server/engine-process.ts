@@ -1,0 +1,110 @@
+/**
+ * A child process that draws, one task at a time. Building graphs blocks a thread for hundreds of milliseconds and a
+ * crash inside a native engine takes its process along; both happen here and not in the server. A thread would shield
+ * only from the first. Its memory goes back to the system when it ends.
+ */
+
+import { KoalaError } from "../../core/errors.ts";
+import { Pipeline } from "../../pipeline/pipeline.ts";
+import type { Request } from "../../pipeline/request.ts";
+import { pictureText } from "../../pipeline/request-text.ts";
+import { packageVersion } from "../cli/package.ts";
+import { encodePicture } from "../image-file.ts";
+import type { DrawEvent, Task } from "./crew.ts";
+import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
+
+const tell = (message: FromEngine): void => {
+  process.send?.(message);
+};
+
+let places: ModelPlaces = {};
+let threads: number | undefined;
+let loaded: { readonly model: string; readonly pipeline: Pipeline } | null = null;
+const stops = new Map<string, AbortController>();
+
+/** The model's pipeline; another one makes room first. */
+async function pipelineFor(model: string): Promise<Pipeline> {
+  if (loaded?.model === model) return loaded.pipeline;
+  const old = loaded;
+  loaded = null;
+  await old?.pipeline.dispose();
+  const place = places[model];
+  if (place === undefined)
+    throw new KoalaError("E_MODEL", {
+      where: "model",
+      expected: `one of ${Object.keys(places).join(", ")}`,
+      got: model,
+    });
+  const { location, ...options } = place;
+  const pipeline = await Pipeline.load(location, {
+    ...options,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  loaded = { model, pipeline };
+  return pipeline;
+}
+
+async function* eventsOf(model: string, request: Request, signal: AbortSignal): AsyncGenerator<DrawEvent> {
+  yield { type: "stage", stage: "load", detail: model };
+  const pipeline = await pipelineFor(model);
+  const maker = { model, version: packageVersion() };
+  for await (const event of pipeline.generate(request, { signal })) {
+    switch (event.type) {
+      case "stage":
+      case "warning":
+        yield event;
+        break;
+      case "step": {
+        const { type, index, step, steps, seconds } = event;
+        yield { type, index, step, steps, seconds };
+        break;
+      }
+      case "preview": {
+        const { type, index, step, picture } = event;
+        yield { type, index, step, png: await encodePicture(picture, "png") };
+        break;
+      }
+      case "image": {
+        const { index, seed, picture } = event;
+        const png = await encodePicture(picture, "png", pictureText({ ...request, seed }, maker));
+        yield { type: "picture", index, seed, png, residentBytes: process.memoryUsage.rss() };
+        break;
+      }
+    }
+  }
+}
+
+async function draw({ id, model, request }: Task): Promise<void> {
+  const stop = new AbortController();
+  stops.set(id, stop);
+  try {
+    for await (const event of eventsOf(model, request, stop.signal)) tell({ type: "event", id, event });
+    tell({ type: "done", id });
+  } catch (thrown) {
+    const isOurs = !(thrown instanceof KoalaError);
+    const error = isOurs
+      ? new KoalaError("E_INTERNAL", {
+          where: "koala",
+          expected: "no surprise",
+          got: stop.signal.aborted ? "a stop" : "a fault of the server; its log says more",
+        })
+      : thrown;
+    if (isOurs && !stop.signal.aborted)
+      process.stderr.write(`${(thrown as Error).stack ?? String(thrown)}\n`);
+    tell({ type: "error", id, error: error.toJSON() });
+  } finally {
+    stops.delete(id);
+  }
+}
+
+let turn: Promise<void> = Promise.resolve();
+
+process.on("message", (message: ToEngine) => {
+  if (message.type === "setup") {
+    places = message.models;
+    threads = message.threads;
+  } else if (message.type === "stop") stops.get(message.id)?.abort();
+  else turn = turn.then(() => draw(message.task));
+});
+process.on("disconnect", () => process.exit()); // the server is gone, even if it was killed
+process.on("SIGINT", () => {}); // Ctrl-C reaches the whole group; the server decides

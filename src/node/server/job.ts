@@ -1,0 +1,60 @@
+/** A job: one request on its way to pictures. What the store keeps, what runs, what clients see. */
+
+import { randomBytes } from "node:crypto";
+import type { KoalaError } from "../../core/errors.ts";
+import type { Request } from "../../pipeline/request.ts";
+
+export const jobStates = ["waiting", "running", "done", "failed", "cancelled"] as const;
+export type JobState = (typeof jobStates)[number];
+
+export type JobError = ReturnType<KoalaError["toJSON"]>;
+
+export interface JobPicture {
+  readonly index: number;
+  readonly seed: number;
+}
+
+export interface Job {
+  /** 128 random bits: who knows it may see the pictures. */
+  readonly id: string;
+  /** Which token it came with; only that one lists, cancels or removes it. */
+  readonly owner: string;
+  /** Whose turn in the queue it takes. */
+  readonly client: string;
+  /** Whether a client waits for the answer: then the job ends with the connection, and does not outlive the server. */
+  readonly isAwaited: boolean;
+  readonly model: string;
+  /** With every default filled in, the seed too: a second run draws the same pictures. */
+  readonly request: Request;
+  readonly state: JobState;
+  readonly isFavourite: boolean;
+  /** Milliseconds since 1970. */
+  readonly created: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly error: JobError | null;
+  readonly pictures: readonly JobPicture[];
+}
+
+export const newJobId = (): string => randomBytes(16).toString("hex");
+
+export const isOver = (state: JobState): boolean =>
+  state === "done" || state === "failed" || state === "cancelled";
+
+export const picturePath = (id: string, index: number): string => `/pictures/${id}/${index}.png`;
+
+/** A job as `/api/jobs` shows it. */
+export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "pictures"> {
+  /** Jobs that come before it; null unless it waits. */
+  readonly position: number | null;
+  readonly pictures: readonly (JobPicture & { readonly url: string })[];
+}
+
+export function viewOf(job: Job, position: number | null): JobView {
+  const { owner: _owner, client: _client, isAwaited: _isAwaited, pictures, ...shown } = job;
+  return {
+    ...shown,
+    position,
+    pictures: pictures.map((picture) => ({ ...picture, url: picturePath(job.id, picture.index) })),
+  };
+}

@@ -1,0 +1,246 @@
+/** The life of jobs: accepted, waiting their turn, drawn, ended once. The store decides; what is in memory follows it. */
+
+import type { Logger } from "pino";
+import { check } from "../../core/assert.ts";
+import type { Request } from "../../pipeline/request.ts";
+import { Closing, type Crew, type DrawEvent, EngineLost, errorData } from "./crew.ts";
+import { isOver, type Job, type JobView, newJobId, picturePath, viewOf } from "./job.ts";
+import { JobLog } from "./job-log.ts";
+import type { Meters } from "./metrics.ts";
+import { FairQueue } from "./queue.ts";
+import type { Store } from "./store.ts";
+
+/** A request that takes its engine along this often is not tried again. */
+const mostTries = 3;
+/** Logs kept after their job's end, for clients that come back to the stream. */
+const endedLogs = 256;
+
+export interface JobsOptions {
+  readonly store: Store;
+  readonly crew: Crew;
+  /** Jobs that may wait. */
+  readonly capacity: number;
+  readonly meters: Meters;
+  readonly log: Logger;
+}
+
+export interface NewJob {
+  readonly owner: string;
+  readonly client: string;
+  readonly isAwaited: boolean;
+  readonly model: string;
+  readonly request: Request;
+}
+
+/** Those whose client is gone with the old server. */
+const isOrphan = (job: Job): boolean => job.isAwaited;
+
+export class Jobs {
+  private readonly o: JobsOptions;
+  private readonly queue: FairQueue<string>;
+  private readonly running = new Map<string, { stop: AbortController; ended: Promise<void> }>();
+  private readonly logs = new Map<string, JobLog>();
+  private readonly tries = new Map<string, number>();
+  private readonly listeners = new Map<string, (() => void)[]>();
+  /** Of the last jobs, for the answer to how long a full queue takes. */
+  private meanSeconds = 1;
+  private isClosing = false;
+
+  constructor(o: JobsOptions) {
+    this.o = o;
+    this.queue = new FairQueue(o.capacity);
+    o.meters.watch({
+      waiting: () => this.queue.length,
+      running: () => this.running.size,
+      workers: () => o.crew.size,
+    });
+    o.crew.onFree(() => this.pump());
+  }
+
+  /** Takes up what a crash or stop left behind. */
+  resume(): void {
+    for (const job of this.o.store.unfinished()) {
+      if (isOrphan(job)) {
+        this.o.store.end(job.id, "cancelled", Date.now());
+        continue;
+      }
+      this.o.store.putBack(job.id);
+      this.logOf(job.id).append("state", this.view({ ...job, state: "waiting" }));
+      this.queue.push(job.client, job.id);
+    }
+    if (this.queue.length > 0) this.o.log.info({ jobs: this.queue.length }, "jobs taken up again");
+    this.pump();
+  }
+
+  /** @throws KoalaError E_BUSY when the queue is full */
+  create({ owner, client, isAwaited, model, request }: NewJob): Job {
+    check(!this.queue.isFull && !this.isClosing, "E_BUSY", () => ({
+      where: "queue",
+      expected: `at most ${this.queue.capacity} waiting jobs`,
+      got: "one more",
+      hint: `Try again in ${this.retryAfterSeconds()} s.`,
+    }));
+    const job: Job = {
+      ...{ id: newJobId(), owner, client, isAwaited, model, request },
+      ...{ state: "waiting", isFavourite: false, created: Date.now(), started: null, ended: null },
+      ...{ error: null, pictures: [] },
+    };
+    this.o.store.add(job);
+    this.queue.push(client, job.id);
+    this.logOf(job.id).append("state", this.view(job));
+    this.o.log.info({ job: job.id, model, client }, "job accepted");
+    queueMicrotask(() => this.pump());
+    return job;
+  }
+
+  /** Ends a job without a result. @throws KoalaError E_CONFLICT when it has ended */
+  cancel(job: Job): void {
+    const isFirst = this.o.store.end(job.id, "cancelled", Date.now());
+    check(isFirst, "E_CONFLICT", () => ({
+      where: `job ${job.id}`,
+      expected: "a job that waits or runs",
+      got: this.o.store.get(job.id)?.state ?? "none",
+    }));
+    this.queue.remove(job.client, job.id);
+    this.running.get(job.id)?.stop.abort(new Error("cancelled"));
+    this.finish(job.id);
+  }
+
+  /** Resolves with the job when it has ended. */
+  async ended(id: string): Promise<Job | null> {
+    const job = this.o.store.get(id);
+    if (job === null || isOver(job.state)) return job;
+    await new Promise<void>((resolve) => {
+      this.listeners.set(id, [...(this.listeners.get(id) ?? []), resolve]);
+    });
+    return this.o.store.get(id);
+  }
+
+  view(job: Job): JobView {
+    return viewOf(job, this.queue.position(job.client, job.id));
+  }
+
+  /** What happened to a job since this server began; null where that was nothing. */
+  logFor(id: string): JobLog | null {
+    return this.logs.get(id) ?? null;
+  }
+
+  /** Jobs that run now, oldest first. */
+  runningIds(): string[] {
+    return [...this.running.keys()];
+  }
+
+  /** How long until there is room in a full queue, by the mean of late; at least a second. */
+  retryAfterSeconds(): number {
+    return Math.max(1, Math.ceil(this.meanSeconds / Math.max(1, this.o.crew.size)));
+  }
+
+  /** Stops drawing; what was running waits for the next start. */
+  async close(): Promise<void> {
+    this.isClosing = true;
+    const running = [...this.running.values()];
+    for (const { stop } of running) stop.abort(new Closing("the server closes"));
+    await this.o.crew.close();
+    await Promise.all(running.map(({ ended }) => ended));
+  }
+
+  private logOf(id: string): JobLog {
+    let log = this.logs.get(id);
+    if (log === undefined) {
+      log = new JobLog();
+      this.logs.set(id, log);
+    }
+    return log;
+  }
+
+  private pump(): void {
+    while (!this.isClosing && this.o.crew.free > 0) {
+      const id = this.queue.take();
+      if (id === undefined) return;
+      const now = Date.now();
+      if (!this.o.store.start(id, now)) continue; // cancelled
+      const job = this.o.store.get(id) as Job;
+      const stop = new AbortController();
+      this.o.meters.waitSeconds.observe((now - job.created) / 1000);
+      this.logOf(id).append("state", this.view(job));
+      const ended = this.run(job, stop.signal).finally(() => {
+        if (this.running.get(id)?.stop === stop) this.running.delete(id); // a second try may run already
+        this.pump();
+      });
+      this.running.set(id, { stop, ended });
+    }
+  }
+
+  private async run(job: Job, signal: AbortSignal): Promise<void> {
+    const { store, crew, log, meters } = this.o;
+    const { id, model, request } = job;
+    try {
+      await crew.draw({ id, model, request }, (event) => this.tell(job, event, signal), signal);
+      if (!store.end(id, "done", Date.now())) return; // cancelled meanwhile
+      meters.jobSeconds.observe((Date.now() - job.created) / 1000);
+      const seconds = (Date.now() - (job.started ?? job.created)) / 1000;
+      this.meanSeconds += (seconds - this.meanSeconds) / 8;
+      log.info({ job: id, seconds }, "job done");
+      this.finish(id);
+    } catch (thrown) {
+      if (signal.aborted && !(signal.reason instanceof Closing)) return; // `cancel` has ended it
+      if (signal.aborted) return this.keep(job);
+      const tries = (this.tries.get(id) ?? 0) + 1;
+      this.tries.set(id, tries);
+      if (thrown instanceof EngineLost && tries < mostTries && store.putBack(id)) {
+        log.warn({ job: id, tries, error: thrown.message }, "engine lost, job waits for another");
+        this.queue.push(job.client, id);
+        return;
+      }
+      log.error({ job: id, err: thrown }, "job failed");
+      if (store.end(id, "failed", Date.now(), errorData(thrown))) this.finish(id);
+    }
+  }
+
+  /** The server closes: the job waits for the next one, unless its client goes with this one. */
+  private keep(job: Job): void {
+    if (!isOrphan(job)) this.o.store.putBack(job.id);
+    else if (this.o.store.end(job.id, "cancelled", Date.now())) this.finish(job.id);
+  }
+
+  private async tell({ id }: Job, event: DrawEvent, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { meters, store } = this.o;
+    const log = this.logOf(id);
+    switch (event.type) {
+      case "step":
+        meters.steps.inc();
+        meters.stepSeconds.observe(event.seconds);
+        log.append("step", event);
+        break;
+      case "preview": {
+        const { type: _, png, ...place } = event;
+        log.append("preview", { ...place, png: Buffer.from(png).toString("base64") });
+        break;
+      }
+      case "picture": {
+        const { index, seed, png, residentBytes } = event;
+        meters.engineBytes.set(residentBytes);
+        if (!(await store.addPicture(id, { index, seed }, png))) break; // kept before the engine or the server died
+        meters.pictures.inc();
+        log.append("picture", { index, seed, url: picturePath(id, index) });
+        break;
+      }
+      default:
+        log.append(event.type, event);
+    }
+  }
+
+  /** Tells everyone that a job has ended. */
+  private finish(id: string): void {
+    const job = this.o.store.get(id);
+    if (job === null) return;
+    this.o.meters.jobs.inc({ state: job.state });
+    this.logOf(id).append("end", this.view(job));
+    this.tries.delete(id);
+    for (const listener of this.listeners.get(id) ?? []) listener();
+    this.listeners.delete(id);
+    const over = [...this.logs].filter(([, log]) => log.isOver).map(([key]) => key);
+    for (const key of over.slice(0, Math.max(0, over.length - endedLogs))) this.logs.delete(key);
+  }
+}

@@ -1,0 +1,142 @@
+/** The models that a server offers: opened once for their defaults and limits; the weights are read by those who draw. */
+
+import { existsSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import { nearest } from "../../core/nearest.ts";
+import { Pipeline } from "../../pipeline/pipeline.ts";
+import {
+  type Defaults,
+  parseRequest,
+  type Request,
+  type RequestInput,
+  requestFields,
+} from "../../pipeline/request.ts";
+import { modelFacts } from "../cli/model-facts.ts";
+import { openModel } from "../open-model.ts";
+import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
+
+/** What the server knows of a model. */
+export interface ServedModel {
+  readonly name: string;
+  readonly family: string;
+  readonly engine: string;
+  readonly defaults: Defaults;
+  /** @throws KoalaError E_REQUEST */
+  resolve(input: RequestInput): Request;
+  /** Parameters, operations and memory by network, the U-Net by stage. */
+  facts(): Promise<unknown>;
+}
+
+/** What one request may ask of a shared machine; the schema's own bounds are those of the models. */
+export interface Limits {
+  readonly steps: number;
+  /** Of width and height, in pixels. */
+  readonly side: number;
+  readonly count: number;
+}
+
+/** OpenAI's own names: scripts that say them get the first model. */
+const openaiNames = /^(dall-e-[23]|gpt-image-1(\.5|-mini)?|chatgpt-image-latest)$/;
+
+export class Models {
+  readonly all: readonly ServedModel[];
+  readonly limits: Limits;
+
+  constructor(all: readonly ServedModel[], limits: Limits) {
+    this.all = all;
+    this.limits = limits;
+  }
+
+  /** The one that is used where none is named. */
+  get first(): ServedModel {
+    return this.all[0] as ServedModel;
+  }
+
+  /** The model that a client names; nothing but a name of the list is ever opened. @throws KoalaError E_MODEL */
+  named(name: unknown, field = "model"): ServedModel {
+    if (name === undefined || name === null || name === "") return this.first;
+    const found = this.all.find((model) => model.name === name);
+    if (found !== undefined) return found;
+    if (typeof name === "string" && openaiNames.test(name)) return this.first;
+    const names = this.all.map((model) => model.name);
+    const [near] = typeof name === "string" && name.length < 200 ? nearest(name, names) : [];
+    throw new KoalaError("E_MODEL", {
+      where: field,
+      expected: `one of ${names.join(", ")}`,
+      got: (JSON.stringify(name) ?? "nothing").slice(0, 80),
+      ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+    });
+  }
+
+  /**
+   * A request from outside as it will run. `fieldOf` says what the door calls a field.
+   * @throws KoalaError E_REQUEST, in the door's words
+   */
+  accept(model: ServedModel, input: unknown, fieldOf: (key: string) => string = (key) => key): Request {
+    const parsed = parseRequest(input, fieldOf);
+    let request: Request;
+    try {
+      request = model.resolve(parsed);
+    } catch (error) {
+      throw renamed(error, fieldOf);
+    }
+    const { steps, side, count } = this.limits;
+    const bounds = [
+      ["steps", request.steps, steps, ""],
+      ["width", request.width, side, " (px)"],
+      ["height", request.height, side, " (px)"],
+      ["count", request.count, count, ""],
+    ] as const;
+    for (const [key, value, most, unit] of bounds)
+      check(value <= most, "E_REQUEST", () => ({
+        where: fieldOf(key),
+        expected: `at most ${most}${unit} on this server`,
+        got: String(value),
+      }));
+    return request;
+  }
+}
+
+/** An error about a field, with the field called as the door calls it. */
+function renamed(error: unknown, fieldOf: (key: string) => string): unknown {
+  if (!(error instanceof KoalaError) || !requestFields().some(({ key }) => key === error.where)) return error;
+  const { code, where, expected, got, hint } = error;
+  const said = hint === undefined ? {} : { hint };
+  return new KoalaError(code, { where: fieldOf(where), expected, got, ...said, cause: error });
+}
+
+/** What a model is called by clients: its hub id, or its folder's own name, never a path of this machine. */
+export const servedName = (location: string): string =>
+  existsSync(location) ? basename(resolve(location)) : location;
+
+/** @throws KoalaError as `Pipeline.load` */
+export async function openServed(name: string, place: ModelPlace): Promise<ServedModel> {
+  const { location, ...options } = place;
+  const pipeline = await Pipeline.load(location, options);
+  let facts: Promise<unknown> | null = null;
+  return {
+    name,
+    family: pipeline.family,
+    engine: pipeline.engineName,
+    defaults: pipeline.defaults,
+    resolve: (input) => pipeline.resolve(input),
+    facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),
+  };
+}
+
+/** The served list by name. @throws KoalaError E_FLAG where two models have one name */
+export function placesOf(locations: readonly string[], options: Omit<ModelPlace, "location">): ModelPlaces {
+  const places: Record<string, ModelPlace> = {};
+  for (const location of locations) {
+    const name = servedName(location);
+    check(places[name] === undefined, "E_FLAG", () => ({
+      where: "--model",
+      expected: "models of different names",
+      got: `two called ${name}`,
+    }));
+    places[name] = { location, ...options };
+  }
+  return places;
+}

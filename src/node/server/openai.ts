@@ -1,0 +1,101 @@
+/**
+ * OpenAI's images API. Source: platform.openai.com/docs/api-reference/images/create. Fields of our own request
+ * (seed, steps, guidance …) are understood beside OpenAI's.
+ */
+
+import { Hono } from "hono";
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import type { Env } from "./access.ts";
+import { awaitJob, picturesOf } from "./await-job.ts";
+import { type JsonObject, readJsonObject } from "./body.ts";
+import { picturePath } from "./job.ts";
+import type { ServerParts } from "./parts.ts";
+
+/** OpenAI's names for fields of ours. */
+const names: Readonly<Record<string, string>> = { count: "n", width: "size", height: "size" };
+const nameOf = (key: string): string => names[key] ?? key;
+
+/** Fields that say how OpenAI's own models work; ours draw the same whatever they say. */
+const ignored = ["quality", "style", "user", "moderation", "output_compression", "partial_images"];
+
+/** Values that we cannot follow are refused rather than passed over. */
+const only: Readonly<Record<string, readonly unknown[]>> = {
+  stream: [false],
+  background: ["auto", "opaque"],
+  output_format: ["png"],
+  response_format: ["url", "b64_json"],
+};
+
+/** @throws KoalaError E_REQUEST */
+function sizeOf(size: unknown): { width?: number; height?: number } {
+  if (size === undefined || size === null || size === "auto") return {};
+  const [, width, height] = (typeof size === "string" && /^(\d{1,5})x(\d{1,5})$/.exec(size)) || [];
+  if (width !== undefined) return { width: Number(width), height: Number(height) };
+  throw new KoalaError("E_REQUEST", {
+    where: "size",
+    expected: "WIDTHxHEIGHT (px) or auto",
+    got: (JSON.stringify(size) ?? "").slice(0, 80),
+  });
+}
+
+/** The request and where the answer's pictures go. @throws KoalaError E_REQUEST */
+function read(body: JsonObject): { model: unknown; input: JsonObject; isUrl: boolean } {
+  for (const [field, values] of Object.entries(only)) {
+    const value = body[field];
+    check(value === undefined || value === null || values.includes(value), "E_REQUEST", () => ({
+      where: field,
+      expected: values.length === 1 ? JSON.stringify(values[0]) : `one of ${values.join(", ")}`,
+      got: (JSON.stringify(value) ?? "").slice(0, 80),
+    }));
+  }
+  const { model, n, size, response_format: format, ...rest } = body;
+  const input = Object.fromEntries(
+    Object.entries(rest).filter(([key]) => !ignored.includes(key) && only[key] === undefined),
+  );
+  return {
+    model,
+    input: { ...input, ...sizeOf(size), ...(n === undefined || n === null ? {} : { count: n }) },
+    isUrl: format !== "b64_json",
+  };
+}
+
+export function openaiDoor(parts: ServerParts): Hono<Env> {
+  const { models } = parts;
+  const door = new Hono<Env>();
+  const seconds = (ms: number): number => Math.floor(ms / 1000);
+  const started = seconds(Date.now());
+  const view = (id: string) => ({ id, object: "model", created: started, owned_by: "koala" });
+
+  door.get("/models", (c) => c.json({ object: "list", data: models.all.map(({ name }) => view(name)) }));
+  door.get("/models/:model{.+}", (c) => {
+    const id = c.req.param("model");
+    if (models.all.some(({ name }) => name === id)) return c.json(view(id));
+    throw new KoalaError("E_NOT_FOUND", {
+      where: "model",
+      expected: `one of ${models.all.map(({ name }) => name).join(", ")}`,
+      got: JSON.stringify(id.slice(0, 80)),
+    });
+  });
+
+  door.post("/images/generations", async (c) => {
+    const { model: name, input, isUrl } = read(await readJsonObject(c));
+    const model = models.named(name);
+    const request = models.accept(model, input, nameOf);
+    const job = await awaitJob(c, parts, model.name, request);
+    check(job.state === "done", "E_CONFLICT", () => ({
+      where: `job ${job.id}`,
+      expected: "to be drawn",
+      got: "cancelled",
+    }));
+    const created = seconds(job.created);
+    if (!isUrl)
+      return c.json({ created, data: (await picturesOf(parts, job)).map((b64_json) => ({ b64_json })) });
+    const { origin } = new URL(c.req.url);
+    return c.json({
+      created,
+      data: job.pictures.map(({ index }) => ({ url: `${origin}${picturePath(job.id, index)}` })),
+    });
+  });
+  return door;
+}

@@ -1,0 +1,238 @@
+/** The API's description of itself: OpenAPI 3.1, its request bodies made from the one request schema. */
+
+import { requestJsonSchema } from "../../pipeline/request.ts";
+import { packageVersion } from "../cli/package.ts";
+import { jobStates } from "./job.ts";
+import type { Models } from "./models.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` });
+const json = (schema: Json): Json => ({ "application/json": { schema } });
+const png: Json = { "image/png": { schema: { type: "string", contentEncoding: "binary" } } };
+const list = (key: string, items: Json): Json =>
+  json({ type: "object", properties: { [key]: { type: "array", items } }, required: [key] });
+const object: Json = json({ type: "object" });
+
+interface Route {
+  readonly path: string;
+  readonly method: "get" | "post" | "put" | "patch" | "delete";
+  readonly summary: string;
+  /** Status and content of success. */
+  readonly ok: readonly [number, Json | null];
+  readonly body?: Json;
+  readonly query?: readonly (readonly [name: string, type: string])[];
+  /** Statuses of errors beyond 400 and 401. */
+  readonly errors?: readonly number[];
+}
+
+const route = (
+  method: Route["method"],
+  path: string,
+  summary: string,
+  ok: Route["ok"],
+  more: Pick<Route, "body" | "query" | "errors"> = {},
+): Route => ({ method, path, summary, ok, ...more });
+
+const isAwaited = { errors: [409, 413, 429] };
+
+/** Every route of the server; a test compares it with what the app answers. */
+export const routes: readonly Route[] = [
+  route("post", "/api/jobs", "Accept a job; it outlives its client", [202, json(ref("Job"))], {
+    body: json(ref("JobInput")),
+    errors: [413, 429],
+  }),
+  route("get", "/api/jobs", "Jobs, newest first", [200, list("jobs", ref("Job"))], {
+    query: [
+      ["before", "integer"],
+      ["limit", "integer"],
+      ["search", "string"],
+      ["state", "string"],
+      ["favourite", "boolean"],
+    ],
+  }),
+  route("get", "/api/jobs/{id}", "A job", [200, json(ref("Job"))], { errors: [404] }),
+  route("patch", "/api/jobs/{id}", "Mark a job as a favourite", [200, json(ref("Job"))], {
+    body: json({
+      type: "object",
+      properties: { isFavourite: { type: "boolean" } },
+      required: ["isFavourite"],
+    }),
+    errors: [404],
+  }),
+  route("delete", "/api/jobs/{id}", "Remove a job that has ended, and its pictures", [204, null], {
+    errors: [404, 409],
+  }),
+  route("get", "/api/jobs/{id}/result", "A job that has ended", [200, json(ref("Job"))], {
+    errors: [404, 409],
+  }),
+  route("post", "/api/jobs/{id}/cancel", "End a job without a result", [200, json(ref("Job"))], {
+    errors: [404, 409],
+  }),
+  route(
+    "get",
+    "/api/jobs/{id}/events",
+    "Events state, stage, step, warning, preview, picture, end; Last-Event-ID goes on",
+    [200, { "text/event-stream": { schema: { type: "string" } } }],
+    { errors: [404] },
+  ),
+  route("get", "/pictures/{id}/{file}", "A picture; no token, its name cannot be guessed", [200, png], {
+    errors: [404],
+  }),
+  route("get", "/api/models", "The served models with their defaults", [200, list("models", ref("Model"))]),
+  route("get", "/api/schema", "The request's fields, for a form", [200, object]),
+  route("get", "/api/inspect/{model}", "Parameters by network, the U-Net by stage", [200, object], {
+    errors: [404],
+  }),
+  route("post", "/api/png-info", "The request that a PNG records", [200, object], {
+    body: png,
+    errors: [413],
+  }),
+  route("get", "/api/settings", "What a page keeps for its user", [200, object]),
+  route("put", "/api/settings", "Keep something for a user", [204, null], { body: object, errors: [413] }),
+  route("get", "/api/runs", "Training runs", [200, list("runs", { type: "object" })]),
+  route("get", "/api/runs/{run}", "A run's log and samples", [200, object], { errors: [404] }),
+  route("get", "/api/runs/{run}/samples/{step}", "A sheet of samples", [200, png], { errors: [404] }),
+  route("get", "/v1/models", "OpenAI: the served models", [200, object]),
+  route("get", "/v1/models/{model}", "OpenAI: one of them", [200, object], { errors: [404] }),
+  route("post", "/v1/images/generations", "OpenAI: draw; cancelled when the client goes", [200, object], {
+    body: json(ref("OpenAIImageInput")),
+    ...isAwaited,
+  }),
+  route("post", "/sdapi/v1/txt2img", "A1111: draw; cancelled when the client goes", [200, object], {
+    body: json(ref("Txt2ImgInput")),
+    ...isAwaited,
+  }),
+  route("get", "/sdapi/v1/progress", "A1111: how far the running job is", [200, object], {
+    query: [["skip_current_image", "boolean"]],
+  }),
+  route("post", "/sdapi/v1/interrupt", "A1111: end what runs", [200, object]),
+  route("get", "/sdapi/v1/samplers", "A1111: schedulers", [200, json({ type: "array" })]),
+  route("get", "/sdapi/v1/sd-models", "A1111: the served models", [200, json({ type: "array" })]),
+  route("get", "/sdapi/v1/options", "A1111: the chosen model", [200, object]),
+  route("post", "/sdapi/v1/options", "A1111: choose a model", [200, object], { body: object }),
+  route("post", "/sdapi/v1/png-info", "A1111: the text of a PNG", [200, object], {
+    body: json({ type: "object", properties: { image: { type: "string" } }, required: ["image"] }),
+    errors: [413],
+  }),
+  route("get", "/healthz", "Whether the server lives; no token", [200, object]),
+  route("get", "/metrics", "For Prometheus", [200, { "text/plain": { schema: { type: "string" } } }]),
+  route("get", "/openapi.json", "This document", [200, object]),
+];
+
+const meanings: Readonly<Record<number, string>> = {
+  400: "Wrong: the error says where, what was expected and what was found",
+  401: "No token, or another one",
+  404: "Not there",
+  409: "Not in this state",
+  413: "Too large",
+  429: "The queue is full; Retry-After says when to try again",
+};
+
+function operation({
+  path,
+  method,
+  summary,
+  ok: [status, content],
+  body,
+  query = [],
+  errors = [],
+}: Route): Json {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+    ...{ name, in: "path", required: true, schema: { type: "string" } },
+  }));
+  const inQuery = query.map(([name, type]) => ({ name, in: "query", schema: { type } }));
+  const failures = [400, 401, ...errors].map((code) => [
+    code,
+    { description: meanings[code], content: json(ref("Error")) },
+  ]);
+  const success = { description: summary, ...(content === null ? {} : { content }) };
+  return {
+    summary,
+    operationId: `${method}${path.replace(/[^A-Za-z0-9]+(\w?)/g, (_, letter: string) => letter.toUpperCase())}`,
+    parameters: [...inPath, ...inQuery],
+    ...(body === undefined ? {} : { requestBody: { required: true, content: body } }),
+    responses: { [status]: success, ...Object.fromEntries(failures) },
+  };
+}
+
+const text: Json = { type: "string" };
+const properties = (schema: Json): Record<string, Json> => schema.properties as Record<string, Json>;
+
+function schemas(models: Models): Json {
+  const { $schema: _, ...request } = requestJsonSchema();
+  const fields = properties(request);
+  const model = { type: "string", enum: models.all.map(({ name }) => name) };
+  const { count, prompt, width: _width, height: _height, ...shared } = fields;
+  const picture = {
+    type: "object",
+    properties: { index: { type: "integer" }, seed: fields.seed, url: text },
+  };
+  const error = { code: text, field: text, expected: text, found: text, message: text, hint: text };
+  return {
+    Request: request,
+    JobInput: { ...request, properties: { model, ...fields } },
+    Job: {
+      type: "object",
+      properties: {
+        ...{ id: text, model, request: ref("Request"), state: { type: "string", enum: jobStates } },
+        ...{ isFavourite: { type: "boolean" }, position: { type: ["integer", "null"] } },
+        ...{ created: { type: "integer" }, started: { type: ["integer", "null"] } },
+        ...{ ended: { type: ["integer", "null"] }, error: { type: ["object", "null"] } },
+        pictures: { type: "array", items: picture },
+      },
+    },
+    Model: {
+      type: "object",
+      properties: { name: text, family: text, engine: text, defaults: { type: "object" } },
+    },
+    OpenAIImageInput: {
+      type: "object",
+      required: ["prompt"],
+      properties: {
+        ...{ prompt, model, n: count, size: { type: "string", examples: ["1024x1024", "auto"] } },
+        response_format: { type: "string", enum: ["url", "b64_json"] },
+        ...shared,
+      },
+    },
+    Txt2ImgInput: {
+      type: "object",
+      properties: {
+        ...{
+          prompt,
+          negative_prompt: fields.negativePrompt,
+          steps: fields.steps,
+          cfg_scale: fields.guidance,
+        },
+        ...{ width: fields.width, height: fields.height, seed: { type: "integer", minimum: -1 } },
+        ...{ batch_size: count, n_iter: { type: "integer" }, sampler_name: text, scheduler: text },
+      },
+    },
+    Error: {
+      type: "object",
+      required: ["error"],
+      properties: {
+        error: {
+          type: "object",
+          properties: error,
+          required: ["code", "field", "expected", "found", "message"],
+        },
+      },
+    },
+  };
+}
+
+export function openapiDocument(models: Models): Json {
+  const paths: Record<string, Record<string, Json>> = {};
+  for (const one of routes) paths[one.path] = { ...paths[one.path], [one.method]: operation(one) };
+  return {
+    openapi: "3.1.0",
+    info: { title: "koala-diffusion", version: packageVersion(), license: { name: "Apache-2.0" } },
+    paths,
+    security: [{ bearer: [] }],
+    components: {
+      schemas: schemas(models),
+      securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** What a server and its workers agree on in Redis: names of queues and keys, events as text. */
+
+import { createHash } from "node:crypto";
+import type { DrawEvent, Task } from "./crew.ts";
+import type { JobError } from "./job.ts";
+
+/** One queue a model: a worker takes only what it can draw. BullMQ allows no colon in a name. */
+export const queueName = (model: string): string =>
+  `koala-${createHash("sha256").update(model).digest("hex").slice(0, 16)}`;
+
+/** Where workers tell what happens, and where they hear of jobs that were cancelled. */
+export const eventsChannel = "koala:events";
+export const cancelChannel = "koala:cancel";
+
+/** The pictures of one try. A worker that lost its job writes under another try's key than the one that has it. */
+export const picturesKey = (id: string, attempt: string): string => `koala:pictures:${id}:${attempt}`;
+/** A server that was away longer than this draws again, in seconds. */
+export const picturesTtl = 86_400;
+
+/** How long a worker holds a job without a sign of life before another one takes it, in milliseconds. */
+export const lockMs = 15_000;
+export const stalledCheckMs = 5_000;
+
+/** What a finished job returns through BullMQ. */
+export interface Drawn {
+  readonly attempt: string;
+}
+
+/** A failure that is the request's or the model's, and not the worker's: text of BullMQ's `failedReason`. */
+export const failureText = (error: JobError): string => JSON.stringify({ koala: error });
+
+export function failureFrom(text: string): JobError | null {
+  try {
+    return (JSON.parse(text) as { koala?: JobError }).koala ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** What is told while drawing; pictures come with the result instead. */
+export type Told = Exclude<DrawEvent, { type: "picture" }>;
+
+export function toldText(task: Task, event: Told): string {
+  const sent =
+    event.type === "preview" ? { ...event, png: Buffer.from(event.png).toString("base64") } : event;
+  return JSON.stringify({ id: task.id, event: sent });
+}
+
+export function toldFrom(text: string): { id: string; event: Told } {
+  const { id, event } = JSON.parse(text) as { id: string; event: Told };
+  if (event.type !== "preview") return { id, event };
+  return { id, event: { ...event, png: new Uint8Array(Buffer.from(String(event.png), "base64")) } };
+}
+
+/** A picture as a field of its try's hash: the seed and its process's memory ahead of the PNG. */
+export function pictureField(picture: DrawEvent & { type: "picture" }): Buffer {
+  const head = Buffer.alloc(12);
+  head.writeUInt32LE(picture.seed, 0);
+  head.writeDoubleLE(picture.residentBytes, 4);
+  return Buffer.concat([head, picture.png]);
+}
+
+export const pictureFrom = (index: number, field: Buffer): DrawEvent & { type: "picture" } => ({
+  type: "picture",
+  index,
+  seed: field.readUInt32LE(0),
+  residentBytes: field.readDoubleLE(4),
+  png: new Uint8Array(field.subarray(12)),
+});

@@ -1,0 +1,244 @@
+/**
+ * What outlives the server: jobs and settings in SQLite, pictures as files beside it. A job is on the disk before its
+ * client hears of it, and every change of state is one statement that says which state it leaves, so nothing ends twice.
+ */
+
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import Database from "libsql";
+import { KoalaError } from "../../core/errors.ts";
+import { makeFolder, writeAtomically } from "../files.ts";
+import type { Job, JobError, JobPicture, JobState } from "./job.ts";
+
+const tables = `
+create table if not exists jobs (
+  id text primary key, owner text not null, client text not null, awaited integer not null, model text not null,
+  request text not null, prompt text not null, state text not null, favourite integer not null default 0,
+  created integer not null, started integer, ended integer, error text
+);
+create index if not exists jobs_by_time on jobs (owner, created);
+create index if not exists jobs_by_state on jobs (state);
+create table if not exists pictures (
+  job text not null, number integer not null, seed integer not null, primary key (job, number)
+);
+create table if not exists settings (owner text primary key, value text not null);
+`;
+
+/** Of the tables; another one is refused. */
+const format = 1;
+
+interface Row {
+  readonly id: string;
+  readonly owner: string;
+  readonly client: string;
+  readonly awaited: number;
+  readonly model: string;
+  readonly request: string;
+  readonly state: JobState;
+  readonly favourite: number;
+  readonly created: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly error: string | null;
+}
+
+/** Which jobs a list shows, newest first. */
+export interface JobFilter {
+  readonly owner: string;
+  /** Created before this, in milliseconds since 1970: the next page of a list. */
+  readonly before?: number | undefined;
+  readonly limit: number;
+  /** Part of the prompt. */
+  readonly search?: string | undefined;
+  readonly state?: JobState | undefined;
+  readonly isFavourite?: boolean | undefined;
+}
+
+const unreadable = (folder: string, cause: unknown): KoalaError =>
+  new KoalaError("E_OUTPUT", {
+    where: folder,
+    expected: "a data folder that no other server uses",
+    got:
+      (cause as { code?: string }).code === "SQLITE_BUSY" ? "one in use" : String((cause as Error).message),
+    hint: "One server a folder: stop the other one, or give this one its own with --data DIR.",
+    cause,
+  });
+
+export class Store {
+  private readonly db: Database.Database;
+  private readonly folder: string;
+  private readonly statements = new Map<string, Database.Statement>();
+
+  private constructor(db: Database.Database, folder: string) {
+    this.db = db;
+    this.folder = folder;
+  }
+
+  /** Opens the folder, or makes it. @throws KoalaError E_OUTPUT when it cannot be written or a server uses it, E_CONFIG */
+  static async open(folder: string): Promise<Store> {
+    await makeFolder(folder, { mayHaveFiles: true });
+    await makeFolder(join(folder, "pictures"), { mayHaveFiles: true });
+    let db: Database.Database;
+    let found: number;
+    try {
+      db = new Database(join(folder, "koala.db"), { timeout: 1000 });
+      db.pragma("journal_mode = WAL");
+      db.pragma("locking_mode = EXCLUSIVE"); // two servers would both run the same jobs
+      db.pragma("synchronous = FULL"); // an accepted job survives a power cut too
+      db.exec(tables);
+      db.exec("create table if not exists format (number integer)");
+      const row = db.prepare("select number from format").get() as { number: number } | undefined;
+      if (row === undefined) db.prepare("insert into format values (?)").run(format);
+      found = row?.number ?? format;
+    } catch (cause) {
+      throw unreadable(folder, cause);
+    }
+    if (found !== format)
+      throw new KoalaError("E_CONFIG", {
+        where: folder,
+        expected: `a data folder of format ${format}`,
+        got: `format ${found}`,
+      });
+    return new Store(db, folder);
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  private sql(text: string): Database.Statement {
+    let statement = this.statements.get(text);
+    if (statement === undefined) {
+      statement = this.db.prepare(text);
+      this.statements.set(text, statement);
+    }
+    return statement;
+  }
+
+  add(job: Job): void {
+    const { id, owner, client, isAwaited, model, request, state, created } = job;
+    this.sql(
+      "insert into jobs (id, owner, client, awaited, model, request, prompt, state, created) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ).run(
+      ...[id, owner, client, isAwaited ? 1 : 0, model, JSON.stringify(request)],
+      ...[request.prompt, state, created],
+    );
+  }
+
+  get(id: string): Job | null {
+    const row = this.sql("select * from jobs where id = ?").get(id) as Row | undefined;
+    return row === undefined ? null : this.jobOf(row);
+  }
+
+  list({ owner, before, limit, search, state, isFavourite }: JobFilter): Job[] {
+    const clauses: [string, unknown][] = [["owner = ?", owner]];
+    if (before !== undefined) clauses.push(["created < ?", before]);
+    if (state !== undefined) clauses.push(["state = ?", state]);
+    if (isFavourite !== undefined) clauses.push(["favourite = ?", isFavourite ? 1 : 0]);
+    if (search !== undefined) clauses.push(["instr(lower(prompt), lower(?)) > 0", search]);
+    const where = clauses.map(([clause]) => clause).join(" and ");
+    const rows = this.sql(`select * from jobs where ${where} order by created desc, rowid desc limit ?`).all(
+      ...clauses.map(([, value]) => value),
+      limit,
+    ) as Row[];
+    return rows.map((row) => this.jobOf(row));
+  }
+
+  /** What was running at a crash first, then what waited, in the order of arrival. */
+  unfinished(): Job[] {
+    const rows = this.sql(
+      "select * from jobs where state in ('running', 'waiting') order by state, created, rowid",
+    ).all() as Row[];
+    return rows.map((row) => this.jobOf(row));
+  }
+
+  /** waiting → running. False when it was cancelled meanwhile. */
+  start(id: string, now: number): boolean {
+    const change = "update jobs set state = 'running', started = ? where id = ? and state = 'waiting'";
+    return this.sql(change).run(now, id).changes === 1;
+  }
+
+  /** running → waiting: its turn ended without a result, and it shall have another. */
+  putBack(id: string): boolean {
+    const change = "update jobs set state = 'waiting', started = null where id = ? and state = 'running'";
+    return this.sql(change).run(id).changes === 1;
+  }
+
+  /** Ends a job that has not ended; false when it has. This is where a second result is turned away. */
+  end(
+    id: string,
+    state: "done" | "failed" | "cancelled",
+    now: number,
+    error: JobError | null = null,
+  ): boolean {
+    const change =
+      "update jobs set state = ?, ended = ?, error = ? where id = ? and state in ('waiting', 'running')";
+    const said = error === null ? null : JSON.stringify(error);
+    return this.sql(change).run(state, now, said, id).changes === 1;
+  }
+
+  /** Keeps a picture of a running job: first its file, then its row. False when it was there already. */
+  async addPicture(id: string, { index, seed }: JobPicture, png: Uint8Array): Promise<boolean> {
+    await writeAtomically(this.pathOf(id, index), png);
+    const insert =
+      "insert or ignore into pictures select id, ?, ? from jobs where id = ? and state = 'running'";
+    if (this.sql(insert).run(index, seed, id).changes === 1) return true;
+    const isKept = this.sql("select 1 from pictures where job = ? and number = ?").get(id, index);
+    if (isKept === undefined) await rm(this.pathOf(id, index), { force: true }); // its job was cancelled
+    return false;
+  }
+
+  /** The PNG; null where there is none. Only names that the store itself gave lead to a file. */
+  async picture(id: string, index: number): Promise<Uint8Array<ArrayBuffer> | null> {
+    const row = this.sql("select job from pictures where job = ? and number = ?").get(id, index) as
+      | { job: string }
+      | undefined;
+    if (row === undefined) return null;
+    return readFile(this.pathOf(row.job, index)).then(
+      (bytes) => new Uint8Array(bytes),
+      () => null, // someone took the file away by hand
+    );
+  }
+
+  setFavourite(id: string, isFavourite: boolean): void {
+    this.sql("update jobs set favourite = ? where id = ?").run(isFavourite ? 1 : 0, id);
+  }
+
+  /** Takes a job that is over out of the history, with its pictures. */
+  async remove(job: Job): Promise<void> {
+    this.sql("delete from pictures where job = ?").run(job.id);
+    this.sql("delete from jobs where id = ?").run(job.id);
+    for (const { index } of job.pictures) await rm(this.pathOf(job.id, index), { force: true });
+  }
+
+  settings(owner: string): unknown {
+    const row = this.sql("select value from settings where owner = ?").get(owner) as
+      | { value: string }
+      | undefined;
+    return row === undefined ? {} : JSON.parse(row.value);
+  }
+
+  saveSettings(owner: string, value: unknown): void {
+    this.sql("insert or replace into settings values (?, ?)").run(owner, JSON.stringify(value));
+  }
+
+  private pathOf(id: string, index: number): string {
+    return join(this.folder, "pictures", `${id}-${index}.png`);
+  }
+
+  private jobOf(row: Row): Job {
+    const { id, owner, client, model, state, created, started, ended } = row;
+    const pictures = this.sql("select number, seed from pictures where job = ? order by number").all(id) as {
+      number: number;
+      seed: number;
+    }[];
+    return {
+      ...{ id, owner, client, model, state, created, started, ended },
+      isAwaited: row.awaited === 1,
+      isFavourite: row.favourite === 1,
+      request: JSON.parse(row.request) as Job["request"],
+      error: row.error === null ? null : (JSON.parse(row.error) as JobError),
+      pictures: pictures.map(({ number, seed }) => ({ index: number, seed })),
+    };
+  }
+}

@@ -1,0 +1,75 @@
+/** A crew and a model without an engine: pictures are drawn at once, or when the test lets them. */
+
+import { type Crew, type DrawEvent, EngineLost, type Task } from "../src/node/server/crew.ts";
+import { Models, type ServedModel } from "../src/node/server/models.ts";
+import { resolveRequest } from "../src/pipeline/request.ts";
+import { defaults } from "./fake-world.ts";
+
+export const fakeModel = (name: string): ServedModel => ({
+  name,
+  family: "koala-small",
+  engine: "fake",
+  defaults,
+  resolve: (input) => resolveRequest(input, defaults),
+  facts: async () => ({ model: name, parameters: 1 }),
+});
+
+export const fakeModels = (): Models =>
+  new Models(["koala-emoji", "other/model"].map(fakeModel), { steps: 150, side: 2048, count: 16 });
+
+/** Smallest thing that a client takes for a PNG. */
+export const fakePng = (seed: number): Uint8Array => new Uint8Array([137, 80, 78, 71, seed % 256]);
+
+/** Draws one task at a time. `before` holds each one up, or makes it fail. */
+export class FakeCrew implements Crew {
+  readonly size = 1;
+  readonly drawn: string[] = [];
+  before: (task: Task) => Promise<void> = async () => {};
+  private isBusy = false;
+  private listener = (): void => {};
+
+  get free(): number {
+    return this.isBusy ? 0 : 1;
+  }
+
+  onFree(listener: () => void): void {
+    this.listener = listener;
+  }
+
+  async draw(task: Task, tell: (event: DrawEvent) => Promise<void>, signal: AbortSignal): Promise<void> {
+    this.isBusy = true;
+    try {
+      const aborted = new Promise<never>((_, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+      await tell({ type: "stage", stage: "denoise", detail: "picture 1" });
+      await tell({ type: "step", index: 0, step: 1, steps: task.request.steps, seconds: 0.01 });
+      await tell({ type: "preview", index: 0, step: 1, png: fakePng(0) });
+      await Promise.race([this.before(task), aborted]);
+      for (let index = 0; index < task.request.count; index++) {
+        const seed = task.request.seed + index;
+        await tell({ type: "picture", index, seed, png: fakePng(seed), residentBytes: 1 });
+      }
+      this.drawn.push(task.request.prompt);
+    } finally {
+      this.isBusy = false;
+      this.listener();
+    }
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** Fails as an engine that died. */
+export const dies = async (): Promise<void> => {
+  throw new EngineLost("SIGKILL");
+};
+
+/** A gate that `before` waits at. */
+export function gate(): { wait: () => Promise<void>; open: () => void } {
+  let open = (): void => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { wait: () => opened, open };
+}

@@ -1,0 +1,74 @@
+/** A server without a socket and without an engine, in a folder of its own. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import type { AccessOptions } from "../src/node/server/access.ts";
+import { createApp } from "../src/node/server/app.ts";
+import { Jobs } from "../src/node/server/jobs.ts";
+import { Meters } from "../src/node/server/metrics.ts";
+import { Store } from "../src/node/server/store.ts";
+import { openStudio } from "../src/node/server/studio.ts";
+import { FakeCrew, fakeModels } from "./fake-crew.ts";
+
+export interface Scene {
+  readonly crew: FakeCrew;
+  readonly jobs: Jobs;
+  readonly store: Store;
+  readonly folder: string;
+  /** Sends a request; a body that is no text is sent as JSON. */
+  ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response>;
+  remove(): Promise<void>;
+}
+
+export interface SceneOptions {
+  readonly access?: Partial<AccessOptions>;
+  readonly capacity?: number;
+  readonly folder?: string;
+  readonly runs?: string;
+  readonly studio?: string;
+}
+
+export async function openScene(o: SceneOptions = {}): Promise<Scene> {
+  const folder = o.folder ?? mkdtempSync(join(tmpdir(), "koala-server-"));
+  const store = await Store.open(folder);
+  const crew = new FakeCrew();
+  const meters = new Meters();
+  const log = pino({ level: "silent" });
+  const jobs = new Jobs({ store, crew, capacity: o.capacity ?? 4, meters, log });
+  const app = createApp({
+    ...{ jobs, store, models: fakeModels(), meters, log },
+    access: { host: "127.0.0.1", names: [], tokens: [], origins: [], ...o.access },
+    runs: o.runs ?? null,
+    page: openStudio(o.studio ?? join(folder, "no-studio")),
+  });
+  return {
+    ...{ crew, jobs, store, folder },
+    ask: async (method, path, body, headers = {}) =>
+      app.request(path, {
+        method,
+        headers: { "content-type": "application/json", ...headers },
+        ...(body === undefined
+          ? {}
+          : { body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body) }),
+      }),
+    async remove() {
+      await jobs.close();
+      store.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The events of a stream that has ended. */
+export async function eventsOf(response: Response): Promise<{ name: string; id: string; data: unknown }[]> {
+  const text = await response.text();
+  return text
+    .split("\n\n")
+    .filter((block) => block.includes("data:"))
+    .map((block) => {
+      const field = (name: string): string => new RegExp(`^${name}: ?(.*)$`, "m").exec(block)?.[1] ?? "";
+      return { name: field("event"), id: field("id"), data: JSON.parse(field("data")) };
+    });
+}
