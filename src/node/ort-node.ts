@@ -52,12 +52,7 @@ export function ortEngine(): Engine {
     name: "ort",
     target: "ort-cpu",
     load: (model, { threads, isUnplanned = false }) =>
-      load(
-        "ort",
-        model,
-        { ...sessionOptions(threads), enableMemPattern: !isUnplanned },
-        { x64quantprecision: "1" }, // without VNNI, products of u8 and s8 saturate at 16 bits: this takes slower exact ones
-      ),
+      load("ort", model, { ...sessionOptions(threads), enableMemPattern: !isUnplanned }, {}),
   };
 }
 
