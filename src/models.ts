@@ -40,7 +40,7 @@ export {
 export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
 export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
-export { buildDit, type DitInputs, type DitSize, dit, ditInputs, MASKED } from "./models/dit.ts";
+export { buildDit, buildDitNoise, type DitInputs, type DitSize, dit, ditInputs, MASKED } from "./models/dit.ts";
 export { type DitConfig, ditConfig } from "./models/dit-config.ts";
 export type { TokenizerSettings } from "./models/preset-parts.ts";
 export { type Preset, type PresetName, preset, presetFiles, presetNames, presets } from "./models/presets.ts";

@@ -4,6 +4,9 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Built } from "../src/models/built.ts";
 import { buildClipText, clipTextConfig } from "../src/models/clip-text.ts";
+import { buildDit } from "../src/models/dit.ts";
+import { ditConfig } from "../src/models/dit-config.ts";
+import { buildT5, t5Config } from "../src/models/t5-encoder.ts";
 import { buildUNet } from "../src/models/unet.ts";
 import { unetConfig } from "../src/models/unet-config.ts";
 import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../src/models/vae.ts";
@@ -32,6 +35,12 @@ export function weightsFor(component: string, config: unknown): Weights {
     const pixels = { batch: 1, height: 64, width: 64 };
     return filled(buildVaeEncoder(vaeConfig(config), pixels), buildVaeDecoder(vaeConfig(config), pixels));
   }
+  if (component === "transformer") {
+    const c = ditConfig(config);
+    return filled(buildDit(c, { batch: 1, height: c.patch, width: c.patch, tokens: 1 }));
+  }
+  if ((config as { model_type?: unknown }).model_type === "t5")
+    return filled(buildT5(t5Config(config), { batch: 1, tokens: 2 }));
   return filled(buildClipText(clipTextConfig(config), { batch: 1, tokens: 2 }));
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { type JsonObject, jsonObject } from "./config.ts";
+import { ditConfig } from "./dit-config.ts";
 import { presetNames, presets } from "./presets.ts";
 import { type UNetConfig, unetConfig } from "./unet-config.ts";
 
@@ -19,7 +20,9 @@ export type Family =
   | "sd1"
   | "sd2"
   | "bk-sdm"
-  | "lcm";
+  | "lcm"
+  | "pixart-alpha"
+  | "pixart-sigma";
 
 /** What is known of a folder before its weights are read. */
 export interface FolderFacts {
@@ -27,8 +30,10 @@ export interface FolderFacts {
   readonly location: string;
   /** model_index.json; null for a lone checkpoint. */
   readonly modelIndex: unknown;
-  /** unet/config.json, as it stands. */
-  readonly unet: unknown;
+  /** unet/config.json, as it stands; absent where there is a transformer. */
+  readonly unet?: unknown;
+  /** transformer/config.json, likewise. */
+  readonly transformer?: unknown;
   /** scheduler/scheduler_config.json. */
   readonly scheduler: unknown;
   /** Height and width of a picture in units of its latent's. */
@@ -85,6 +90,9 @@ const uses: Readonly<Record<Family, Use>> = {
   "bk-sdm": { steps: 50, guidance: 7.5 },
   // diffusers' LatentConsistencyModelPipeline: 4 steps, guidance 8.5, which its U-Net is told.
   lcm: { steps: 4, guidance: 8.5 },
+  // diffusers' PixArtAlphaPipeline and PixArtSigmaPipeline: 20 steps, guidance 4.5.
+  "pixart-alpha": { steps: 20, guidance: 4.5 },
+  "pixart-sigma": { steps: 20, guidance: 4.5 },
 };
 
 /** Classes of diffusers, the name of their sampler here, and the spacing that they have where the file is silent. */
@@ -103,13 +111,13 @@ const schedulers: Readonly<Record<string, readonly [name: string, spacing: strin
  * @throws KoalaError E_CONFIG
  */
 export function defaultsFor(facts: FolderFacts): ModelDefaults {
-  const config = unetConfig(facts.unet);
+  const network = networkOf(facts);
   const scheduler =
     facts.scheduler == null ? {} : jsonObject(facts.scheduler, "scheduler/scheduler_config.json");
   const className = text(scheduler._class_name) ?? "EulerDiscreteScheduler";
   const [sampler, usual] = schedulers[className] ?? [className, "leading"];
   const names = namesOf(facts);
-  const family = familyOf(config, names, className);
+  const family = network.family(names, className);
   const use = uses[family];
 
   const distilledSteps =
@@ -118,8 +126,8 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   const isOneStep = family === "sdxl-lightning" && distilledSteps === 1;
   const prediction = isOneStep ? "sample" : (text(scheduler.prediction_type) ?? "epsilon");
   // A consistency model that is not told the guidance scale was distilled with it inside.
-  const guidance = family === "lcm" && config.guidanceChannels === null ? 1 : use.guidance;
-  const px = (config.sampleSize ?? usualSize(config, prediction)) * facts.factor;
+  const guidance = family === "lcm" && !network.isToldGuidance ? 1 : use.guidance;
+  const px = network.sampleSize(prediction) * facts.factor;
   return {
     family,
     steps: distilledSteps,
@@ -133,6 +141,32 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   };
 }
 
+/** What of the denoiser's config the defaults rest on. */
+interface NetworkFacts {
+  readonly isToldGuidance: boolean;
+  /** In latent cells. */
+  sampleSize(prediction: string): number;
+  family(names: string, scheduler: string): Family;
+}
+
+function networkOf({ unet, transformer, modelIndex }: FolderFacts): NetworkFacts {
+  if (transformer === undefined) {
+    const c = unetConfig(unet);
+    return {
+      isToldGuidance: c.guidanceChannels !== null,
+      sampleSize: (prediction) => c.sampleSize ?? usualSize(c, prediction),
+      family: (names, scheduler) => familyOf(c, names, scheduler),
+    };
+  }
+  const c = ditConfig(transformer);
+  const className = text((modelIndex as JsonObject | null)?._class_name);
+  return {
+    isToldGuidance: false,
+    sampleSize: () => c.sampleSize,
+    family: () => (className === "PixArtAlphaPipeline" ? "pixart-alpha" : "pixart-sigma"),
+  };
+}
+
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
 /** In latent cells, where the config says none: 1024 px for SDXL's relatives, 768 px where v is predicted (SD 2), else 512 px. */
@@ -142,10 +176,10 @@ function usualSize(c: UNetConfig, prediction: string): number {
 }
 
 /** The end of the path (a hub cache puts the id three folders up) and the names in the files, in lower case. */
-function namesOf({ location, modelIndex, unet }: FolderFacts): string {
+function namesOf({ location, modelIndex, unet, transformer }: FolderFacts): string {
   const place = location.split(/[\\/]/).slice(-3).join("/");
   const inFile = (json: unknown) => text((json as JsonObject | null)?._name_or_path) ?? "";
-  return [place, inFile(modelIndex), inFile(unet)].join(" ").toLowerCase();
+  return [place, inFile(modelIndex), inFile(unet ?? transformer)].join(" ").toLowerCase();
 }
 
 /** Levels, heads and depths: what tells published U-Nets apart. */

@@ -25,6 +25,7 @@ import {
   mul,
   reshape,
   silu,
+  slice,
   split,
   tap,
   transpose,
@@ -194,3 +195,9 @@ function axis(c: DitConfig, length: number): number[] {
 /** The whole transformer as a graph; its output is `prediction`. */
 export const buildDit = (c: DitConfig, size: DitSize): Built<"prediction"> =>
   build(ditInputs(c, size), (s, inputs) => ({ prediction: dit(s, inputs, c) }));
+
+/** The same without the half that says how uncertain it is of the noise (learned sigma): [N, L, h, w]. */
+export const buildDitNoise = (c: DitConfig, size: DitSize): Built<"prediction"> =>
+  build(ditInputs(c, size), (s, inputs) => ({
+    prediction: slice(dit(s, inputs, c), { axis: 1, start: 0, end: c.inChannels }),
+  }));

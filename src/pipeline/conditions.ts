@@ -1,13 +1,12 @@
-/** Prompts into what the U-Net reads: token states, and for SDXL the pooled sentence and the size numbers. */
+/** Prompts into what the denoiser reads: token states, and for SDXL the pooled sentence and the size numbers. */
 
 import { KoalaError } from "../core/errors.ts";
 import { isFiniteTensor } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
-import { eosRows } from "../models/clip-text.ts";
 import { timestepEmbedding } from "../models/conditioning.ts";
 import type { UNetConfig } from "../models/unet-config.ts";
-import { float32, int64, type Tensor, toFloat32 } from "../tensor/tensor.ts";
-import type { TextPart } from "./parts.ts";
+import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import type { TextEncoder } from "./networks.ts";
 import type { Request } from "./request.ts";
 
 /** Row-major, N texts. */
@@ -23,6 +22,8 @@ export interface EncodedText {
   readonly last: Tensor;
   readonly hidden: Tensor;
   readonly projected: Tensor | null;
+  /** What tells text from padding to the denoiser [N, S]; absent where it sees both. */
+  readonly mask?: Tensor | null;
 }
 
 export interface EncodeOptions {
@@ -45,12 +46,12 @@ const quoteStart = (text: string): string =>
  * @throws KoalaError E_NAN with the tap where NaN or infinity first appears
  */
 export async function encodeTexts(
-  { name, tokenizer, config }: TextPart,
+  { name, tokenizer, ...encoder }: TextEncoder,
   program: Program,
   prompts: readonly string[],
   o: EncodeOptions,
 ): Promise<EncodedText> {
-  const encoded = prompts.map((prompt) => tokenizer.encode(prompt));
+  const encoded = prompts.map((prompt) => tokenizer.encode(encoder.prepare(prompt)));
   for (const [i, { cut }] of encoded.entries()) {
     const which = i === prompts.length - 1 ? "prompt" : "negative prompt";
     if (cut !== "")
@@ -58,14 +59,7 @@ export async function encodeTexts(
         `the ${which} is longer than the ${tokenizer.maxLength} tokens that the text encoder reads; this was cut off: ${quoteStart(cut)}`,
       );
   }
-  const ids = encoded.flatMap((e) => e.ids);
-  const length = tokenizer.maxLength;
-  // an encoder that is asked for token states alone has no use for where the sentence ends
-  const eos = { eos: int64([prompts.length], eosRows(ids, length, config.eosToken)) };
-  const feeds = {
-    ids: int64([prompts.length, length], ids),
-    ...(program.inputs.eos === undefined ? {} : eos),
-  };
+  const feeds = encoder.feeds(encoded);
   const results = await program.run(feeds);
   if (!Object.values(results).every(isFiniteTensor)) {
     throw new KoalaError("E_NAN", {
@@ -79,6 +73,7 @@ export async function encodeTexts(
     last: results.last as Tensor,
     hidden: results.hidden as Tensor,
     projected: results.projected ?? null,
+    mask: encoder.mask(encoded),
   };
 }
 

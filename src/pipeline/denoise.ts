@@ -5,26 +5,25 @@ import { guide, rescaleGuidance } from "../diffusion/guidance.ts";
 import type { SampleStep } from "../diffusion/plan.ts";
 import type { Predict, Scheduler } from "../diffusion/scheduler.ts";
 import type { Program } from "../engine/program.ts";
-import { guidanceEmbedding, timestepEmbedding } from "../models/conditioning.ts";
-import type { UNetConfig } from "../models/unet-config.ts";
 import { TorchGenerator } from "../tensor/random.ts";
 import { type Shape, size } from "../tensor/shape.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import type { Denoiser } from "./networks.ts";
 import type { Request } from "./request.ts";
 
 /** Whether the network runs twice a step. A network that is told the guidance scale (LCM) does not need it. */
-export const isGuided = (request: Request, c: UNetConfig): boolean =>
-  request.guidance > 1 && c.guidanceChannels === null;
+export const isGuided = (request: Request, denoiser: Denoiser): boolean =>
+  request.guidance > 1 && !denoiser.isToldGuidance;
 
 export interface DenoiseOptions {
   readonly request: Request;
-  readonly config: UNetConfig;
+  readonly denoiser: Denoiser;
   readonly program: Program;
   readonly scheduler: Scheduler;
   readonly seed: number;
   /** [1, L, h, w] */
   readonly latentShape: Shape;
-  /** What stays the same at every step: `text`, and for SDXL `pooled` and `time_ids`; guided: [unconditional, conditional]. */
+  /** What stays the same at every step: `text` and whatever else this denoiser reads; guided: [unconditional, conditional]. */
   readonly conditions: Readonly<Record<string, Tensor>>;
   /** Shown what the network is fed at each step. */
   watch?(feeds: Readonly<Record<string, Tensor>>): void;
@@ -41,34 +40,22 @@ const allFinite = (values: Float32Array): boolean => values.every(Number.isFinit
  * @throws KoalaError E_NAN with the tap where NaN or infinity first appears
  */
 export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
-  const { request, config, program, scheduler, latentShape } = o;
+  const { request, denoiser, program, scheduler, latentShape } = o;
   const generator = new TorchGenerator(o.seed);
   const cells = size(latentShape);
   const plan = scheduler.plan(request.steps);
   const x = generator.randn(cells).map((v) => v * plan.initNoiseSigma);
 
-  const guided = isGuided(request, config);
+  const guided = isGuided(request, denoiser);
   const batch = guided ? 2 : 1;
-  const channels = config.down[0]?.channels ?? 0;
-  const told =
-    config.guidanceChannels === null
-      ? {}
-      : {
-          timestep_cond: float32(
-            [1, config.guidanceChannels],
-            guidanceEmbedding([request.guidance - 1], config.guidanceChannels),
-          ),
-        };
 
   const predict: Predict = async (scaled, step) => {
     const sample = new Float32Array(batch * cells);
     for (let i = 0; i < batch; i++) sample.set(scaled, i * cells);
-    const times = new Array<number>(batch).fill(step.timestep);
     const feeds = {
       ...o.conditions,
-      ...told,
       sample: float32([batch, ...latentShape.slice(1)], sample),
-      t_emb: float32([batch, channels], timestepEmbedding(times, channels, config.sinusoid)),
+      t_emb: denoiser.timeFeatures(step.timestep, batch),
     };
     o.watch?.(feeds);
     const { prediction, ...values } = await program.run(feeds);

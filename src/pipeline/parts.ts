@@ -13,7 +13,13 @@ import { type UNetConfig, unetConfig } from "../models/unet-config.ts";
 import { buildVaeDecoder, type VaeConfig, vaeConfig, vaeFactor } from "../models/vae.ts";
 import { buildVaeTinyDecoder, type VaeTinyConfig, vaeTinyConfig, vaeTinyFactor } from "../models/vae-tiny.ts";
 import type { TensorStore } from "../tensor/stored.ts";
-import { loadTokenizer, type Tokenizer, type TokenizerFiles, tokenizerFiles } from "../text/tokenize.ts";
+import {
+  loadTokenizer,
+  sentencePieceFile,
+  type Tokenizer,
+  type TokenizerFiles,
+  tokenizerFiles,
+} from "../text/tokenize.ts";
 import { checkWeights } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
@@ -21,11 +27,13 @@ import { detectSingleFile, type Family as FileFamily } from "../weights/ldm.ts";
 import { readRecord } from "../weights/recipe.ts";
 import { decodeUtf8 } from "../weights/utf8.ts";
 
-/** The pipelines of diffusers that ours stands for. */
+/** The pipelines of diffusers that ours stands for; `openParts` opens those with a U-Net. */
 export const pipelineClasses = [
   "StableDiffusionXLPipeline",
   "StableDiffusionPipeline",
   "LatentConsistencyModelPipeline",
+  "PixArtAlphaPipeline",
+  "PixArtSigmaPipeline",
 ] as const;
 
 export interface TextPart {
@@ -80,7 +88,7 @@ interface Source {
 }
 
 /** Where each component of a model is read from. */
-interface Sources {
+export interface Sources {
   component(name: string): Promise<Source>;
   has(name: string): boolean;
   readonly folder: ModelFiles;
@@ -98,23 +106,25 @@ export interface PartsOptions {
 }
 
 /**
- * Reads everything but the weights' data.
+ * The parts of a model with a U-Net. Reads everything but the weights' data.
  * @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS, E_TOKENIZER, E_FILE, E_SAFETENSORS
  */
 export async function openParts(files: ModelFiles, o: PartsOptions): Promise<ModelParts> {
   const sources = (await folderSources(files)) ?? (await fileSources(files, o));
-  const isXL = sources.index.className === "StableDiffusionXLPipeline";
+  const { className } = sources.index;
+  const isXL = className === "StableDiffusionXLPipeline";
+  check(!className.startsWith("PixArt"), "E_MODEL", () => ({
+    where: `${files.location}/model_index.json`,
+    expected: "a pipeline with a U-Net",
+    got: className,
+  }));
   const unet = await openUNet(sources);
   const vae = await openVae(sources);
   const names = ["text_encoder", "text_encoder_2"].filter((name) => sources.has(name));
   const texts: TextPart[] = [];
   for (const name of names) texts.push(await openText(sources, name));
   checkFit(sources.folder.location, unet.config, vae, texts, isXL);
-  const schedulerPath = `${sources.folder.location}/scheduler/scheduler_config.json`;
-  const scheduler = jsonObject(
-    await readJson(sources.folder, "scheduler/scheduler_config.json"),
-    schedulerPath,
-  );
+  const { scheduler, schedulerPath } = await readScheduler(sources);
   return {
     isXL,
     unet,
@@ -128,8 +138,17 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
   };
 }
 
-/** A diffusers folder, or null when it is none. */
-async function folderSources(files: ModelFiles): Promise<Sources | null> {
+/** @throws KoalaError E_FILE, E_CONFIG */
+export async function readScheduler({
+  folder,
+}: Sources): Promise<Pick<ModelParts, "scheduler" | "schedulerPath">> {
+  const path = "scheduler/scheduler_config.json";
+  const schedulerPath = `${folder.location}/${path}`;
+  return { scheduler: jsonObject(await readJson(folder, path), schedulerPath), schedulerPath };
+}
+
+/** A diffusers folder, or null when it is none. @throws KoalaError E_MODEL for a pipeline that koala does not run */
+export async function folderSources(files: ModelFiles): Promise<Sources | null> {
   const index = await readModelIndex(files);
   if (index === null) return null;
   await readRecord(files);
@@ -210,7 +229,7 @@ const readOwnConfig = async (files: ModelFiles): Promise<JsonObject> =>
   jsonObject(await readJson(files, "config.json"), `${files.location}/config.json`);
 
 /** The shapes of a built model's parameters, by name. */
-const shapes = (built: Built): Map<string, readonly number[]> =>
+export const shapes = (built: Built): Map<string, readonly number[]> =>
   new Map([...built.parameters].map(([name, { value }]) => [name, value.shape]));
 
 async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
@@ -221,7 +240,8 @@ async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
   return { config, store, json };
 }
 
-async function openVae(sources: Sources): Promise<VaePart> {
+/** @throws KoalaError E_CONFIG, E_WEIGHTS */
+export async function openVae(sources: Sources): Promise<VaePart> {
   const { config: json, store, where, configWhere } = await sources.component("vae");
   const isTiny = (json as { _class_name?: unknown } | null)?._class_name === "AutoencoderTiny";
   const part = isTiny
@@ -287,7 +307,9 @@ export async function readTokenizer(files: ModelFiles, folder: string): Promise<
     }));
     contents[name] = text;
   }
-  return contents;
+  const pieces = folder === "" ? sentencePieceFile : `${folder}/${sentencePieceFile}`;
+  if (!paths.has(pieces)) return contents;
+  return { ...contents, [sentencePieceFile]: await files.read(pieces, 0, await files.size(pieces)) };
 }
 
 /** Holds that the parts speak to each other. @throws KoalaError E_CONFIG */

@@ -4,6 +4,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { type Log, silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
+import { chain } from "../engine/chain.ts";
 import { type CompileOptions, checkPrecision, compile } from "../engine/compile.ts";
 import { guarded } from "../engine/guarded.ts";
 import { firstNonFinite, isFiniteTensor } from "../engine/non-finite.ts";
@@ -13,9 +14,7 @@ import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { preview, sdColours, sdxlColours } from "../image/preview.ts";
-import { buildClipText } from "../models/clip-text.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
-import { buildUNet } from "../models/unet.ts";
 import { host } from "../runtime/host.ts";
 import type { Engine, Precision } from "../runtime/session.ts";
 import { dtypes } from "../tensor/dtype.ts";
@@ -28,13 +27,14 @@ import {
   encodeTexts,
   joinStates,
   rows,
-  sizeFeatures,
   stack,
   zerosLike,
 } from "./conditions.ts";
 import { denoise, isGuided } from "./denoise.ts";
 import type { PipelineEvent } from "./events.ts";
-import { type ModelParts, openParts, type TextPart } from "./parts.ts";
+import { type LoraChoice, withLoras } from "./loras.ts";
+import { type Model, openDrawable } from "./model.ts";
+import type { TextEncoder } from "./networks.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 
@@ -49,6 +49,8 @@ export interface LoadOptions {
   readonly threads?: number;
   /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
   readonly base?: string;
+  /** Low-rank adapters that are added to the weights, each in its weight. */
+  readonly loras?: readonly LoraChoice[];
   /** A model whose weights take less than this many bytes as float32 keeps all its programs between calls: 1 GiB. */
   readonly residentBytes?: number;
   readonly log?: Log;
@@ -81,22 +83,11 @@ const float32Bytes = (store: TensorStore): number =>
 const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
   precision === "auto" ? "f32" : precision;
 
-const storesOf = (parts: ModelParts): TensorStore[] => [
+const storesOf = (parts: Model): TensorStore[] => [
   ...parts.texts.map(({ store }) => store),
-  parts.unet.store,
+  parts.denoiser.store,
   parts.vae.store,
 ];
-
-/** What an encoder is asked for. */
-function textGraph(
-  { config, tokenizer }: TextPart,
-  batch: number,
-  isXL: boolean,
-): Readonly<Record<string, Value>> {
-  const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
-  if (!isXL) return { last: outputs.last };
-  return { hidden: outputs.hidden, ...(config.projection === null ? {} : { projected: outputs.projected }) };
-}
 
 /** What could not be opened is a model that the user never named: says why it was wanted. */
 const explainBase =
@@ -119,7 +110,7 @@ export class Pipeline {
   readonly engineName: string;
   /** Why `auto` took this engine; absent where it was named. */
   readonly engineReason: string | undefined;
-  private readonly parts: ModelParts;
+  private readonly parts: Model;
   private readonly engine: Engine;
   private readonly threads: number | undefined;
   private readonly precision: Precision;
@@ -129,15 +120,16 @@ export class Pipeline {
   /** Warnings that no event has told yet. */
   private readonly untold: string[] = [];
   private readonly isResident: boolean;
+  private readonly residentBytes: number;
   private readonly textStages: readonly Stage[];
-  private readonly unetStage = new Stage();
+  private readonly denoiserStage = new Stage();
   private readonly vaeStage = new Stage();
   /** Settles when the newest call of `generate` is done. */
   private last: Promise<void> = Promise.resolve();
 
   private constructor(
     location: string,
-    parts: ModelParts,
+    parts: Model,
     defaults: ModelDefaults,
     engine: Engine,
     o: LoadOptions,
@@ -153,9 +145,9 @@ export class Pipeline {
     this.precision = precisionOf(o);
     this.cache = o.cache;
     this.textStages = parts.texts.map(() => new Stage());
+    this.residentBytes = o.residentBytes ?? usualResidentBytes;
     this.isResident =
-      storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) <
-      (o.residentBytes ?? usualResidentBytes);
+      storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) < this.residentBytes;
   }
 
   /**
@@ -172,14 +164,17 @@ export class Pipeline {
       });
     const named = o.engine === undefined || o.engine === "auto" ? null : await host.engine(o.engine);
     const files = await open(location);
-    const parts = await openParts(files, {
+    const loras = o.loras ?? [];
+    const warn = (message: string): void => log.warn(message);
+    const parts = await openDrawable(files, {
       openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
-      warn: (message) => log.warn(message),
+      warn,
+      ...(loras.length === 0 ? {} : { adapt: (own) => withLoras(own, loras, { open, warn }) }),
     });
     const defaults = defaultsFor({
       location, // with the file's name, where it is one: Lightning's says how many steps it takes
       modelIndex: parts.index,
-      unet: parts.unet.json,
+      [parts.denoiser.name]: parts.denoiser.json,
       scheduler: parts.scheduler,
       factor: parts.vae.factor,
     });
@@ -198,10 +193,12 @@ export class Pipeline {
     if (input.scheduler === undefined) schedulerFromConfig(this.parts.scheduler, this.parts.schedulerPath);
     const request = resolveRequest(input, this.defaults);
     this.schedulerFor(request).plan(request.steps);
+    const { patch } = this.parts.denoiser;
+    const unit = patch * this.parts.vae.factor;
     for (const side of ["width", "height"] as const)
-      check(request[side] % this.parts.vae.factor === 0, "E_REQUEST", () => ({
+      check(request[side] % unit === 0, "E_REQUEST", () => ({
         where: side,
-        expected: `a multiple of ${this.parts.vae.factor} px, the size of this model's latent cell`,
+        expected: `a multiple of ${unit} px, the size of this model's ${patch === 1 ? "latent cell" : "patch"}`,
         got: `${request[side]}`,
       }));
     return request;
@@ -223,34 +220,33 @@ export class Pipeline {
     }
   }
 
-  /** Values inside the U-Net that `generate` can show, in the order in which they are computed, with their shapes at a size in pixels. */
+  /** Values inside the denoiser that `generate` can show, in the order in which they are computed, with their shapes at a size in pixels. */
   taps(
     size: { readonly width: number; readonly height: number } = this.defaults,
   ): ReadonlyMap<string, Shape> {
     const { factor } = this.parts.vae;
-    const { outputs } = buildUNet(this.parts.unet.config, {
+    const outputs = this.parts.denoiser.graph({
       ...{ batch: 1, tokens: this.parts.texts[0]?.tokenizer.maxLength ?? 1 },
       ...{ height: size.height / factor, width: size.width / factor },
     });
     return new Map([...tapsOf(Object.values(outputs))].map(([name, { shape }]) => [name, shape]));
   }
 
-  /** Attention heads of the block `down_blocks.1`, `mid_block`, … of the U-Net; 0 where there is no such block. */
+  /** Attention heads of the block `down_blocks.1`, `mid_block`, `transformer_blocks.3`, … of the denoiser; 0 where there is no such block. */
   headsOf(block: string): number {
-    const { down, mid, up } = this.parts.unet.config;
-    const [kind, index] = block.split(".");
-    if (kind === "mid_block") return mid?.heads ?? 0;
-    return (kind === "down_blocks" ? down : up)[Number(index)]?.heads ?? 0;
+    return this.parts.denoiser.headsOf(block);
   }
 
-  /** Positions that `word` has in what the U-Net attends to for `prompt`; none where it is not in it. */
+  /** Positions that `word` has in what the denoiser attends to for `prompt`; none where it is not in it. */
   positionsOf(prompt: string, word: string): number[] {
-    const tokenizer = this.parts.texts[0]?.tokenizer;
-    const start = prompt.toLowerCase().indexOf(word.toLowerCase());
-    if (tokenizer === undefined || start < 0 || word === "") return [];
-    // begin and end are counted in both lengths; begin is position 0
-    const before = tokenizer.encode(prompt.slice(0, start).trimEnd()).length - 1;
-    const after = tokenizer.encode(prompt.slice(0, start + word.length)).length - 1;
+    const encoder = this.parts.texts[0];
+    const text = encoder?.prepare(prompt) ?? "";
+    const start = text.toLowerCase().indexOf(word.toLowerCase());
+    if (encoder === undefined || start < 0 || word === "") return [];
+    const { tokenizer } = encoder;
+    // what frames a text is counted in both lengths; CLIP's begin is position 0, and T5 has none
+    const before = tokenizer.encode(text.slice(0, start).trimEnd()).length - 1;
+    const after = tokenizer.encode(text.slice(0, start + word.length)).length - 1;
     return Array.from({ length: after - before }, (_, i) => before + i);
   }
 
@@ -270,18 +266,23 @@ export class Pipeline {
   }
 
   private async freeStages(): Promise<void> {
-    for (const stage of [...this.textStages, this.unetStage, this.vaeStage]) await stage.free();
+    for (const stage of [...this.textStages, this.denoiserStage, this.vaeStage]) await stage.free();
   }
 
   private async *run(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
     const { signal } = o;
     signal?.throwIfAborted();
-    yield { type: "stage", stage: "text", detail: `${this.parts.texts.length} text encoders` };
+    yield {
+      type: "stage",
+      stage: "text",
+      detail: `${this.parts.texts.length} text encoder${this.parts.texts.length === 1 ? "" : "s"}`,
+    };
     const warnings: string[] = [];
     const conditions = await this.encode(request, (message) => warnings.push(message));
     for (const message of new Set(warnings)) yield { type: "warning", message };
     yield* this.tellWarnings();
 
+    const { title, store } = this.parts.denoiser;
     const { factor, latentChannels } = this.parts.vae;
     const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
     const decoded = async (latents: Tensor): Promise<Picture> =>
@@ -291,13 +292,13 @@ export class Pipeline {
 
     for (let index = 0; index < request.count; index++) {
       signal?.throwIfAborted();
-      yield { type: "stage", stage: "load", detail: "U-Net" };
-      const program = await this.unetProgram(request, conditions, o.taps ?? []);
+      yield { type: "stage", stage: "load", detail: title };
+      const program = await this.denoiserProgram(request, conditions, o.taps ?? []);
       signal?.throwIfAborted();
       yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
       const denoising = denoise({
         request,
-        config: this.parts.unet.config,
+        denoiser: this.parts.denoiser,
         program,
         scheduler: this.schedulerFor(request),
         seed: request.seed + index,
@@ -306,7 +307,7 @@ export class Pipeline {
         ...(o.watch === undefined ? {} : { watch: o.watch }),
         ...(o.hear === undefined ? {} : { hear: o.hear }),
         blame: (feeds) =>
-          this.blame(this.unetStage, this.unetGraph(request, conditions), feeds, this.parts.unet.store),
+          this.blame(this.denoiserStage, this.denoiserGraph(request, conditions), feeds, store),
       });
       let latents: Float32Array = new Float32Array(0);
       let last = performance.now();
@@ -327,7 +328,7 @@ export class Pipeline {
       finished.push(float32(latentShape, latents));
       if (!this.isResident && index < request.count - 1) continue; // the decoder waits until the U-Net is done
 
-      if (!this.isResident) await this.unetStage.free();
+      if (!this.isResident) await this.denoiserStage.free();
       yield { type: "stage", stage: "decode", detail: "VAE" };
       const first = this.isResident ? index : 0;
       for (let i = first; i <= index; i++) {
@@ -389,20 +390,19 @@ export class Pipeline {
     };
   }
 
-  /** Both prompts through all encoders: what the U-Net is fed at every step, as [unconditional, conditional] where guided. */
+  /** Both prompts through all encoders: what the denoiser is fed at every step, as [unconditional, conditional] where guided. */
   private async encode(request: Request, warn: (message: string) => void): Promise<Record<string, Tensor>> {
     const { isXL, texts, hasZeroForEmpty } = this.parts;
-    const guided = isGuided(request, this.parts.unet.config);
+    const { denoiser } = this.parts;
+    const guided = isGuided(request, denoiser);
     const isZero = isXL && request.negativePrompt === undefined && hasZeroForEmpty;
     const prompts = guided && !isZero ? [request.negativePrompt ?? "", request.prompt] : [request.prompt];
 
     const encoded: EncodedText[] = [];
     for (const [i, part] of texts.entries()) {
       const stage = this.textStages[i] as Stage;
-      const outputs = textGraph(part, prompts.length, isXL);
-      const program = await stage.use(`${prompts.length}`, () =>
-        this.compile(part.name, outputs, part.store),
-      );
+      const outputs = part.graph(prompts.length);
+      const program = await stage.use(`${prompts.length}`, () => this.compileText(part, prompts.length));
       encoded.push(
         await encodeTexts(part, program, prompts, {
           warn,
@@ -415,37 +415,45 @@ export class Pipeline {
       ? joinStates(encoded)
       : { text: (encoded[0] as EncodedText).last as Tensor, pooled: null };
     const whole = (t: Tensor): Tensor => (guided && isZero ? stack(zerosLike(rows(t, 0, 1)), t) : t);
-    const sizes = sizeFeatures(request, this.parts.unet.config, guided ? 2 : 1);
+    const mask = encoded[0]?.mask ?? null;
     return {
       text: whole(states.text),
       ...(states.pooled === null ? {} : { pooled: whole(states.pooled) }),
-      ...(sizes === null ? {} : { time_ids: sizes }),
+      ...(mask === null ? {} : { mask }),
+      ...denoiser.steady(request, guided ? 2 : 1),
     };
   }
 
-  /** The U-Net as a graph for this request. */
-  private unetGraph(request: Request, conditions: Readonly<Record<string, Tensor>>): Record<string, Value> {
-    const { factor } = this.parts.vae;
-    const [batch = 1, tokens = 1] = conditions.text?.shape ?? [];
-    const { outputs } = buildUNet(this.parts.unet.config, {
-      batch,
-      height: request.height / factor,
-      width: request.width / factor,
-      tokens,
-    });
-    return outputs;
+  /** An encoder too large to be kept in memory runs in pieces, where it has them. */
+  private compileText(part: TextEncoder, batch: number): Promise<Program> {
+    const pieces = float32Bytes(part.store) < this.residentBytes ? null : part.pieces(batch);
+    if (pieces === null) return this.compile(part.name, part.graph(batch), part.store);
+    const carry = { output: "last", input: "states" };
+    return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, carry }));
   }
 
-  private unetProgram(
+  /** The denoiser as a graph for this request. */
+  private denoiserGraph(
+    request: Request,
+    conditions: Readonly<Record<string, Tensor>>,
+  ): Record<string, Value> {
+    const { factor } = this.parts.vae;
+    const [batch = 1, tokens = 1] = conditions.text?.shape ?? [];
+    const [height, width] = [request.height / factor, request.width / factor];
+    return this.parts.denoiser.graph({ batch, height, width, tokens });
+  }
+
+  private denoiserProgram(
     request: Request,
     conditions: Readonly<Record<string, Tensor>>,
     taps: readonly string[],
   ): Promise<Program> {
     const [batch, tokens] = conditions.text?.shape ?? [];
     const key = [batch, tokens, request.width, request.height, ...taps].join();
-    return this.unetStage.use(key, () =>
-      this.guard("unet", this.parts.unet.store, (o) =>
-        compileStepwise(this.unetGraph(request, conditions), {
+    const { name, store } = this.parts.denoiser;
+    return this.denoiserStage.use(key, () =>
+      this.guard(name, store, (o) =>
+        compileStepwise(this.denoiserGraph(request, conditions), {
           ...o,
           taps,
           changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
