@@ -10,9 +10,9 @@ export interface Packed {
   readonly scale: Tensor;
 }
 
-/** `weight` [O, ...] of any float type. */
-export const pack = (weight: Tensor, how: LayerRecipe): Packed =>
-  how.kind === "blocks" ? packBlocks(weight, how) : packChannels(weight);
+/** `weight` [O, ...] of any float type; `scale`, where it is known from an earlier call, is not searched for again. */
+export const pack = (weight: Tensor, how: LayerRecipe, scale?: Tensor): Packed =>
+  how.kind === "blocks" ? packBlocks(weight, how, scale) : packChannels(weight);
 
 /** Symmetric, the largest of a row at 127: at 8 bits a narrower range gains nothing that can be measured. */
 function packChannels(weight: Tensor): Packed {
@@ -46,26 +46,28 @@ const RANGES = [1, 0.95, 0.9, 0.85, 0.8, 0.75];
  * A block's scale is the one of a few with the least squared error. Its sign is the largest number's turned round: that one
  * is then −2^(bits−1), which has no positive counterpart, and no step is lost (as in ggml's Q4_0).
  */
-function packBlocks(weight: Tensor, how: BlocksRecipe): Packed {
+function packBlocks(weight: Tensor, how: BlocksRecipe, known: Tensor | undefined): Packed {
   const { bits, block } = how;
   const form = storedForm(weight.shape, how);
   const [rows = 1, blocks = 1, bytes = 1] = form.shape;
   const columns = size(weight.shape.slice(1));
   const values = toFloat32(weight);
   const packed = new Uint8Array(size(form.shape));
-  const scales = new Uint16Array(rows * blocks);
+  const scales = (known?.data as Uint16Array<ArrayBuffer> | undefined) ?? new Uint16Array(rows * blocks);
   const middle = 2 ** (bits - 1);
   for (let row = 0; row < rows; row++)
     for (let b = 0; b < blocks; b++) {
       const end = Math.min((b + 1) * block, columns);
       const own = values.subarray(row * columns + b * block, row * columns + end);
-      const scale = blockScale(own, middle, bits === 4 ? RANGES : [1]);
-      scales[row * blocks + b] = numberToFloat16(scale);
-      const at = (row * blocks + b) * bytes;
+      const at = row * blocks + b;
+      if (known === undefined)
+        scales[at] = numberToFloat16(blockScale(own, middle, bits === 4 ? RANGES : [1]));
+      const scale = float16ToNumber(scales[at] ?? 0);
+      const first = at * bytes;
       for (let i = 0; i < block; i++) {
         const q = level((own[i] ?? 0) / scale, middle) + middle;
-        if (bits === 8) packed[at + i] = q;
-        else packed[at + (i >> 1)] = (packed[at + (i >> 1)] ?? 0) | (q << (4 * (i & 1)));
+        if (bits === 8) packed[first + i] = q;
+        else packed[first + (i >> 1)] = (packed[first + (i >> 1)] ?? 0) | (q << (4 * (i & 1)));
       }
     }
   return {

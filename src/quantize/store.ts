@@ -56,10 +56,12 @@ export function quantizedStore(
     tensors.set(scaleName(name), unplaced(how.kind === "blocks" ? "float16" : "float32", form.scale));
   }
 
-  // a weight and its scales are read one after the other
-  let last: { readonly name: string; readonly how: LayerRecipe; readonly packed: Packed } | null = null;
+  // an engine reads a weight and its scales in turn; a file has all scales first
+  let last: { readonly name: string; readonly packed: Packed } | null = null;
+  const scales = new Map<string, Tensor>();
   const packed = async (name: string, how: LayerRecipe): Promise<Packed> => {
-    if (last?.name !== name) last = { name, how, packed: pack(await source.read(name), how) };
+    if (last?.name !== name) last = { name, packed: pack(await source.read(name), how, scales.get(name)) };
+    scales.set(name, last.packed.scale);
     return last.packed;
   };
   const owners = new Map(Object.keys(recipe.layers).map((name) => [scaleName(name), name]));

@@ -12,6 +12,14 @@ export function float16ToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+let table: Float32Array<ArrayBuffer> | undefined;
+
+/** The number of each of the 65,536 bit patterns, made when first asked for: to look many up, not to compute them. */
+export function float16Numbers(): Float32Array<ArrayBuffer> {
+  table ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => float16ToNumber(bits));
+  return table;
+}
+
 export function numberToFloat16(value: number): number {
   scratchF32[0] = value;
   const f = scratchU32[0] ?? 0;

@@ -2,7 +2,7 @@
 
 import { check } from "../core/assert.ts";
 import { allocate, type DType, type TypedArray } from "./dtype.ts";
-import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from "./float16.ts";
+import { bfloat16ToNumber, float16Numbers, numberToBfloat16, numberToFloat16 } from "./float16.ts";
 import { type Shape, show, size } from "./shape.ts";
 
 export interface Tensor {
@@ -36,7 +36,12 @@ export const int64 = (shape: Shape, data: Iterable<number>): Tensor =>
 export function toFloat32(t: Tensor): Float32Array<ArrayBuffer> {
   if (t.data instanceof Float32Array) return t.data;
   const out = new Float32Array(t.data.length);
-  const decode = t.dtype === "float16" ? float16ToNumber : t.dtype === "bfloat16" ? bfloat16ToNumber : Number;
+  if (t.dtype === "float16") {
+    const numbers = float16Numbers();
+    for (let i = 0; i < out.length; i++) out[i] = numbers[t.data[i] as number] ?? 0;
+    return out;
+  }
+  const decode = t.dtype === "bfloat16" ? bfloat16ToNumber : Number;
   for (let i = 0; i < out.length; i++) out[i] = decode(t.data[i] as number);
   return out;
 }

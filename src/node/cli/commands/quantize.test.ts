@@ -24,10 +24,10 @@ const quantize = (argv: readonly string[]): Promise<Ran> =>
 const small = ["--calibrate", "prompts.txt", "--steps", "2", "--size", "64x64"];
 const writePrompts = (): void => writeFileSync("prompts.txt", "a red apple\n\n a green pear \n");
 
-async function picture(model: string): Promise<Picture> {
+async function picture(model: string, seed = 1): Promise<Picture> {
   const pipeline = await Pipeline.load(model, { engine: "ort" });
   try {
-    const request = { prompt: "a red apple", seed: 1, steps: 2, width: 64, height: 64 };
+    const request = { prompt: "a red apple", seed, steps: 2, width: 64, height: 64 };
     for await (const event of pipeline.generate(request)) if (event.type === "image") return event.picture;
   } finally {
     await pipeline.dispose();
@@ -53,39 +53,56 @@ async function storedType(): Promise<string | undefined> {
   return store.tensors.get(weight)?.dtype;
 }
 
-// Two drawings of unrelated noise by this untrained model are 12 dB apart; the trained one is measured in the slow suite.
-describe("koala quantize", () => {
-  it("makes an int8 folder that stands alone and draws the same picture", async () => {
-    const { code, out, err } = await made("int8");
-    expect([code, err]).toEqual([0, ""]);
-    expect(readdirSync(".").sort()).toEqual(["made", "model", "prompts.txt"]);
-    expect(readdirSync("made/unet").sort()).toEqual([
-      "config.json",
-      "diffusion_pytorch_model.safetensors",
-      "koala_quantization.json",
-    ]);
-    expect(out).toMatch(/^network +before +int8\nunet /);
-    expect(out).toMatch(/% of a step's arithmetic in integers\n/);
-    expect(out).toMatch(/\nmade: [\d.]+ [kM]B of [\d.]+ [kM]B, in [^\n]+\n$/);
-    expect(report()).toMatchObject({ format: "int8", calibration: { prompts: 2, steps: 4, measured: 4 } });
-    expect(report().keptOut).toContainEqual({
-      weight: "conv_in.weight",
-      reason: "the first or last layer, where every error shows",
-    });
-    expect(await storedType()).toBe("int8");
-    const expected = await picture("model");
-    rmSync("model", { recursive: true });
-    expect(psnr(await picture("made"), expected)).toBeGreaterThan(20);
-  });
+/** How much nearer, in dB, `model` is to the picture of the float model than that one's next is. */
+async function gain(model: string, floats: readonly [own: Picture, next: Picture]): Promise<number> {
+  const [own, next] = floats;
+  return psnr(await picture(model), own) - psnr(next, own);
+}
 
-  it("makes an int4 folder of an eighth of the bytes, and prints its report as JSON", async () => {
-    const { code, out } = await made("int4", "--json");
-    expect(code).toBe(0);
-    expect(JSON.parse(out)).toEqual({ folder: "made", ...report() });
-    expect(report()).toMatchObject({ format: "int4", integerShare: 0 });
-    expect(await storedType()).toBe("uint8");
-    expect(psnr(await picture("made"), await picture("model"))).toBeGreaterThan(15);
-  });
+/** A minute and more where other work takes the processor. */
+const PATIENCE_MS = 300_000;
+
+// The model is untrained and carries every rounding on; the trained one is held to 25 dB in the slow suite.
+describe("koala quantize", () => {
+  it(
+    "makes an int8 folder that stands alone and draws the same picture",
+    async () => {
+      const { code, out, err } = await made("int8");
+      expect([code, err]).toEqual([0, ""]);
+      expect(readdirSync(".").sort()).toEqual(["made", "model", "prompts.txt"]);
+      expect(readdirSync("made/unet").sort()).toEqual([
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        "koala_quantization.json",
+      ]);
+      expect(out).toMatch(/^network +before +int8\nunet /);
+      expect(out).toMatch(/% of a step's arithmetic in integers\n/);
+      expect(out).toMatch(/\nmade: [\d.]+ [kM]B of [\d.]+ [kM]B, in [^\n]+\n$/);
+      expect(report()).toMatchObject({ format: "int8", calibration: { prompts: 2, steps: 4, measured: 4 } });
+      expect(report().keptOut).toContainEqual({
+        weight: "conv_in.weight",
+        reason: "the first or last layer, where every error shows",
+      });
+      expect(await storedType()).toBe("int8");
+      const floats = [await picture("model"), await picture("model", 2)] as const;
+      rmSync("model", { recursive: true });
+      expect(await gain("made", floats)).toBeGreaterThan(5);
+    },
+    PATIENCE_MS,
+  );
+
+  it(
+    "makes an int4 folder of an eighth of the bytes, and prints its report as JSON",
+    async () => {
+      const { code, out } = await made("int4", "--json");
+      expect(code).toBe(0);
+      expect(JSON.parse(out)).toEqual({ folder: "made", ...report() });
+      expect(report()).toMatchObject({ format: "int4", integerShare: 0 });
+      expect(await storedType()).toBe("uint8");
+      expect(await gain("made", [await picture("model"), await picture("model", 2)])).toBeGreaterThan(5);
+    },
+    PATIENCE_MS,
+  );
 });
 
 describe("what cannot be quantized", () => {
@@ -118,39 +135,43 @@ describe("what cannot be quantized", () => {
 });
 
 describe("a quantized folder is refused", () => {
-  it("by what needs floats, when its source has changed, when a file is gone or cut short", async () => {
-    await made("int4");
-    const cwd = process.cwd();
-    const weights = "unet/diffusion_pytorch_model.safetensors";
+  it(
+    "by what needs floats, when its source has changed, when a file is gone or cut short",
+    async () => {
+      await made("int4");
+      const cwd = process.cwd();
+      const weights = "unet/diffusion_pytorch_model.safetensors";
 
-    const again = await quantize(["made", "more", "--to", "int8", ...small]);
-    expect([again.code, again.err]).toEqual([
-      2,
-      "made: expected a model in floats, got one that is quantized already [E_MODEL]\nTake the model that it was quantized from.\n",
-    ]);
-    const cut = await run(["cut", "student", "--teacher", "made", "--student", "koala-700m", "--quiet"], {
-      world: real,
-    });
-    expect([cut.code, cut.err]).toEqual([
-      2,
-      "made: expected weights in floats, got a quantized model's integers [E_WEIGHTS]\nTake the model that it was quantized from.\n",
-    ]);
+      const again = await quantize(["made", "more", "--to", "int8", ...small]);
+      expect([again.code, again.err]).toEqual([
+        2,
+        "made: expected a model in floats, got one that is quantized already [E_MODEL]\nTake the model that it was quantized from.\n",
+      ]);
+      const cut = await run(["cut", "student", "--teacher", "made", "--student", "koala-700m", "--quiet"], {
+        world: real,
+      });
+      expect([cut.code, cut.err]).toEqual([
+        2,
+        "made: expected weights in floats, got a quantized model's integers [E_WEIGHTS]\nTake the model that it was quantized from.\n",
+      ]);
 
-    const bytes = readFileSync(join("model", weights));
-    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
-    writeFileSync(join("model", weights), bytes);
-    await expect(Pipeline.load("made")).rejects.toThrow(
-      `made: expected ${cwd}/model as it was when this was quantized from it, got a ${weights} that is another now [E_MODEL]\nQuantize it again: koala quantize.`,
-    );
-    rmSync("model", { recursive: true });
+      const bytes = readFileSync(join("model", weights));
+      bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+      writeFileSync(join("model", weights), bytes);
+      await expect(Pipeline.load("made")).rejects.toThrow(
+        `made: expected ${cwd}/model as it was when this was quantized from it, got a ${weights} that is another now [E_MODEL]\nQuantize it again: koala quantize.`,
+      );
+      rmSync("model", { recursive: true });
 
-    truncateSync(join("made", weights), 5000);
-    await expect(Pipeline.load("made")).rejects.toThrow(
-      /^made\/unet\/diffusion_pytorch_model.safetensors: expected the \d+ bytes that koala quantize wrote, got 5000 bytes \[E_MODEL\]\nThe folder is not whole: copy it again, or quantize the model again.$/,
-    );
-    rmSync(join("made", weights));
-    await expect(Pipeline.load("made")).rejects.toThrow(
-      /^made\/unet\/diffusion_pytorch_model.safetensors: expected the \d+ bytes that koala quantize wrote, got no such file \[E_MODEL\]/,
-    );
-  });
+      truncateSync(join("made", weights), 5000);
+      await expect(Pipeline.load("made")).rejects.toThrow(
+        /^made\/unet\/diffusion_pytorch_model.safetensors: expected the \d+ bytes that koala quantize wrote, got 5000 bytes \[E_MODEL\]\nThe folder is not whole: copy it again, or quantize the model again.$/,
+      );
+      rmSync(join("made", weights));
+      await expect(Pipeline.load("made")).rejects.toThrow(
+        /^made\/unet\/diffusion_pytorch_model.safetensors: expected the \d+ bytes that koala quantize wrote, got no such file \[E_MODEL\]/,
+      );
+    },
+    PATIENCE_MS,
+  );
 });
