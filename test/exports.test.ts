@@ -15,10 +15,23 @@ const names: Readonly<Record<string, readonly string[]>> = {
   "./graph": ["grad", "compile", "interpret", "print", "digest", "verify", "matmul", "conv", "attention"],
   "./models": ["unet", "vaeDecoder", "clipText", "presets"],
   "./eval": ["openScorer", "measure", "questions", "rPrecision", "frechet", "kid"],
+  "./web": ["WorkerPipeline"],
   "./train": ["parseRun", "createTrainer", "trainingLoop", "cutUNet", "distillTask", "adamW"],
 };
 
-describe.each(Object.entries(exports))("koala-diffusion%s", (door, { source, types, default: built }) => {
+/** Opens in a worker of a browser only; test/browser does. */
+const elsewhere = "./web/worker";
+
+it("the worker is built, with types", () => {
+  const { types, default: built } = exports[elsewhere] as (typeof exports)[string];
+  for (const file of [types, built]) expect(existsSync(join(root, file)), file).toBe(true);
+});
+
+describe.each(Object.entries(exports).filter(([door]) => door !== elsewhere))("koala-diffusion%s", (door, {
+  source,
+  types,
+  default: built,
+}) => {
   it("opens from source with its names", async () => {
     const module = await import(join(root, source));
     expect(Object.keys(module)).toEqual(expect.arrayContaining([...(names[door] as readonly string[])]));

@@ -5,7 +5,9 @@ import { nearest } from "../core/nearest.ts";
 import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
 import { lower } from "../onnx/lower.ts";
+import { param } from "../ops/index.ts";
 import { inference } from "../passes/index.ts";
+import { type Adapters, adapt } from "../passes/lora.ts";
 import { quantize } from "../passes/quantize.ts";
 import type { Engine, Precision } from "../runtime/session.ts";
 import type { TensorStore } from "../tensor/stored.ts";
@@ -35,7 +37,7 @@ export interface CompileOptions {
 export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
   const precision = o.precision ?? "f32";
   checkPrecision(o.engine, precision);
-  const wanted = { ...outputs, ...tapped(outputs, o.taps ?? []) };
+  const wanted = adapt({ ...outputs, ...tapped(outputs, o.taps ?? []) }, adaptersOf(o.store));
   const { recipe } = o.store;
   const all = inference(recipe === undefined ? wanted : quantize(wanted, recipe, o.engine.target));
   const model = lower(all, { target: o.engine.target, weights: o.store.tensors });
@@ -53,6 +55,16 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
     },
   );
   return program(model.inputs, model.outputs, session);
+}
+
+/** The store's low-rank additions as values of a graph. */
+function adaptersOf({ adapters, tensors }: TensorStore): Adapters {
+  const leaf = (name: string): Value => param(name, tensors.get(name)?.shape ?? []);
+  const built = [...(adapters ?? [])].map(
+    ([name, all]) =>
+      [name, all.map(({ down, up, scale }) => ({ down: leaf(down), up: leaf(up), scale }))] as const,
+  );
+  return new Map(built);
 }
 
 /** @throws KoalaError E_ENGINE for a precision that the engine has not */

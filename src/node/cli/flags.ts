@@ -73,6 +73,28 @@ export function threadsFrom(text: string | undefined): number | undefined {
   return threads;
 }
 
+/** `FILE`, or `FILE:0.8`. @throws KoalaError E_FLAG for a weight that is none */
+export function loraFrom(text: string): { location: string; weight: number } {
+  const colon = text.lastIndexOf(":");
+  const tail = text.slice(colon + 1);
+  // a Windows drive and a path after a colon are no weights
+  if (colon < 0 || /[\\/]/.test(tail)) return { location: text, weight: 1 };
+  const weight = Number(tail);
+  check(
+    tail.trim() !== "" && Number.isFinite(weight) && Math.abs(weight) <= mostLoraWeight,
+    "E_FLAG",
+    () => ({
+      where: "--lora",
+      expected: `FILE or FILE:WEIGHT, the weight from -${mostLoraWeight} to ${mostLoraWeight}`,
+      got: JSON.stringify(text),
+    }),
+  );
+  return { location: text.slice(0, colon), weight };
+}
+
+/** Beyond it pictures fall apart; A1111 and ComfyUI offer less. */
+const mostLoraWeight = 10;
+
 /** What `--precision` takes. */
 export const precisions = ["auto", "f32", "bf16"] as const;
 

@@ -2,6 +2,7 @@
 
 import type { Log } from "../../core/log.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
+import type { LoraChoice } from "../../pipeline/loras.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
@@ -13,18 +14,19 @@ export interface Generator {
   readonly family: string;
   readonly defaults: Defaults;
   readonly engineName: string;
-  resolve(request: RequestInput): Request;
   readonly engineReason?: string | undefined;
+  resolve(request: RequestInput): Request;
   generate(request: RequestInput, o?: GenerateOptions): AsyncGenerator<PipelineEvent>;
   dispose(): Promise<void>;
 }
 
 export interface GeneratorOptions {
   readonly engine?: string;
-  readonly threads?: number;
   readonly precision?: "auto" | Precision;
   readonly cache?: string;
+  readonly threads?: number;
   readonly base?: string;
+  readonly loras?: readonly LoraChoice[];
   readonly isOffline?: boolean;
   readonly signal?: AbortSignal;
   readonly log?: Log;

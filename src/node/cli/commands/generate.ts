@@ -16,6 +16,7 @@ import { programFolder } from "../../program-folder.ts";
 import {
   addRequestFlags,
   flagOf,
+  loraFrom,
   precisionFrom,
   precisions,
   requestFromFlags,
@@ -30,6 +31,7 @@ import type { Generator, World } from "../world.ts";
 interface Options {
   readonly model?: string;
   readonly base?: string;
+  readonly lora?: readonly string[];
   readonly from?: string;
   readonly engine?: string;
   readonly precision?: string;
@@ -58,6 +60,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option(
       "--base <DIR|HUB_ID>",
       "what completes a checkpoint file: tokenizers, encoders, VAE (default: its family's model on the hub)",
+    )
+    .option(
+      "--lora <FILE[:WEIGHT]...>",
+      "low-rank adapters (diffusers, PEFT, kohya) to add, each in its weight (default 1)",
     )
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
     .option(
@@ -248,6 +254,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       ...(o.cache === true ? { cache: programFolder() } : {}),
       ...(threads === undefined ? {} : { threads }),
       ...(o.base === undefined ? {} : { base: o.base }),
+      ...(o.lora === undefined ? {} : { loras: o.lora.map(loraFrom) }),
       isOffline: o.offline === true,
       signal: stop.signal,
       log: {

@@ -1,0 +1,80 @@
+/** Low-rank adapters on a loaded model: which of their layers it has a place for, and what it makes of the others. */
+
+import { check } from "../core/assert.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import type { ModelFiles } from "../weights/files.ts";
+import { type LoraMatch, loraLayers, matchLora, withLora } from "../weights/lora.ts";
+import { openSafetensors } from "../weights/safetensors.ts";
+import type { ModelParts } from "./parts.ts";
+
+export interface LoraChoice {
+  /** A file, a folder with one, or a hub id. */
+  readonly location: string;
+  /** 1: as it was trained. */
+  readonly weight: number;
+}
+
+/** The one weights file of a folder, or the file that was named. @throws KoalaError E_MODEL */
+async function loraFile(files: ModelFiles): Promise<string> {
+  const paths = (await files.list()).filter((path) => path.endsWith(".safetensors"));
+  const usual = paths.find((path) => path === "pytorch_lora_weights.safetensors"); // diffusers' name
+  const only = usual ?? (paths.length === 1 ? paths[0] : undefined);
+  check(only !== undefined, "E_MODEL", () => ({
+    where: files.location,
+    expected: "one LoRA (.safetensors)",
+    got: paths.length === 0 ? "none" : `${paths.length} files: ${paths.slice(0, 3).join(", ")}`,
+    ...(paths.length === 0 ? {} : { hint: "Name one of them." }),
+  }));
+  return only;
+}
+
+/**
+ * The parts with every LoRA added in its weight; what a model has no place for is told by block.
+ * @throws KoalaError E_WEIGHTS when nothing of a LoRA fits, E_MODEL, E_FILE, E_SAFETENSORS
+ */
+export async function withLoras(
+  parts: ModelParts,
+  choices: readonly LoraChoice[],
+  o: { open(location: string): Promise<ModelFiles>; warn(message: string): void },
+): Promise<ModelParts> {
+  let result = parts;
+  for (const [i, { location, weight }] of choices.entries()) {
+    const files = await o.open(location);
+    const lora = await openSafetensors(files, await loraFile(files));
+    const layers = loraLayers(lora, location);
+    const used: LoraMatch["blocks"][number][] = [];
+    const add = async (store: TensorStore, isOf: (part: string) => boolean): Promise<TensorStore> => {
+      const own = layers.filter(({ part }) => isOf(part));
+      if (own.length === 0) return store;
+      const match = matchLora(own, store.tensors.keys());
+      used.push(...match.blocks);
+      if (match.layers.size === 0) return store;
+      return withLora(store, lora, match, { weight, prefix: `lora.${i}.`, where: location });
+    };
+    const unet = await add(result.unet.store, (part) => part === "unet" || part === "transformer");
+    const texts = [];
+    for (const text of result.texts)
+      texts.push({ ...text, store: await add(text.store, (part) => part === text.name) });
+    checkUse(location, used, o.warn);
+    result = { ...result, unet: { ...result.unet, store: unet }, texts };
+  }
+  return result;
+}
+
+/** @throws KoalaError E_WEIGHTS when nothing fits */
+function checkUse(location: string, blocks: LoraMatch["blocks"], warn: (message: string) => void): void {
+  const used = blocks.reduce((sum, block) => sum + block.used, 0);
+  const dropped = blocks.filter((block) => block.dropped > 0);
+  const named = dropped.map(({ block, dropped: count }) => `${block} (${count})`);
+  const shown =
+    named.length > 8
+      ? `${named.slice(0, 8).join(", ")} and ${named.length - 8} more blocks`
+      : named.join(", ");
+  check(used > 0, "E_WEIGHTS", () => ({
+    where: location,
+    expected: "a LoRA of this model or of its teacher",
+    got: `one whose layers it has no place for: ${shown}`,
+  }));
+  const lost = dropped.reduce((sum, block) => sum + block.dropped, 0);
+  if (lost > 0) warn(`${location}: ${used} layers are used; the model has no place for ${lost}: ${shown}`);
+}
