@@ -98,3 +98,9 @@ describe("a picture's own record", () => {
     );
   });
 });
+
+it("remembers by name what was added to the model", () => {
+  const texts = pictureText(request, { ...maker, loras: ["style.safetensors:0.8"] });
+  expect(texts.parameters).toContain('Loras: "style.safetensors:0.8"');
+  expect(readPictureText(texts, "picture").loras).toEqual(["style.safetensors:0.8"]);
+});

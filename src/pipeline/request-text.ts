@@ -31,6 +31,8 @@ export interface Maker {
   readonly model: string;
   /** Version of this package. */
   readonly version: string;
+  /** Adapters that were added, `name:weight` each; absent: none. */
+  readonly loras?: readonly string[];
 }
 
 /** The web UI quotes a value as JSON where it would be mistaken for structure. */
@@ -46,6 +48,7 @@ export function parametersText(r: Request, maker: Maker): string {
     Seed: String(r.seed),
     Size: `${r.width}x${r.height}`,
     Model: maker.model,
+    ...(maker.loras === undefined ? {} : { Loras: maker.loras.join(", ") }),
     ...(r.guidanceRescale === 0 ? {} : { "CFG Rescale": String(r.guidanceRescale) }),
     Version: `koala-diffusion ${maker.version}`,
   };
@@ -66,6 +69,8 @@ export interface Recorded {
   readonly request: RequestInput;
   /** Absent in pictures whose maker did not say. */
   readonly model?: string;
+  /** `name:weight` each. */
+  readonly loras?: readonly string[];
 }
 
 /** `parameters` text of any tool → the fields that we share with it; unknown samplers are left to the model. */
@@ -130,6 +135,10 @@ export function readPictureText(texts: Readonly<Record<string, string>>, where: 
     expected: "JSON with a request in text chunk koala",
     got: (texts.koala ?? "").slice(0, 60),
   }));
-  const model = "model" in recorded && typeof recorded.model === "string" ? recorded.model : undefined;
-  return { request: parseRequest(recorded.request), ...(model === undefined ? {} : { model }) };
+  const { model, loras } = recorded as { readonly model?: unknown; readonly loras?: unknown };
+  return {
+    request: parseRequest(recorded.request),
+    ...(typeof model === "string" ? { model } : {}),
+    ...(Array.isArray(loras) ? { loras: loras.map(String) } : {}),
+  };
 }

@@ -214,7 +214,7 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     ],
     [
       ["a red apple"],
-      'a red apple: expected a command of koala, got an unknown name [E_FLAG]\nThe commands are generate, inspect, init, download, cut, train, distill, resume, runs, engines. To draw a picture: koala generate "a red apple"',
+      'a red apple: expected a command of koala, got an unknown name [E_FLAG]\nThe commands are generate, inspect, init, download, analyze, quantize, cut, train, distill, resume, eval, runs, serve, worker, engines. To draw a picture: koala generate "a red apple"',
     ],
     [
       ["--verson"],
@@ -238,6 +238,10 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     [
       ["generate", "a", "--precision", "int9"],
       '--precision: expected one of auto, f32, bf16, got "int9" [E_FLAG]',
+    ],
+    [
+      ["generate", "a", "--lora", "style.safetensors:strong"],
+      '--lora: expected FILE or FILE:WEIGHT, the weight from -10 to 10, got "style.safetensors:strong" [E_FLAG]',
     ],
     [
       ["generate", "a", "--threads", "0"],

@@ -62,7 +62,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "what completes a checkpoint file: tokenizers, encoders, VAE (default: its family's model on the hub)",
     )
     .option(
-      "--lora <FILE[:WEIGHT]...>",
+      "--lora <FILE:WEIGHT...>",
       "low-rank adapters (diffusers, PEFT, kohya) to add, each in its weight (default 1)",
     )
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
@@ -119,6 +119,12 @@ async function readRequest(
       hint: `If that is a hub id: --model ${recorded?.model}`, // a picture does not get to choose what is downloaded
     }),
   );
+  check(o.lora !== undefined || recorded?.loras === undefined, "E_FLAG", () => ({
+    where: "--lora",
+    expected: `the LoRAs of ${o.from}: ${recorded?.loras?.join(", ")}`,
+    got: "nothing",
+    hint: "Name their files, each with its weight: --lora FILE:WEIGHT",
+  }));
   return { input, model: o.model ?? join(packageRoot, "models", defaultModel) };
 }
 
@@ -269,7 +275,13 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
     const request = generator.resolve(input);
-    const maker = { model: modelName(model), version: packageVersion() };
+    const loras = (o.lora ?? []).map(loraFrom);
+    const maker: Maker = {
+      ...{ model: modelName(model), version: packageVersion() },
+      ...(loras.length === 0
+        ? {}
+        : { loras: loras.map(({ location, weight }) => `${basename(location)}:${weight}`) }),
+    };
     const reason = generator.engineReason === undefined ? "" : `: ${generator.engineReason}`;
     progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}${reason}`);
     progress.note(describe(request));
