@@ -242,6 +242,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
   const { input, model } = await readRequest(prompt, o);
   const threads = threadsFrom(o.threads);
   const precision = precisionFrom(o.precision);
+  const loras = (o.lora ?? []).map(loraFrom);
   const paths = outputPaths(o.output, input.prompt, input.seed ?? 0, input.count ?? 1);
   for (const path of paths) await checkWritable(path);
 
@@ -260,7 +261,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       ...(o.cache === true ? { cache: programFolder() } : {}),
       ...(threads === undefined ? {} : { threads }),
       ...(o.base === undefined ? {} : { base: o.base }),
-      ...(o.lora === undefined ? {} : { loras: o.lora.map(loraFrom) }),
+      ...(loras.length === 0 ? {} : { loras }),
       isOffline: o.offline === true,
       signal: stop.signal,
       log: {
@@ -275,7 +276,6 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
     const request = generator.resolve(input);
-    const loras = (o.lora ?? []).map(loraFrom);
     const maker: Maker = {
       ...{ model: modelName(model), version: packageVersion() },
       ...(loras.length === 0
