@@ -42,6 +42,13 @@ export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
 export { buildDit, buildDitNoise, type DitInputs, type DitSize, dit, ditInputs, MASKED } from "./models/dit.ts";
 export { type DitConfig, ditConfig } from "./models/dit-config.ts";
+export {
+  type PixartPreset,
+  type PixartPresetName,
+  pixartFiles,
+  pixartPresetNames,
+  pixartPresets,
+} from "./models/pixart-presets.ts";
 export type { TokenizerSettings } from "./models/preset-parts.ts";
 export { type Preset, type PresetName, preset, presetFiles, presetNames, presets } from "./models/presets.ts";
 export {

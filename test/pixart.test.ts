@@ -2,14 +2,18 @@
 
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { grad } from "../src/autodiff/grad.ts";
 import { compile } from "../src/engine/compile.ts";
+import type { Value } from "../src/graph/op.ts";
 import { tapsOf } from "../src/graph/order.ts";
 import type { Built } from "../src/models/built.ts";
 import { countParameters } from "../src/models/census.ts";
 import { timestepEmbedding } from "../src/models/conditioning.ts";
 import { buildDit, ditInputs, MASKED } from "../src/models/dit.ts";
 import { DIT_FEATURES, DIT_SINUSOID, ditConfig } from "../src/models/dit-config.ts";
+import { type PixartPresetName, pixartPresets } from "../src/models/pixart-presets.ts";
 import { buildT5, buildT5Pieces, t5Config } from "../src/models/t5-encoder.ts";
+import { mean, square } from "../src/ops/index.ts";
 import { host } from "../src/runtime/host.ts";
 import { float32, int64, type Tensor, toFloat32 } from "../src/tensor/tensor.ts";
 import { fill } from "./fill.ts";
@@ -120,4 +124,46 @@ describe("the T5 encoder", () => {
     expect(census(both)).toEqual({ ...models.t5.census, parameters: expect.any(Number) });
     expect(countParameters(own)).toBe(models.t5.census.parameters);
   });
+});
+
+describe("the published transformers", () => {
+  // facts: computed from published shapes and, for Sigma, met by the size of its file
+  const totals: readonly [PixartPresetName, number][] = [
+    ["pixart-alpha", 611_349_152],
+    ["pixart-sigma", 610_856_096],
+    ["pixart-sigma-512", 610_856_096],
+  ];
+  it.each(totals)("%s has %i parameters", (name, total) => {
+    const c = ditConfig(pixartPresets[name].transformer);
+    const { parameters } = buildDit(c, { batch: 1, height: 8, width: 8, tokens: 300 });
+    expect(countParameters(parameters)).toBe(total);
+  });
+});
+
+it("gradients reach every parameter of a transformer and of T5", () => {
+  const { transformer, textEncoder } = pixartPresets["pixart-tiny"];
+  const models = [
+    buildDit(
+      ditConfig({
+        ...transformer,
+        attention_head_dim: 12,
+        cross_attention_dim: 48,
+        use_additional_conditions: true,
+      }),
+      {
+        ...{ batch: 1, height: 4, width: 4, tokens: 3 },
+      },
+    ),
+    buildT5(t5Config(textEncoder), { batch: 1, tokens: 3 }),
+  ];
+  for (const { outputs, parameters } of models) {
+    const [output] = Object.values(outputs) as [Value];
+    const loss = mean(
+      square(output),
+      output.shape.map((_, i) => i),
+      { keep: false },
+    );
+    const values = [...parameters.values()].map(({ value }) => value);
+    expect(grad(loss, values).map(({ shape }) => shape)).toEqual(values.map(({ shape }) => shape)); // throws where none flows
+  }
 });

@@ -1,6 +1,7 @@
 /**
  * A network in pieces that run one after another, of which one is in memory at a time: for weights that are larger than the
- * memory, at the price of reading them at every run.
+ * memory, at the price of reading them at every run. T5 blocks of XXL's width, float16 on disk, 300 tokens: a peak of 1.2 GB
+ * with 2 blocks as with 6, where whole programs took 2.5 and 5.5 GB; twice the time (2 busy cores).
  */
 
 import type { Value } from "../graph/op.ts";

@@ -199,6 +199,64 @@ export const SD2_DDIM: JsonObject = {
   prediction_type: "v_prediction",
 };
 
+/** https://huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS/blob/edfd592/transformer/config.json */
+export const SIGMA_DIT: JsonObject = {
+  _class_name: "Transformer2DModel",
+  activation_fn: "gelu-approximate",
+  attention_bias: true,
+  attention_head_dim: 72,
+  caption_channels: 4096,
+  cross_attention_dim: 1152,
+  in_channels: 4,
+  interpolation_scale: 2,
+  norm_elementwise_affine: false,
+  norm_eps: 1e-6,
+  norm_type: "ada_norm_single",
+  num_attention_heads: 16,
+  num_embeds_ada_norm: 1000,
+  num_layers: 28,
+  out_channels: 8,
+  patch_size: 2,
+  sample_size: 128,
+  use_additional_conditions: false,
+};
+
+/** The same without interpolation_scale; at sample_size 128 it is told sizes. */
+export const ALPHA_DIT: JsonObject = {
+  ...SIGMA_DIT,
+  interpolation_scale: null,
+  use_additional_conditions: null,
+};
+
+/** google/t5-v1_1-xxl: 4.7 G parameters in the encoder. From transformers' fields and the paper's sizes; the file was not seen. */
+export const T5_XXL: JsonObject = {
+  architectures: ["T5EncoderModel"],
+  d_ff: 10240,
+  d_kv: 64,
+  d_model: 4096,
+  feed_forward_proj: "gated-gelu",
+  layer_norm_epsilon: 1e-6,
+  model_type: "t5",
+  num_heads: 64,
+  num_layers: 24,
+  relative_attention_max_distance: 128,
+  relative_attention_num_buckets: 32,
+  vocab_size: 32128,
+};
+
+/** diffusers' convert_pixart_to_diffusers.py: `DPMSolverMultistepScheduler()` as it is. */
+export const PIXART_DPM: JsonObject = {
+  _class_name: "DPMSolverMultistepScheduler",
+  algorithm_type: "dpmsolver++",
+  beta_end: 0.02,
+  beta_schedule: "linear",
+  beta_start: 0.0001,
+  num_train_timesteps: 1000,
+  prediction_type: "epsilon",
+  solver_order: 2,
+  timestep_spacing: "linspace",
+};
+
 /** The first tower fills with the end token, OpenCLIP's with "!": token 0. */
 export const TOKENIZER_L: TokenizerSettings = { length: 77, padToken: "<|endoftext|>" };
 export const TOKENIZER_OPEN: TokenizerSettings = { length: 77, padToken: "!" };

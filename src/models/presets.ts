@@ -62,7 +62,7 @@ export type PresetName =
 /** https://github.com/youngwanLEE/sdxl-koala/blob/main/LICENSE.md; the model cards state none. */
 const KOALA_LICENCE = "CreativeML Open RAIL++-M, non-commercial; a commercial licence is sold apart";
 const RAIL = "CreativeML Open RAIL-M";
-const RAIL_PLUS = "CreativeML Open RAIL++-M";
+export const RAIL_PLUS = "CreativeML Open RAIL++-M";
 
 function xl(hub: string, licence: string | null, unet: JsonObject, scheduler: JsonObject = {}): Preset {
   return {

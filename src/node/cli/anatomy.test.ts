@@ -38,7 +38,7 @@ describe("an anatomy", () => {
       "model.safetensors": weights,
     });
     await expect(modelAnatomy(controlNet)).rejects.toThrow(
-      'cn/config.json: expected a class that koala knows: UNet2DConditionModel, AutoencoderKL, AutoencoderTiny, CLIPTextModel, CLIPTextModelWithProjection, got "ControlNetModel" [E_MODEL]',
+      'cn/config.json: expected a class that koala knows: UNet2DConditionModel, Transformer2DModel, PixArtTransformer2DModel, AutoencoderKL, AutoencoderTiny, CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel, got "ControlNetModel" [E_MODEL]',
     );
     await expect(modelAnatomy(memoryFiles("empty", {}))).rejects.toThrow(
       "empty: expected a model_index.json, a config.json or one checkpoint in safetensors, got nothing [E_MODEL]",

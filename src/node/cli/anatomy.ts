@@ -5,7 +5,10 @@ import { check } from "../../core/assert.ts";
 import type { Value } from "../../graph/op.ts";
 import { checkpointBytes, countParameters, flopsOf, type Parameters } from "../../models/census.ts";
 import { buildClipText, clipTextConfig } from "../../models/clip-text.ts";
-import { type Preset, presetFiles } from "../../models/presets.ts";
+import { buildDit } from "../../models/dit.ts";
+import { ditConfig } from "../../models/dit-config.ts";
+import { type AnyPreset, anyPresetFiles } from "../../models/pixart-presets.ts";
+import { buildT5, t5Config } from "../../models/t5-encoder.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
 import { buildVaeDecoder, buildVaeEncoder, vaeConfig, vaeFactor } from "../../models/vae.ts";
@@ -41,10 +44,13 @@ export interface Anatomy {
 /** Classes whose graph we can build. */
 const networks = [
   "UNet2DConditionModel",
+  "Transformer2DModel",
+  "PixArtTransformer2DModel",
   "AutoencoderKL",
   "AutoencoderTiny",
   "CLIPTextModel",
   "CLIPTextModelWithProjection",
+  "T5EncoderModel",
 ];
 
 const isNetwork = (className: unknown): className is string =>
@@ -57,8 +63,8 @@ function classOf(config: unknown): unknown {
 }
 
 /** A preset's networks. */
-export function presetAnatomy(p: Preset): Anatomy {
-  const files = presetFiles(p);
+export function presetAnatomy(p: AnyPreset): Anatomy {
+  const files = anyPresetFiles(p);
   const organs = Object.entries(files).flatMap(([path, config]): Organ[] => {
     const className = classOf(config);
     return path.endsWith("/config.json") && isNetwork(className)
@@ -141,8 +147,14 @@ export function workloadOf(organs: readonly Organ[], width: number, height: numb
       : vae.className === "AutoencoderTiny"
         ? vaeTinyFactor(vaeTinyConfig(vae.config))
         : vaeFactor(vaeConfig(vae.config));
+  const transformer = organs.find(({ name }) => name === "transformer");
+  if (transformer !== undefined) return { width, height, factor, tokens: pixartTokens(transformer.config) };
   return { width, height, factor, tokens: text === undefined ? 77 : clipTextConfig(text.config).positions };
 }
+
+/** Longest prompts of PixArt-α, which is told sizes or has 512 px, and of Σ, which says its interpolation: diffusers' pipelines. */
+const pixartTokens = (config: unknown): number =>
+  (config as { interpolation_scale?: unknown } | null)?.interpolation_scale == null ? 120 : 300;
 
 /** The two networks of a VAE count together; only the decoder runs when a picture is made. */
 interface Graphs {
@@ -169,6 +181,18 @@ function graphsOf({ className, config, name }: Organ, { width, height, factor, t
   switch (className) {
     case "UNet2DConditionModel": {
       const { parameters, outputs } = buildUNet(unetConfig(config, where), { ...latent, tokens });
+      return { parameters, outputs: Object.values(outputs) };
+    }
+    case "Transformer2DModel":
+    case "PixArtTransformer2DModel": {
+      const c = ditConfig(config, where);
+      const whole = (cells: number) => Math.ceil(cells / c.patch) * c.patch;
+      const size = { batch: 1, height: whole(latent.height), width: whole(latent.width), tokens };
+      const { parameters, outputs } = buildDit(c, size);
+      return { parameters, outputs: Object.values(outputs) };
+    }
+    case "T5EncoderModel": {
+      const { parameters, outputs } = buildT5(t5Config(config, where), { batch: 1, tokens });
       return { parameters, outputs: Object.values(outputs) };
     }
     case "AutoencoderKL": {

@@ -30,8 +30,12 @@ export function factsOf(
   const { organs, modelIndex, scheduler, pipeline } = anatomy;
   const { factor } = workloadOf(organs, 0, 0);
   const unet = organs.find(({ className }) => className === "UNet2DConditionModel")?.config;
+  const transformer = organs.find(({ name }) => name === "transformer")?.config;
+  const denoiser = transformer === undefined ? { unet } : { transformer };
   const defaults =
-    unet === undefined ? null : defaultsFor({ location: what, modelIndex, unet, scheduler, factor });
+    unet === undefined && transformer === undefined
+      ? null
+      : defaultsFor({ location: what, modelIndex, ...denoiser, scheduler, factor });
   const { width, height } = sizeFor(defaults);
   const size = { width, height };
   const work = workloadOf(organs, width, height);

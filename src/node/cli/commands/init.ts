@@ -5,7 +5,7 @@ import { chmod, mkdir, mkdtemp, rename, rm, statfs, writeFile } from "node:fs/pr
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
-import { preset, presetFiles, presetNames } from "../../../models/presets.ts";
+import { anyPreset, anyPresetFiles, anyPresetNames } from "../../../models/pixart-presets.ts";
 import type { Parameter } from "../../../nn/index.ts";
 import { parseRequest } from "../../../pipeline/request.ts";
 import { fastGenerator } from "../../../tensor/random.ts";
@@ -18,7 +18,7 @@ import {
 } from "../../../weights/safetensors-writer.ts";
 import { outputError, writeAtomically } from "../../files.ts";
 import { type Measured, measure, presetAnatomy, workloadOf } from "../anatomy.ts";
-import { byteVocabulary } from "../byte-vocabulary.ts";
+import { byteVocabulary, letterTokenizer } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, grouped } from "../units.ts";
@@ -35,7 +35,7 @@ type WeightType = (typeof weightTypes)[number];
 
 export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
   command
-    .argument("<PRESET>", `one of ${presetNames.join(", ")}`)
+    .argument("<PRESET>", `one of ${anyPresetNames.join(", ")}`)
     .argument("<DIR>", "the folder to make; it must not be there yet")
     .option("--seed <N>", "where the random weights start; the same seed writes the same folder (default 0)")
     .option("--dtype <NAME>", `how weights are stored: ${weightTypes.join(" or ")}`, "float32")
@@ -57,7 +57,7 @@ function weightFile({ name, className, graphParameters }: Measured, dtype: Weigh
     dtype,
     shape: value.shape,
   }));
-  const file = className.startsWith("CLIP") ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
+  const file = /^(CLIP|T5)/.test(className) ? "model.safetensors" : "diffusion_pytorch_model.safetensors";
   const plan = planSafetensors(specs, { format: "pt" }); // without it transformers refuses the file
   return { path: join(name, file), plan, parameters: graphParameters };
 }
@@ -117,10 +117,14 @@ const configText = (json: unknown): string =>
 /** The folder's small files: configs, and vocabularies that know bytes only. */
 async function writeTexts(folder: string, name: string): Promise<void> {
   const { vocab, merges } = byteVocabulary();
-  for (const [path, json] of Object.entries(presetFiles(preset(name)))) {
+  for (const [path, json] of Object.entries(anyPresetFiles(anyPreset(name)))) {
     await mkdir(join(folder, dirname(path)), { recursive: true });
     await writeFile(join(folder, path), configText(json));
     if (!path.endsWith("/tokenizer_config.json")) continue;
+    if (json.tokenizer_class === "T5Tokenizer") {
+      await writeFile(join(folder, dirname(path), "tokenizer.json"), JSON.stringify(letterTokenizer()));
+      continue;
+    }
     await writeFile(join(folder, dirname(path), "vocab.json"), JSON.stringify(vocab));
     await writeFile(join(folder, dirname(path), "merges.txt"), merges);
   }
@@ -146,7 +150,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
     got: JSON.stringify(o.dtype),
   }));
   const { seed = 0 } = parseRequest({ prompt: "", ...requestFromFlags({ seed: o.seed }) }, flagOf);
-  const { organs } = presetAnatomy(preset(name));
+  const { organs } = presetAnatomy(anyPreset(name));
   check(!existsSync(target), "E_OUTPUT", () => ({
     where: target,
     expected: "a name that is free",

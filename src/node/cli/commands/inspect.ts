@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
 import type { ModelDefaults } from "../../../models/detect.ts";
-import { type Preset, preset, presetNames } from "../../../models/presets.ts";
+import { type AnyPreset, anyPreset, anyPresetNames } from "../../../models/pixart-presets.ts";
 import { parseRequest, type Size } from "../../../pipeline/request.ts";
 import { readPictureText } from "../../../pipeline/request-text.ts";
 import { readPicture, readPictureBytes } from "../../image-file.ts";
@@ -39,25 +39,27 @@ export function define(command: Command, world: World): void {
     .option("--offline", "use only what is on this machine")
     .option("--quiet", "do not show downloads")
     .option("--verbose", "say where an error comes from")
-    .addHelpText("after", `\nPresets: ${presetNames.join(", ")}`)
+    .addHelpText("after", `\nPresets: ${anyPresetNames.join(", ")}`)
     .action((what: string | undefined, o: Options) => inspect(what, o, world));
 }
 
-const isPreset = (what: string): boolean => (presetNames as readonly string[]).includes(what);
+const isPreset = (what: string): boolean => anyPresetNames.includes(what);
 
 async function inspect(what: string | undefined, o: Options, world: World): Promise<void> {
   if (what === undefined) return printPaperTable(o, world);
   if (existsSync(what) && statSync(what).isFile() && extname(what) !== ".safetensors")
     return printPicture(what, o, world);
   if (isPreset(what) && !existsSync(what))
-    return printModel(what, presetAnatomy(preset(what)), preset(what), o, world);
-  const [near] = nearest(what, presetNames);
+    return printModel(what, presetAnatomy(anyPreset(what)), anyPreset(what), o, world);
+  const [near] = nearest(what, anyPresetNames);
   check(existsSync(what) || what.includes("/"), "E_MODEL", () => ({
     where: what,
     expected: "a model folder, a checkpoint file, a hub id (owner/name), a preset or a picture",
     got: "nothing of that name",
     hint:
-      near === undefined ? `The presets are ${presetNames.join(", ")}.` : `Did you mean the preset ${near}?`,
+      near === undefined
+        ? `The presets are ${anyPresetNames.join(", ")}.`
+        : `Did you mean the preset ${near}?`,
   }));
   const progress = progressFor(world.stderr, o.quiet === true);
   try {
@@ -111,7 +113,7 @@ const millions = (counts: Readonly<Record<string, number>>): string =>
     .map(([name, n]) => `${name} ${(n / 1e6).toFixed(1)}`)
     .join("   ");
 
-function printModel(what: string, anatomy: Anatomy, from: Preset | null, o: Options, world: World): void {
+function printModel(what: string, anatomy: Anatomy, from: AnyPreset | null, o: Options, world: World): void {
   const facts = factsOf(what, anatomy, (defaults) => sizeFrom(o, defaults));
   if (o.json) {
     world.stdout.write(`${JSON.stringify(facts)}\n`);
@@ -165,7 +167,10 @@ function printModel(what: string, anatomy: Anatomy, from: Preset | null, o: Opti
 function printPaperTable(o: Options, world: World): void {
   const rows = paperModels.map((published) => {
     const { preset: name } = published;
-    const { unet, networks } = factsOf(name, presetAnatomy(preset(name)), () => ({ width: 64, height: 64 }));
+    const { unet, networks } = factsOf(name, presetAnatomy(anyPreset(name)), () => ({
+      width: 64,
+      height: 64,
+    }));
     const stored = networks.find((network) => network.name === "unet")?.bytes ?? 0;
     return { ...published, published, counted: { ...unet, bytes: stored } };
   });
@@ -198,6 +203,6 @@ function printPaperTable(o: Options, world: World): void {
     ...[`[${(counted.transformerBlocks ?? []).join(", ")}]`, published.blocks, counted.hasMid ? "yes" : "no"],
   ]);
   world.stdout.write(
-    `${table([head, ...cells], [2, 3, 4, 5])}\nkoala inspect PRESET shows more; the presets are ${presetNames.join(", ")}.\n`,
+    `${table([head, ...cells], [2, 3, 4, 5])}\nkoala inspect PRESET shows more; the presets are ${anyPresetNames.join(", ")}.\n`,
   );
 }
