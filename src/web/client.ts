@@ -1,5 +1,6 @@
 /** The page's side of the worker: the same events as a pipeline in the page, without its work. */
 
+import type { Exploration } from "../analyze/explore.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { RequestInput } from "../pipeline/request.ts";
@@ -7,12 +8,14 @@ import type {
   CallName,
   Calls,
   Download,
+  ExploreRequest,
   FromWorker,
   LoadedModel,
   SentError,
   Surroundings,
   ToWorker,
 } from "./messages.ts";
+import type { Structure, StructureRequest } from "./structure.ts";
 
 export interface LoadCalls {
   readonly signal?: AbortSignal;
@@ -76,6 +79,21 @@ export class WorkerPipeline {
         });
     }
     await end;
+  }
+
+  /** Draws and looks inside. @throws KoalaError as `explore`, the signal's reason */
+  explore(
+    request: ExploreRequest,
+    o: { readonly signal?: AbortSignal; onStep?(step: number, steps: number): void } = {},
+  ): Promise<Exploration> {
+    return this.#call("explore", request, o.signal, (message) => {
+      if (message.type === "explored") o.onStep?.(message.step, message.steps);
+    });
+  }
+
+  /** What the U-Net of a model or a preset consists of. @throws KoalaError E_MODEL, E_PRESET, and what opening it throws */
+  structure(of: StructureRequest): Promise<Structure> {
+    return this.#call("structure", of);
   }
 
   /** What this browser can do and keeps. */

@@ -1,10 +1,12 @@
 /** What page and worker say to each other. Pictures travel as transferred buffers. */
 
+import type { Exploration } from "../analyze/explore.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { ModelDefaults } from "../models/detect.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { RequestInput } from "../pipeline/request.ts";
 import type { EngineStatus } from "../runtime/session.ts";
+import type { Structure, StructureRequest } from "./structure.ts";
 
 export interface LoadRequest {
   readonly location: string;
@@ -38,10 +40,17 @@ export interface Surroundings {
   readonly models: readonly KeptModel[];
 }
 
+/** What to draw while looking inside. */
+export type ExploreRequest = RequestInput;
+
 /** Each call with its argument and result; `generate` tells events before its end. */
 export interface Calls {
   load: { argument: LoadRequest; result: LoadedModel };
   generate: { argument: RequestInput; result: null };
+  /** Draws with the loaded model and looks inside; tells its steps before its end. */
+  explore: { argument: ExploreRequest; result: Exploration };
+  /** What a U-Net consists of: a loaded model's or a preset's. */
+  structure: { argument: StructureRequest; result: Structure };
   surroundings: { argument: null; result: Surroundings };
   remove: { argument: string; result: null };
 }
@@ -77,6 +86,7 @@ export interface Download {
 export type FromWorker =
   | { readonly id: number; readonly type: "result"; readonly result: unknown }
   | { readonly id: number; readonly type: "error"; readonly error: SentError }
+  | { readonly id: number; readonly type: "explored"; readonly step: number; readonly steps: number }
   | { readonly id: number; readonly type: "event"; readonly event: PipelineEvent }
   | { readonly id: number; readonly type: "download"; readonly download: Download }
   | { readonly id: number; readonly type: "warning"; readonly message: string };

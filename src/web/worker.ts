@@ -1,11 +1,13 @@
 /** The pipeline in a worker of its own, so that a page stays awake. Start it as a module worker; see `client.ts`. */
 
+import { explore } from "../analyze/explore.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { engines } from "./engines.ts";
 import type { Calls, FromWorker, LoadRequest, SentError, Surroundings, ToWorker } from "./messages.ts";
 import { theShelf } from "./models.ts";
+import { structureOf } from "./structure.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -43,19 +45,33 @@ async function perform(
     case "load":
       return load(message.id, message.argument, signal);
     case "generate":
-      if (pipeline === null)
-        throw new KoalaError("E_MODEL", { where: "generate", expected: "a model", got: "none loaded" });
-      for await (const event of pipeline.generate(message.argument, { signal })) {
+      for await (const event of loaded("generate").generate(message.argument, { signal })) {
         send(message.id, event);
         await turn();
       }
       return null;
+    case "explore":
+      return explore(loaded("explore"), message.argument, {
+        signal,
+        async onStep(step, steps) {
+          tell({ id: message.id, type: "explored", step, steps });
+          await turn();
+        },
+      });
+    case "structure":
+      return structureOf(message.argument);
     case "surroundings":
       return surroundings();
     case "remove":
       await (await theShelf()).remove(message.argument);
       return null;
   }
+}
+
+/** @throws KoalaError E_MODEL where there is none */
+function loaded(where: string): Pipeline {
+  if (pipeline !== null) return pipeline;
+  throw new KoalaError("E_MODEL", { where, expected: "a model", got: "none loaded" });
 }
 
 /** WebAssembly computes without giving way: lets an abort come in. */
@@ -68,13 +84,13 @@ async function load(
 ): Promise<Calls["load"]["result"]> {
   await pipeline?.dispose(); // never two models in memory
   pipeline = null;
-  const loaded = await Pipeline.load(location, {
+  const opened = await Pipeline.load(location, {
     ...{ engine, signal },
     log: { warn: (text) => tell({ id, type: "warning", message: text }), debug() {} },
     onProgress: (file, bytes, total) => tell({ id, type: "download", download: { file, bytes, total } }),
   });
-  pipeline = loaded;
-  const { family, defaults, engineName } = loaded;
+  pipeline = opened;
+  const { family, defaults, engineName } = opened;
   return { location, family, engine: engineName, defaults };
 }
 
