@@ -110,7 +110,7 @@ const cases: readonly Case[] = [
   {
     what: "a folder without a tokenizer",
     mend: () => drop("tokenizer_2"),
-    says: "bad/tokenizer_2: expected vocab.json and merges.txt, or tokenizer.json, got none of them [E_TOKENIZER]",
+    says: "bad/tokenizer_2: expected vocab.json and merges.txt, tokenizer.json, or spiece.model, got none of them [E_TOKENIZER]",
   },
   {
     what: "a folder without model_index.json",
@@ -120,7 +120,7 @@ const cases: readonly Case[] = [
   {
     what: "a pipeline of another kind",
     mend: () => editJson("bad/model_index.json", { _class_name: "FluxPipeline" }),
-    says: "bad/model_index.json: expected a pipeline that koala runs: StableDiffusionXLPipeline, StableDiffusionPipeline, LatentConsistencyModelPipeline, got FluxPipeline [E_MODEL]",
+    says: "bad/model_index.json: expected a pipeline that koala runs: StableDiffusionXLPipeline, StableDiffusionPipeline, LatentConsistencyModelPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, got FluxPipeline [E_MODEL]",
   },
   {
     what: "a config that is no JSON",
@@ -215,7 +215,7 @@ const cases: readonly Case[] = [
     what: "an engine that nobody knows",
     mend() {},
     flags: ["--engine", "ortt"],
-    says: "engine: expected one of auto, ort, webgpu, got ortt [E_ENGINE]\nDid you mean ort?",
+    says: "engine: expected one of auto, ort, openvino, webgpu, got ortt [E_ENGINE]\nDid you mean ort?",
   },
   {
     what: "NaN in a weight of the U-Net",
