@@ -3,6 +3,7 @@
  *
  *   unet    seconds a step of KOALA-700M with random weights, float32 and bf16     --size 512,1024  --steps 3
  *   load    process start to the end of the first step, and peak memory   --size 512
+ *   serve   a picture by `koala serve` over the library's, and 200 clients for a minute
  *   image   `koala generate` with the model of the repository, process start to PNG
  *   all     --rounds 3  --threads 2  --only koala,openvino  --model DIR  --out FILE.json
  *
@@ -199,6 +200,18 @@ const questions = {
     table("one picture of the repository's model", result);
     return result;
   },
+};
+
+questions.serve = async () => {
+  const run = await once([process.execPath, join(root, "bench/serve.js"), "10", o.threads]);
+  const [library, server] = [summary(run.library), summary(run.server)];
+  const { statuses, p50, p95, picturesPerMinute, memory: bytes } = run.load;
+  process.stdout.write(
+    `\none picture at 128 px, s\nlibrary  ${number(library)}\nserver   ${number(server)}  ratio ${(server.median / library.median).toFixed(3)}\n` +
+      `200 clients, 64 px, 4 steps: p50 ${p50?.toFixed(1)} s, p95 ${p95?.toFixed(1)} s, ${picturesPerMinute.toFixed(0)} pictures a minute, ` +
+      `answers ${JSON.stringify(statuses)}, server ${bytes.map((n) => `${(n / 1e6).toFixed(0)} MB`).join(" → ")}\n`,
+  );
+  return run;
 };
 
 const question = questions[positionals[0]];

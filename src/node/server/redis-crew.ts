@@ -24,6 +24,8 @@ import {
 interface Line {
   readonly queue: Queue<Task, Drawn>;
   readonly events: QueueEvents;
+  /** The one of `events`: BullMQ leaves those that it is given for us to close. */
+  readonly connection: Redis;
 }
 
 /** How often the workers are counted, in milliseconds. */
@@ -61,10 +63,11 @@ export class RedisCrew implements Crew {
     const lines = new Map(
       models.map((model) => {
         const queue = new Queue<Task, Drawn>(queueName(model), { connection: redis });
-        const events = new QueueEvents(queueName(model), { connection: redis.duplicate() });
+        const connection = redis.duplicate();
+        const events = new QueueEvents(queueName(model), { connection });
         queue.on("error", () => {});
         events.on("error", () => {});
-        return [model, { queue, events }];
+        return [model, { queue, events, connection }];
       }),
     );
     await Promise.all([...lines.values()].map(({ events }) => events.waitUntilReady()));
@@ -109,9 +112,10 @@ export class RedisCrew implements Crew {
 
   async close(): Promise<void> {
     clearInterval(this.timer);
-    for (const { queue, events } of this.lines.values()) {
+    for (const { queue, events, connection } of this.lines.values()) {
       await events.close().catch(() => {});
       await queue.close().catch(() => {});
+      connection.disconnect();
     }
     this.ear.disconnect();
     this.redis.disconnect();

@@ -87,9 +87,10 @@ export async function startWorker(
     }
   }
 
-  const workers = models.map((model) => {
+  const lines = models.map(() => redis.duplicate()); // BullMQ leaves those that it is given for us to close
+  const workers = models.map((model, i) => {
     const worker = new Worker<Task, Drawn>(queueName(model), (job) => draw(job.data), {
-      connection: redis.duplicate(),
+      connection: lines[i] as Redis,
       concurrency: crew.size,
       lockDuration: lockMs,
       stalledInterval: stalledCheckMs,
@@ -105,8 +106,7 @@ export async function startWorker(
       // `true`: not to wait for what runs; its lock runs out, and another worker takes it
       await Promise.all(workers.map((worker) => worker.close(true)));
       await crew.close();
-      ear.disconnect();
-      redis.disconnect();
+      for (const connection of [...lines, ear, redis]) connection.disconnect();
     },
   };
 }

@@ -66,7 +66,7 @@ async function withRedis<T>(url: string, use: () => Promise<T>): Promise<T> {
     throw new KoalaError("E_ENGINE", {
       where: "--redis",
       expected: isMissing ? "the packages bullmq and ioredis" : `a Redis server at ${withoutPassword(url)}`,
-      got: isMissing ? "none" : code === "ECONNREFUSED" ? "nothing that listens there" : message,
+      got: isMissing ? "none" : message === "Connection is closed." ? "nothing that answers there" : message,
       hint: isMissing ? "They are optional: npm install bullmq ioredis" : "redis-server starts one.",
       cause,
     });

@@ -182,11 +182,9 @@ async function serve(o: Options, world: World): Promise<number> {
     ...(o.redis === undefined ? {} : { redis: o.redis }),
     ...(o.runs === undefined ? {} : { runs: o.runs }),
   };
-  const [{ startServer }, models, log] = await Promise.all([
-    import("../../server/serve.ts"),
-    placesFrom(o),
-    loggerFor(o, world),
-  ]);
+  const { startServer } = await import("../../server/serve.ts"); // one after another: Node 20 trips over modules that two imports share
+  const models = await placesFrom(o);
+  const log = await loggerFor(o, world);
   const server = await startServer({ ...options, models, log });
   world.stdout.write(`${server.url}\n`);
   await untilStopped(world);

@@ -21,11 +21,9 @@ async function work(o: CrewFlags, world: World): Promise<number> {
   }));
   const threads = threadsFrom(o.threads);
   const workers = workersOf(o);
-  const [{ openWorker }, models, log] = await Promise.all([
-    import("../../server/serve.ts"),
-    placesFrom(o),
-    loggerFor(o, world),
-  ]);
+  const { openWorker } = await import("../../server/serve.ts");
+  const models = await placesFrom(o);
+  const log = await loggerFor(o, world);
   const worker = await openWorker(redis, {
     ...{ models, workers, log },
     ...(threads === undefined ? {} : { threads }),
