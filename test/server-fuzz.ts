@@ -65,34 +65,36 @@ const segment = fc.oneof(
     "a".repeat(3000),
   ),
 );
-const path = fc
-  .tuple(fc.constantFrom(...routes.map((route) => route.path)), fc.array(segment, { maxLength: 3 }), segment)
-  .map(([route, parts, query]) => {
+/** Mostly a route's own method and real paths: what is refused before it reaches a door tests only the wall. */
+const target = fc
+  .tuple(fc.constantFrom(...routes), fc.array(segment, { maxLength: 3 }), segment, fc.nat(9))
+  .map(([{ method, path }, parts, query, chance]) => {
     let i = 0;
-    return `${route.replace(/\{\w+\}/g, () => parts[i++] ?? "x")}?limit=${query}&before=${query}&state=${query}`;
+    const filled = path.replace(/\{\w+\}/g, () => parts[i++] ?? "x");
+    return {
+      method: chance === 0 ? "PUT" : method.toUpperCase(),
+      path: chance === 1 ? `/${query}` : `${filled}${chance < 5 ? `?limit=${query}&state=${query}` : ""}`,
+    };
   });
+/** The doors that draw get half of all requests. */
+const drawing = fc
+  .constantFrom("/api/jobs", "/v1/images/generations", "/sdapi/v1/txt2img", "/sdapi/v1/options")
+  .map((path) => ({ method: "POST", path }));
 
-export const request = fc.record({
-  method: fc.constantFrom("GET", "POST", "PUT", "PATCH", "DELETE"),
-  path: fc.oneof(
-    path,
-    segment.map((s) => `/${s}`),
-  ),
-  body,
-  headers: fc.dictionary(
-    fc.constantFrom(
-      "authorization",
-      "host",
-      "origin",
-      "last-event-id",
-      "content-type",
-      "cookie",
-      "content-length",
-    ),
-    fc.stringMatching(/^[\x21-\x7e]{0,40}$/),
-    { maxKeys: 2 },
-  ),
-});
+const noise = fc.dictionary(
+  fc.constantFrom("authorization", "last-event-id", "content-type", "cookie", "content-length"),
+  fc.stringMatching(/^[\x21-\x7e]{0,40}$/),
+  { maxKeys: 2 },
+);
+const foreign = fc.dictionary(fc.constantFrom("host", "origin"), fc.stringMatching(/^[\x21-\x7e]{0,40}$/));
+
+export const request = fc
+  .record({
+    target: fc.oneof(target, drawing),
+    body,
+    headers: fc.oneof({ weight: 9, arbitrary: noise }, { weight: 1, arbitrary: foreign }),
+  })
+  .map(({ target: { method, path }, ...rest }) => ({ method, path, ...rest }));
 
 /** Files under a folder, those in its `data` left out: that is where the server may write. */
 const filesIn = (folder: string): string[] =>
