@@ -11,7 +11,7 @@ export {
   type Request,
   type RequestField,
   type RequestInput,
-  randomSeed,
   requestFields,
+  resolveRequest,
 } from "./pipeline/request.ts";
 export type { Tensor } from "./tensor/tensor.ts";

@@ -136,6 +136,13 @@ export interface RequestField {
   readonly fallback: number | boolean | undefined;
   /** The allowed values in words: "a whole number from 1 to 1000". */
   readonly allowed: string;
+  /** Of a choice; empty for others. */
+  readonly choices: readonly string[];
+  /** Of a number, and of the parts of a size or offset. */
+  readonly least: number | undefined;
+  readonly most: number | undefined;
+  /** What numbers are multiples of: 1 for whole ones. */
+  readonly multipleOf: number | undefined;
 }
 
 /** The part of a JSON Schema that our fields use, and our own notes in it. */
@@ -207,8 +214,16 @@ export function requestFields(): RequestField[] {
     description: field.description ?? "",
     fallback: field.default,
     allowed: allowed(field),
+    choices: field.enum ?? [],
+    ...bounds(Object.values(field.properties ?? {})[0] ?? field),
   }));
 }
+
+const bounds = ({ minimum, maximum, multipleOf, type }: FieldSchema) => ({
+  least: minimum,
+  most: maximum,
+  multipleOf: multipleOf ?? (type === "integer" ? 1 : undefined),
+});
 
 /** A value as an error quotes it: JSON, cut where it is long. */
 function quote(value: unknown): string {

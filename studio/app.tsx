@@ -1,0 +1,196 @@
+/** The page: its views, what is said above them, keys that work everywhere. */
+
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { Compare } from "./panels/compare.tsx";
+import { Draw } from "./panels/draw.tsx";
+import { Inside } from "./panels/inside.tsx";
+import { Models } from "./panels/models.tsx";
+import { Runs } from "./panels/runs.tsx";
+import { remember, type Studio, type View } from "./state.ts";
+
+const titles: Readonly<Record<View, string>> = {
+  draw: "Draw",
+  compare: "Compare",
+  inside: "Look inside",
+  runs: "Runs",
+  models: "Models",
+};
+const panels = { draw: Draw, compare: Compare, inside: Inside, runs: Runs, models: Models };
+
+type Theme = "auto" | "light" | "dark";
+const themes: readonly Theme[] = ["auto", "light", "dark"];
+const isTheme = (text: string | null): text is Theme => themes.some((theme) => theme === text);
+function storedTheme(): Theme {
+  try {
+    const text = JSON.parse(localStorage.getItem("koala-theme") ?? "null") as string | null;
+    return isTheme(text) ? text : "auto";
+  } catch {
+    return "auto";
+  }
+}
+const theme = signal<Theme>(storedTheme());
+
+const isTyping = (target: EventTarget | null): boolean =>
+  target instanceof HTMLElement && target.matches("input, textarea, select");
+
+export function App({ studio }: { readonly studio: Studio }) {
+  const shown = (Object.keys(titles) as View[]).filter(
+    (view) => view !== "runs" || studio.engine.runs !== null,
+  );
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        if (studio.view.value === "draw") void studio.draw();
+      } else if (event.key === "Escape") studio.cancel();
+      else if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+      else if (event.key === "/") {
+        const search = document.getElementById(studio.view.value === "draw" ? "prompt" : "");
+        if (search !== null) event.preventDefault();
+        search?.focus();
+      } else {
+        const view = shown[Number(event.key) - 1];
+        if (view !== undefined) location.hash = `#${view}`;
+      }
+    };
+    const onDrag = (event: DragEvent): void => event.preventDefault(); // else no drop comes
+    const onDrop = (event: DragEvent): void => dropped(event, studio);
+    addEventListener("keydown", onKey);
+    addEventListener("dragover", onDrag);
+    addEventListener("drop", onDrop);
+    return () => {
+      removeEventListener("keydown", onKey);
+      removeEventListener("dragover", onDrag);
+      removeEventListener("drop", onDrop);
+    };
+  }, []);
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme.value;
+    remember("theme", theme.value);
+  }, [theme.value]);
+
+  const view = shown.includes(studio.view.value) ? studio.view.value : "draw";
+  const Panel = panels[view];
+  return (
+    <div class="page">
+      <header class="top">
+        <a class="brand" href="#draw">
+          <svg aria-hidden="true" width="26" height="24" viewBox="0 0 32 30">
+            <g fill="var(--faint)">
+              <circle cx="7" cy="9" r="6.5" />
+              <circle cx="25" cy="9" r="6.5" />
+              <circle cx="16" cy="17" r="12" />
+            </g>
+            <g fill="var(--card)">
+              <circle cx="11" cy="14" r="1.8" />
+              <circle cx="21" cy="14" r="1.8" />
+              <ellipse cx="16" cy="19" rx="2.8" ry="4.4" />
+            </g>
+          </svg>{" "}
+          koala studio
+        </a>
+        <nav aria-label="Views">
+          {shown.map((name) => (
+            <a key={name} href={`#${name}`} aria-current={view === name ? "page" : undefined}>
+              {titles[name]}
+            </a>
+          ))}
+        </nav>
+        <ModelMenu studio={studio} />
+        <label class="theme">
+          <span class="sr">Colours</span>
+          <select
+            value={theme.value}
+            onChange={(event) => {
+              if (isTheme(event.currentTarget.value)) theme.value = event.currentTarget.value;
+            }}
+          >
+            <option value="auto">Auto</option>
+            <option value="light">Light</option>
+            <option value="dark">Dark</option>
+          </select>
+        </label>
+      </header>
+      <Said studio={studio} />
+      <main id="main">
+        <h1 class="sr">{titles[view]}</h1>
+        <Panel studio={studio} />
+      </main>
+    </div>
+  );
+}
+
+function dropped(event: DragEvent, studio: Studio): void {
+  const file = event.dataTransfer?.files[0];
+  if (file === undefined) return;
+  event.preventDefault();
+  location.hash = "#draw";
+  void studio.readFile(file);
+}
+
+function ModelMenu({ studio }: { readonly studio: Studio }) {
+  const { models, model, isBusy } = studio;
+  return (
+    <label class="model">
+      <span class="sr">Model</span>
+      <select
+        disabled={isBusy.value || models.value.length === 0}
+        value={model.value?.name ?? ""}
+        onChange={(event) => void studio.choose(event.currentTarget.value)}
+      >
+        {model.value === null && <option value="">No model yet</option>}
+        {models.value.map(({ name, title }) => (
+          <option key={name} value={name}>
+            {title}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
+
+/** What the page has to say: a download on its way, warnings, what went wrong and the way on. */
+function Said({ studio }: { readonly studio: Studio }) {
+  const { loading, notes, problem, model } = studio;
+  const { value: failure } = problem;
+  return (
+    <div class="said">
+      <div role="status" aria-live="polite">
+        {loading.value !== null && (
+          <p class="note">
+            Fetching the model, once: {megabytes(loading.value.bytes)} of {megabytes(loading.value.total)} MB{" "}
+            <progress aria-label="Download" value={loading.value.bytes} max={loading.value.total} />
+          </p>
+        )}
+        {notes.value.map((note) => (
+          <p key={note} class="note">
+            {note}
+          </p>
+        ))}
+      </div>
+      <div role="alert">
+        {failure !== null && failure.field === null && (
+          <p class="note bad">
+            {failure.message}. {failure.hint}{" "}
+            {model.value === null && (
+              <button type="button" onClick={() => void studio.start()}>
+                Try again
+              </button>
+            )}
+            <button
+              type="button"
+              onClick={() => {
+                problem.value = null;
+              }}
+            >
+              Close
+            </button>
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}

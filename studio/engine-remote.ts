@@ -1,0 +1,171 @@
+/** Draws on the server that the page came from, by its own API; a job goes on when the page is left. */
+
+import { KoalaError, type Request, type RequestInput } from "koala-diffusion";
+import type { Recorded } from "koala-diffusion/web";
+import type { DrawEvent, Drawing, Engine, Model, Run, RunDetails } from "./engines.ts";
+
+interface JobView {
+  readonly id: string;
+  readonly model: string;
+  readonly request: Request;
+  readonly state: "waiting" | "running" | "done" | "failed" | "cancelled";
+  readonly isFavourite: boolean;
+  readonly position: number | null;
+  readonly created: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly error: Fault | null;
+  readonly pictures: readonly { readonly index: number; readonly seed: number; readonly url: string }[];
+}
+
+interface Fault {
+  readonly code: KoalaError["code"];
+  readonly where?: string;
+  readonly field?: string;
+  readonly expected: string;
+  readonly got?: string;
+  readonly found?: string;
+  readonly hint?: string;
+}
+
+const errorOf = (f: Fault): KoalaError =>
+  new KoalaError(f.code, {
+    where: f.where ?? f.field ?? "server",
+    expected: f.expected,
+    got: f.got ?? f.found ?? "",
+    ...(f.hint === undefined ? {} : { hint: f.hint }),
+  });
+
+/** Calls the API. @throws KoalaError that the server gave, E_OFFLINE where it does not answer */
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const answer = await fetch(path, init).catch((cause: unknown) => {
+    if (init.signal?.aborted === true) throw cause;
+    throw new KoalaError("E_OFFLINE", {
+      where: "server",
+      expected: "an answer",
+      got: "none",
+      hint: "Is koala serve still running, and the network there? What was accepted is drawn anyway.",
+    });
+  });
+  const body: unknown = answer.status === 204 ? null : await answer.json().catch(() => null);
+  if (answer.ok) return body as T;
+  const fault = (body as { error?: Fault } | null)?.error;
+  if (fault !== undefined) throw errorOf(fault);
+  throw new KoalaError("E_HUB", { where: "server", expected: "an answer", got: `${answer.status}` });
+}
+
+const json = (method: string, body: unknown): RequestInit => ({
+  method,
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+const drawingOf = (job: JobView, { index, seed, url }: JobView["pictures"][number]): Drawing => ({
+  ...{ id: `${job.id}/${index}`, model: job.model, url: `.${url}` },
+  request: { ...job.request, seed, count: 1 },
+  seconds:
+    job.started === null || job.ended === null
+      ? null
+      : (job.ended - job.started) / 1000 / Math.max(job.pictures.length, 1),
+  ...{ created: job.created, isFavourite: job.isFavourite },
+});
+
+/** The events of a job until its end; a broken connection is taken up where it was. */
+async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEvent> {
+  const waiting: { name: string; data: unknown }[] = [];
+  let wake = (): void => {};
+  const source = new EventSource(`api/jobs/${job.id}/events`);
+  const stop = (): void => {
+    void fetch(`api/jobs/${job.id}/cancel`, { method: "POST" }).catch(() => {});
+    wake();
+  };
+  for (const name of ["state", "stage", "step", "warning", "preview", "picture", "end"])
+    source.addEventListener(name, (event) => {
+      waiting.push({ name, data: JSON.parse((event as MessageEvent<string>).data) });
+      wake();
+    });
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const next = waiting.shift();
+      if (next === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      if (next.name === "end") {
+        const end = next.data as JobView;
+        if (end.error !== null) throw errorOf(end.error);
+        if (end.state === "cancelled") throw new DOMException("cancelled elsewhere", "AbortError");
+        for (const picture of end.pictures) yield { type: "picture", drawing: drawingOf(end, picture) };
+        return;
+      }
+      if (next.name === "state") yield { type: "waiting", ahead: (next.data as JobView).position ?? 0 };
+      else if (next.name === "preview") {
+        const { index, step, png } = next.data as { index: number; step: number; png: string };
+        yield { type: "preview", index, step, shown: { url: `data:image/png;base64,${png}` } };
+      } else if (next.name !== "picture") yield next.data as DrawEvent;
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+    source.close();
+  }
+}
+
+export function remoteEngine(): Engine {
+  const jobOf = ({ id }: Drawing): string => id.split("/")[0] ?? "";
+  const models = async (): Promise<readonly Model[]> =>
+    (await ask<{ models: readonly Omit<Model, "title">[] }>("api/models")).models.map((model) => ({
+      ...model,
+      title: model.name,
+    }));
+  return {
+    kind: "server",
+    models,
+    async open(name) {
+      const found = (await models()).find((model) => model.name === name);
+      if (found !== undefined) return found;
+      throw new KoalaError("E_MODEL", { where: "model", expected: "one that the server offers", got: name });
+    },
+    async *draw(model, request: RequestInput, { signal }) {
+      yield* follow(
+        await ask<JobView>("api/jobs", { ...json("POST", { model, ...request }), signal }),
+        signal,
+      );
+    },
+    history: {
+      async list(search, onlyFavourites) {
+        const query = new URLSearchParams({ limit: "100", state: "done" });
+        if (search.trim() !== "") query.set("search", search.trim());
+        if (onlyFavourites) query.set("favourite", "true");
+        const { jobs } = await ask<{ jobs: readonly JobView[] }>(`api/jobs?${query}`);
+        return jobs.flatMap((job) => job.pictures.map((picture) => drawingOf(job, picture)));
+      },
+      setFavourite: async (drawing, isFavourite) =>
+        void (await ask(`api/jobs/${jobOf(drawing)}`, json("PATCH", { isFavourite }))),
+      remove: async (drawing) => void (await ask(`api/jobs/${jobOf(drawing)}`, { method: "DELETE" })),
+      isKept: async () => true,
+    },
+    readPicture: (file) => ask<Recorded>("api/png-info", { method: "POST", body: file }),
+    async structure(of) {
+      const name = "model" in of ? of.model : of.preset;
+      const { unet } = await ask<{ unet: never }>(`api/inspect/${name}`);
+      return { name, census: unet, flops: {}, cells: 0, presets: [] };
+    },
+    explore: null,
+    storage: null,
+    runs: {
+      list: async () => (await ask<{ runs: readonly Run[] }>("api/runs")).runs,
+      read: (name) => ask<RunDetails>(`api/runs/${encodeURIComponent(name)}`),
+    },
+    async unfinished() {
+      for (const state of ["running", "waiting"]) {
+        const [job] = (await ask<{ jobs: readonly JobView[] }>(`api/jobs?state=${state}&limit=1`)).jobs;
+        if (job !== undefined) return follow(job, new AbortController().signal);
+      }
+      return null;
+    },
+  };
+}

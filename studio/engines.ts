@@ -1,0 +1,104 @@
+/** What draws for the page: a worker of this browser or a server. The panels know only this. */
+
+import type { ModelDefaults, Picture, Request, RequestInput, StageName } from "koala-diffusion";
+import type { Exploration, Recorded, Structure, StructureRequest, Surroundings } from "koala-diffusion/web";
+
+/** A picture to show: pixels, or the address of a file. */
+export type Shown = { readonly picture: Picture } | { readonly url: string };
+
+/** A finished picture. */
+export interface Drawing {
+  readonly id: string;
+  readonly model: string;
+  /** With every field filled; its seed is this picture's own. */
+  readonly request: Request;
+  readonly url: string;
+  /** That it took; null where that is not known. */
+  readonly seconds: number | null;
+  /** Milliseconds since 1970. */
+  readonly created: number;
+  readonly isFavourite: boolean;
+}
+
+export type DrawEvent =
+  | { readonly type: "waiting"; readonly ahead: number }
+  | { readonly type: "stage"; readonly stage: StageName; readonly detail: string }
+  | {
+      readonly type: "step";
+      readonly index: number;
+      readonly step: number;
+      readonly steps: number;
+      readonly seconds: number;
+    }
+  | { readonly type: "preview"; readonly index: number; readonly step: number; readonly shown: Shown }
+  | { readonly type: "warning"; readonly message: string }
+  | { readonly type: "picture"; readonly drawing: Drawing };
+
+export interface Model {
+  readonly name: string;
+  /** What people call it. */
+  readonly title: string;
+  /** Null until it is opened. */
+  readonly family: string | null;
+  readonly engine: string | null;
+  readonly defaults: ModelDefaults | null;
+}
+
+export interface Progress {
+  /** Of all files together. */
+  onBytes(bytes: number, total: number): void;
+  onWarning(message: string): void;
+}
+
+export interface History {
+  /** Newest first. */
+  list(search: string, onlyFavourites: boolean): Promise<readonly Drawing[]>;
+  setFavourite(drawing: Drawing, isFavourite: boolean): Promise<void>;
+  remove(drawing: Drawing): Promise<void>;
+  /** Whether it outlives the page. */
+  isKept(): Promise<boolean>;
+}
+
+/** A training run; `records` are the lines of its log. */
+export interface Run {
+  readonly name: string;
+  readonly kind: string;
+  readonly steps: number;
+  readonly step: number;
+  readonly loss: number | null;
+}
+export interface RunDetails extends Run {
+  readonly records: readonly {
+    readonly step: number;
+    readonly loss: number;
+    readonly rate?: number;
+    readonly picturesPerSecond?: number;
+    readonly terms?: Readonly<Record<string, number>>;
+  }[];
+  readonly samples: readonly { readonly step: number; readonly url: string }[];
+}
+
+export interface Engine {
+  /** Where it computes. */
+  readonly kind: "browser" | "server";
+  models(): Promise<readonly Model[]>;
+  /** Makes a model ready, fetching it where needed, in place of the one before. */
+  open(name: string, o: { readonly signal: AbortSignal } & Progress): Promise<Model>;
+  draw(model: string, request: RequestInput, o: { readonly signal: AbortSignal }): AsyncGenerator<DrawEvent>;
+  readonly history: History;
+  readPicture(file: File): Promise<Recorded>;
+  structure(of: StructureRequest): Promise<Structure>;
+  /** Null where it cannot be looked inside. */
+  readonly explore:
+    | ((
+        model: string,
+        request: RequestInput,
+        o: { readonly signal: AbortSignal; onStep(step: number, steps: number): void },
+      ) => Promise<Exploration>)
+    | null;
+  /** Null where models are not this page's to keep. */
+  readonly storage: { surroundings(): Promise<Surroundings>; remove(name: string): Promise<void> } | null;
+  readonly runs: { list(): Promise<readonly Run[]>; read(name: string): Promise<RunDetails> } | null;
+  /** A picture that was being drawn when the page was left, if it still is. */
+  unfinished(): Promise<AsyncGenerator<DrawEvent> | null>;
+}

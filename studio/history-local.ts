@@ -1,0 +1,88 @@
+/** Pictures that were drawn here, in IndexedDB; in the page's memory where the browser keeps nothing. */
+
+import type { Request } from "koala-diffusion";
+import type { Drawing, History } from "./engines.ts";
+
+interface Kept {
+  readonly id: string;
+  readonly model: string;
+  readonly request: Request;
+  readonly png: Blob;
+  readonly seconds: number;
+  readonly created: number;
+  readonly isFavourite: boolean;
+}
+
+const STORE = "drawings";
+
+const asked = <T>(request: IDBRequest<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+async function openDatabase(): Promise<IDBDatabase | null> {
+  try {
+    const opening = indexedDB.open("koala-studio", 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
+    return await asked(opening);
+  } catch {
+    return null; // private windows of some browsers have none
+  }
+}
+
+export interface LocalHistory extends History {
+  add(kept: Omit<Kept, "id" | "isFavourite">): Promise<Drawing>;
+}
+
+export function localHistory(): LocalHistory {
+  const database = openDatabase();
+  const memory = new Map<string, Kept>();
+  /** One address a picture, however often it is listed. */
+  const urls = new Map<string, string>();
+
+  async function all(): Promise<readonly Kept[]> {
+    const db = await database;
+    if (db === null) return [...memory.values()];
+    return asked(db.transaction(STORE).objectStore(STORE).getAll() as IDBRequest<Kept[]>);
+  }
+  async function put(kept: Kept): Promise<void> {
+    const db = await database;
+    if (db === null) memory.set(kept.id, kept);
+    else await asked(db.transaction(STORE, "readwrite").objectStore(STORE).put(kept));
+  }
+  const shown = ({ png, ...rest }: Kept): Drawing => {
+    const url = urls.get(rest.id) ?? URL.createObjectURL(png);
+    urls.set(rest.id, url);
+    return { ...rest, url };
+  };
+  const named = async (id: string): Promise<Kept | undefined> => (await all()).find((kept) => kept.id === id);
+
+  return {
+    async list(search, onlyFavourites) {
+      const wanted = search.trim().toLowerCase();
+      return (await all())
+        .filter((kept) => !onlyFavourites || kept.isFavourite)
+        .filter(({ request, model }) => `${request.prompt} ${model}`.toLowerCase().includes(wanted))
+        .sort((a, b) => b.created - a.created)
+        .map(shown);
+    },
+    async add(kept) {
+      const whole = { ...kept, id: crypto.randomUUID(), isFavourite: false };
+      await put(whole);
+      return shown(whole);
+    },
+    async setFavourite({ id }, isFavourite) {
+      const kept = await named(id);
+      if (kept !== undefined) await put({ ...kept, isFavourite });
+    },
+    async remove({ id }) {
+      const db = await database;
+      if (db === null) memory.delete(id);
+      else await asked(db.transaction(STORE, "readwrite").objectStore(STORE).delete(id));
+      URL.revokeObjectURL(urls.get(id) ?? "");
+      urls.delete(id);
+    },
+    isKept: async () => (await database) !== null,
+  };
+}

@@ -1,0 +1,32 @@
+/** What `sw.js` beside the page does for it: headers that threads need where the host sends none, and a life without network. */
+
+const hasWorker = "serviceWorker" in navigator;
+
+/**
+ * Loads the page once more under the service worker, where the host did not isolate it: only then has WebAssembly threads.
+ * True when the page is about to go.
+ */
+export async function isolate(): Promise<boolean> {
+  if (!hasWorker || globalThis.crossOriginIsolated) return false;
+  try {
+    if (sessionStorage.getItem("koala-isolated") !== null) return false;
+    await navigator.serviceWorker.register("sw.js");
+    await navigator.serviceWorker.ready;
+    sessionStorage.setItem("koala-isolated", "tried");
+    location.reload();
+    return true;
+  } catch {
+    return false; // private windows of some browsers refuse: one thread then
+  }
+}
+
+/** Keeps the page and its engine for the time without a network. */
+export async function keepOffline(): Promise<void> {
+  if (!hasWorker) return;
+  try {
+    await navigator.serviceWorker.register("sw.js");
+    (await navigator.serviceWorker.ready).active?.postMessage("keep");
+  } catch {
+    // refused: the page works, with a network
+  }
+}

@@ -1,0 +1,227 @@
+/** Look inside: where points and words look, by stage and step; what self-attention tells apart; the U-Net by stage. */
+
+import { useSignal } from "@preact/signals";
+import type { Picture } from "koala-diffusion";
+import { blend, type Exploration, heat, rgb } from "koala-diffusion/web";
+import type { Studio } from "../state.ts";
+import { Pixels } from "./picture.tsx";
+import { Field } from "./settings.tsx";
+import { UNetFigure } from "./unet-figure.tsx";
+
+type Kind = "point" | "word" | "features";
+const kinds: Readonly<Record<Kind, string>> = {
+  point: "Where a point looks",
+  word: "Where a word is",
+  features: "What is told apart",
+};
+const explained: Readonly<Record<Kind, string>> = {
+  point: "Self-attention of the point that you click, bright where it looks. Arrow keys move it.",
+  word: "Cross-attention of the whole picture to one word of the prompt.",
+  features:
+    "The three strongest components of self-attention's output as red, green and blue: parts of one colour are alike to the model.",
+};
+/** Of the map over the picture. */
+const OPACITY = 0.65;
+
+interface Choice {
+  readonly kind: Kind;
+  readonly stage: string;
+  readonly step: number;
+  readonly word: number;
+  readonly x: number;
+  readonly y: number;
+}
+
+/** The chosen map, laid over the picture. */
+function over({ looks, picture }: Exploration, c: Choice): Picture {
+  const look = looks.find(({ stage, step }) => stage === c.stage && step === c.step);
+  if (look === undefined) return picture;
+  const { grid, self, cross, features } = look;
+  const tokens = grid.width * grid.height;
+  if (c.kind === "features") return rgb(features.scores, grid, picture);
+  const place = (share: number, cells: number): number => Math.min(Math.floor(share * cells), cells - 1);
+  const row = c.kind === "word" ? c.word : place(c.y, grid.height) * grid.width + place(c.x, grid.width);
+  const values = (c.kind === "word" ? cross : self).subarray(row * tokens, (row + 1) * tokens);
+  return blend(picture, heat(Float64Array.from(values), grid, picture), OPACITY);
+}
+
+export function Inside({ studio }: { readonly studio: Studio }) {
+  const { engine, isBusy, model } = studio;
+  const found = useSignal<Exploration | null>(null);
+  const done = useSignal<string>("");
+  const choice = useSignal<Choice>({ kind: "word", stage: "", step: 1, word: 0, x: 0.5, y: 0.5 });
+  const prompt = studio.fields.find(({ key }) => key === "prompt");
+  const change = (part: Partial<Choice>): void => {
+    choice.value = { ...choice.value, ...part };
+  };
+
+  const run = () =>
+    studio.exclusively(async (signal) => {
+      const name = model.value?.name;
+      if (name === undefined || engine.explore === null) return;
+      const { preview: _, ...request } = studio.request();
+      done.value = "Starting";
+      try {
+        const its = await engine.explore(
+          name,
+          { seed: 7, ...request },
+          {
+            signal,
+            onStep: (step, steps) => {
+              done.value = `Step ${step} of ${steps}`;
+            },
+          },
+        );
+        const stage = its.stages.at(-1) ?? "";
+        change({ stage, step: Math.ceil(its.request.steps / 2), word: Math.max(0, its.words.length - 1) });
+        found.value = its;
+      } finally {
+        done.value = "";
+      }
+    });
+
+  return (
+    <div class="inside">
+      <form
+        class="card"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void run();
+        }}
+      >
+        {prompt !== undefined && <Field field={prompt} studio={studio} />}
+        <div class="row">
+          <button
+            type="submit"
+            class="main"
+            disabled={isBusy.value || model.value === null || engine.explore === null}
+          >
+            Draw and look inside
+          </button>
+          {isBusy.value && (
+            <button type="button" onClick={studio.cancel}>
+              Cancel <kbd>Esc</kbd>
+            </button>
+          )}
+          <span role="status">{done.value}</span>
+        </div>
+        {engine.explore === null && (
+          <p class="hint">
+            Attention maps are made where the model runs in the browser (npm run site); on this machine, koala
+            analyze writes them as a report.
+          </p>
+        )}
+      </form>
+      {found.value === null ? (
+        engine.explore !== null && (
+          <p class="card empty">Draw once, then click on the picture or on a word.</p>
+        )
+      ) : (
+        <Maps found={found.value} choice={choice.value} change={change} />
+      )}
+      <UNetFigure studio={studio} />
+    </div>
+  );
+}
+
+interface MapsProps {
+  readonly found: Exploration;
+  readonly choice: Choice;
+  change(part: Partial<Choice>): void;
+}
+
+function Maps({ found, choice, change }: MapsProps) {
+  const { kind, stage, step, word, x, y } = choice;
+  const { request, words, stages, omitted } = found;
+  const move = (dx: number, dy: number): void => {
+    const within = (v: number): number => Math.min(Math.max(v, 0), 0.999);
+    change({ kind: "point", x: within(x + dx), y: within(y + dy) });
+  };
+  const arrows: Readonly<Record<string, readonly [number, number]>> = {
+    ArrowLeft: [-0.05, 0],
+    ArrowRight: [0.05, 0],
+    ArrowUp: [0, -0.05],
+    ArrowDown: [0, 0.05],
+  };
+  return (
+    <section class="card maps" aria-label="Attention">
+      <button
+        type="button"
+        class="frame point"
+        aria-label="Choose the point: click, or use the arrow keys"
+        style={{ aspectRatio: `${request.width} / ${request.height}` }}
+        onClick={(event) => {
+          if (event.detail === 0) return;
+          const box = event.currentTarget.getBoundingClientRect();
+          change({
+            kind: "point",
+            x: (event.clientX - box.left) / box.width,
+            y: (event.clientY - box.top) / box.height,
+          });
+        }}
+        onKeyDown={(event) => {
+          const way = arrows[event.key];
+          if (way === undefined) return;
+          event.preventDefault();
+          move(way[0], way[1]);
+        }}
+      >
+        <Pixels
+          picture={over(found, choice)}
+          label={`${kinds[kind]}: ${kind === "word" ? words[word] : stage}, step ${step}`}
+        />
+        {kind === "point" && <span class="mark" style={{ left: `${100 * x}%`, top: `${100 * y}%` }} />}
+      </button>
+      <div class="chooser">
+        <fieldset class="row" aria-label="What to show">
+          {(Object.keys(kinds) as Kind[]).map((one) => (
+            <button type="button" key={one} aria-pressed={kind === one} onClick={() => change({ kind: one })}>
+              {kinds[one]}
+            </button>
+          ))}
+        </fieldset>
+        <p class="hint">{explained[kind]}</p>
+        <fieldset class="row" aria-label="Word">
+          {words.map((one, i) => (
+            <button
+              type="button"
+              key={one}
+              aria-pressed={kind === "word" && word === i}
+              onClick={() => change({ kind: "word", word: i })}
+            >
+              {one}
+            </button>
+          ))}
+        </fieldset>
+        <fieldset class="row" aria-label="Stage">
+          {stages.map((one) => (
+            <button
+              type="button"
+              key={one}
+              aria-pressed={stage === one}
+              onClick={() => change({ stage: one })}
+            >
+              {one}
+            </button>
+          ))}
+        </fieldset>
+        {omitted.length > 0 && (
+          <p class="hint">{omitted.join(", ")}: too many tokens to keep for every point at this size.</p>
+        )}
+        <label class="slider">
+          Step {step} of {request.steps}
+          <input
+            type="range"
+            min={1}
+            max={request.steps}
+            value={step}
+            onInput={(event) => change({ step: Number(event.currentTarget.value) })}
+          />
+        </label>
+        <div class="plain">
+          <Pixels picture={found.picture} label={request.prompt} />
+        </div>
+      </div>
+    </section>
+  );
+}

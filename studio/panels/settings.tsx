@@ -1,0 +1,159 @@
+/** The request's fields as a form, made from its schema; what is left open is the model's. */
+
+import type { RequestField } from "koala-diffusion";
+import type { Studio } from "../state.ts";
+
+/** "guidanceRescale" → "Guidance rescale". */
+export const labelOf = (key: string): string => {
+  const words = key.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return words[0]?.toUpperCase() + words.slice(1);
+};
+
+const elsewhere = ["prompt", "negativePrompt", "preview"];
+const common = ["steps", "guidance", "width", "height", "seed", "count", "scheduler"];
+
+export function Settings({ studio }: { readonly studio: Studio }) {
+  const fields = studio.fields.filter(({ key }) => !elsewhere.includes(key));
+  const isCommon = ({ key }: RequestField): boolean => common.includes(key);
+  return (
+    <>
+      <div class="fields">
+        {fields.filter(isCommon).map((field) => (
+          <Field key={field.key} field={field} studio={studio} />
+        ))}
+      </div>
+      <details>
+        <summary>More settings</summary>
+        <div class="fields">
+          {fields
+            .filter((field) => !isCommon(field))
+            .map((field) => (
+              <Field key={field.key} field={field} studio={studio} />
+            ))}
+        </div>
+      </details>
+    </>
+  );
+}
+
+function defaultOf(field: RequestField, studio: Studio): string {
+  const own = (studio.model.value?.defaults as Readonly<Record<string, unknown>> | null | undefined)?.[
+    field.key
+  ];
+  const value = own ?? field.fallback;
+  return value === undefined ? (field.key === "seed" ? "random" : "model's own") : String(value);
+}
+
+export function Field({ field, studio }: { readonly field: RequestField; readonly studio: Studio }) {
+  const { key, description, allowed, kind } = field;
+  const problem = studio.problem.value?.field === key ? studio.problem.value : null;
+  const noteId = `${key}-note`;
+  return (
+    <div class={`field ${kind}`}>
+      <label for={key} title={`${description}: ${allowed}`}>
+        {labelOf(key)}
+      </label>
+      <Control field={field} studio={studio} noteId={noteId} isWrong={problem !== null} />
+      <p id={noteId} class={problem === null ? "sr" : "wrong"}>
+        {problem === null ? `${description}: ${allowed}` : `${problem.message}. ${problem.hint ?? ""}`}
+      </p>
+    </div>
+  );
+}
+
+interface ControlProps {
+  readonly field: RequestField;
+  readonly studio: Studio;
+  readonly noteId: string;
+  readonly isWrong: boolean;
+}
+
+function Control({ field, studio, noteId, isWrong }: ControlProps) {
+  const { key, kind, choices } = field;
+  const value = studio.form.value[key];
+  const usual = defaultOf(field, studio);
+  const aria = { id: key, name: key, "aria-describedby": noteId, "aria-invalid": isWrong };
+  switch (kind) {
+    case "choice":
+      return (
+        <select
+          {...aria}
+          value={String(value ?? "")}
+          onChange={(e) => studio.set(key, e.currentTarget.value)}
+        >
+          <option value="">{usual} (default)</option>
+          {choices.map((choice) => (
+            <option key={choice}>{choice}</option>
+          ))}
+        </select>
+      );
+    case "switch":
+      return (
+        <input
+          {...aria}
+          type="checkbox"
+          checked={value === true}
+          onChange={(e) => studio.set(key, e.currentTarget.checked)}
+        />
+      );
+    case "size":
+    case "offset":
+      return <Pair field={field} studio={studio} noteId={noteId} isWrong={isWrong} />;
+    case "text":
+      return (
+        <textarea
+          {...aria}
+          rows={2}
+          value={String(value ?? "")}
+          placeholder={usual}
+          onInput={(e) => studio.set(key, e.currentTarget.value)}
+        />
+      );
+    default:
+      return (
+        <input
+          {...aria}
+          type="number"
+          inputMode="decimal"
+          placeholder={usual}
+          min={field.least}
+          max={field.most}
+          step={field.multipleOf ?? "any"}
+          value={value === undefined ? "" : String(value)}
+          onInput={(e) =>
+            studio.set(key, e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value))
+          }
+        />
+      );
+  }
+}
+
+/** Two numbers that are given together, or neither. */
+function Pair({ field: { key, kind, least, most }, studio, noteId, isWrong }: ControlProps) {
+  const names = kind === "size" ? ["width", "height"] : ["left", "top"];
+  const value = (studio.form.value[key] ?? {}) as Readonly<Record<string, number>>;
+  const put = (name: string, text: string): void => {
+    const { [name]: _, ...rest } = value;
+    const next = text === "" ? rest : { ...rest, [name]: Number(text) };
+    studio.set(key, Object.keys(next).length === 0 ? undefined : next);
+  };
+  return (
+    <span class="pair">
+      {names.map((name, i) => (
+        <input
+          key={name}
+          {...(i === 0 ? { id: key } : {})}
+          type="number"
+          aria-label={`${labelOf(key)}: ${name}`}
+          aria-describedby={noteId}
+          aria-invalid={isWrong}
+          placeholder={name}
+          min={least}
+          max={most}
+          value={value[name] === undefined ? "" : String(value[name])}
+          onInput={(e) => put(name, e.currentTarget.value)}
+        />
+      ))}
+    </span>
+  );
+}

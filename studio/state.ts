@@ -1,0 +1,294 @@
+/** The page's one store: what is typed, what runs, what was drawn. Panels read its signals and call its verbs. */
+
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import {
+  KoalaError,
+  parseRequest,
+  type RequestField,
+  type RequestInput,
+  requestFields,
+} from "koala-diffusion";
+import type { DrawEvent, Drawing, Engine, Model, Shown } from "./engines.ts";
+
+export const views = ["draw", "compare", "inside", "runs", "models"] as const;
+export type View = (typeof views)[number];
+
+/** What is typed, by field; an empty text leaves a field to the model. */
+export type Form = Readonly<Record<string, unknown>>;
+
+/** A picture on its way. */
+export interface Work {
+  readonly what: string;
+  readonly step: number;
+  readonly steps: number;
+  readonly index: number;
+  readonly secondsLeft: number | null;
+  readonly shown: Shown | null;
+}
+
+/** What went wrong, for people. */
+export interface Problem {
+  readonly field: string | null;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+export function problemOf(error: unknown): Problem {
+  if (!(error instanceof KoalaError))
+    return { field: null, message: String((error as Error)?.message ?? error), hint: null };
+  const { where, expected, got, hint = null } = error;
+  const field = where.split(".")[0] ?? "";
+  const isField = requestFields().some(({ key }) => key === field);
+  return { field: isField ? field : null, message: `${where}: expected ${expected}, got ${got}`, hint };
+}
+
+const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
+
+/** What the browser remembers of the page; nothing where it refuses. */
+function remembered<T>(key: string, fallback: T): T {
+  try {
+    return (JSON.parse(localStorage.getItem(`koala-${key}`) ?? "null") as T | null) ?? fallback;
+  } catch {
+    return fallback;
+  }
+}
+export function remember(key: string, value: unknown): void {
+  try {
+    localStorage.setItem(`koala-${key}`, JSON.stringify(value));
+  } catch {
+    // private windows refuse: the page then forgets, and works
+  }
+}
+
+export interface Studio {
+  readonly engine: Engine;
+  readonly fields: readonly RequestField[];
+  readonly view: Signal<View>;
+  readonly form: Signal<Form>;
+  readonly models: Signal<readonly Model[]>;
+  readonly model: Signal<Model | null>;
+  readonly loading: Signal<{ readonly bytes: number; readonly total: number } | null>;
+  readonly work: Signal<Work | null>;
+  readonly problem: Signal<Problem | null>;
+  readonly notes: Signal<readonly string[]>;
+  readonly current: Signal<Drawing | null>;
+  readonly drawings: Signal<readonly Drawing[]>;
+  readonly search: Signal<string>;
+  readonly onlyFavourites: Signal<boolean>;
+  readonly presets: Signal<Readonly<Record<string, Form>>>;
+  readonly isBusy: ReadonlySignal<boolean>;
+  start(): Promise<void>;
+  set(key: string, value: unknown): void;
+  /** The typed request. @throws KoalaError E_REQUEST */
+  request(): RequestInput;
+  choose(name: string): Promise<void>;
+  draw(): Promise<void>;
+  cancel(): void;
+  /** Runs something else than `draw` with the page's one worker; `cancel` ends it. */
+  exclusively(work: (signal: AbortSignal) => Promise<void>): Promise<void>;
+  refresh(): Promise<void>;
+  readFile(file: File): Promise<void>;
+  take(drawing: Drawing): void;
+  savePreset(name: string): void;
+}
+
+const usualPrompt = "a red apple";
+
+export function createStudio(engine: Engine): Studio {
+  const fields = requestFields();
+  const asView = (hash: string): View => views.find((name) => `#${name}` === hash) ?? "draw";
+  const draft = remembered<Form>("form", { prompt: usualPrompt });
+  const s = {
+    view: signal(asView(location.hash)),
+    form: signal<Form>(draft),
+    models: signal<readonly Model[]>([]),
+    model: signal<Model | null>(null),
+    loading: signal<{ bytes: number; total: number } | null>(null),
+    work: signal<Work | null>(null),
+    problem: signal<Problem | null>(null),
+    notes: signal<readonly string[]>([]),
+    current: signal<Drawing | null>(null),
+    drawings: signal<readonly Drawing[]>([]),
+    search: signal(""),
+    onlyFavourites: signal(false),
+    presets: signal(remembered<Readonly<Record<string, Form>>>("presets", {})),
+  };
+  const stop = signal<AbortController | null>(null);
+  addEventListener("hashchange", () => {
+    s.view.value = asView(location.hash);
+  });
+
+  function set(key: string, value: unknown): void {
+    const { [key]: _, ...rest } = s.form.value;
+    s.form.value =
+      value === undefined || value === ""
+        ? key === "prompt"
+          ? { ...rest, prompt: "" }
+          : rest
+        : { ...rest, [key]: value };
+    if (s.problem.value?.field === key) s.problem.value = null;
+    remember("form", s.form.value);
+  }
+
+  const refresh = async (): Promise<void> => {
+    try {
+      s.drawings.value = await engine.history.list(s.search.value, s.onlyFavourites.value);
+    } catch (error) {
+      s.problem.value = problemOf(error);
+    }
+  };
+
+  async function exclusively(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    if (stop.value !== null) return;
+    const own = new AbortController();
+    stop.value = own;
+    s.problem.value = null;
+    s.notes.value = [];
+    try {
+      await work(own.signal);
+    } catch (error) {
+      if (!isAbort(error)) s.problem.value = problemOf(error);
+    } finally {
+      stop.value = null;
+      s.work.value = null;
+      s.loading.value = null;
+    }
+  }
+
+  async function open(name: string, signal: AbortSignal): Promise<void> {
+    s.model.value = await engine.open(name, {
+      signal,
+      onBytes: (bytes, total) => {
+        s.loading.value = { bytes, total };
+      },
+      onWarning: (message) => {
+        s.notes.value = [...s.notes.value, message];
+      },
+    });
+    s.loading.value = null;
+    remember("model", name);
+    s.models.value = await engine.models();
+  }
+
+  function hear(event: DrawEvent): void {
+    const work = s.work.value ?? { what: "", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
+    switch (event.type) {
+      case "waiting":
+        s.work.value = { ...work, what: event.ahead > 0 ? `${event.ahead} before this one` : "Starting" };
+        break;
+      case "stage": {
+        const words = {
+          load: "Loading the model",
+          text: "Reading the prompt",
+          denoise: "Drawing",
+          decode: "Decoding",
+        };
+        s.work.value = { ...work, what: words[event.stage] };
+        break;
+      }
+      case "step": {
+        const secondsLeft = event.seconds * (event.steps - event.step);
+        s.work.value = {
+          ...work,
+          what: "Drawing",
+          step: event.step,
+          steps: event.steps,
+          index: event.index,
+          secondsLeft,
+        };
+        break;
+      }
+      case "preview":
+        s.work.value = { ...work, shown: event.shown };
+        break;
+      case "warning":
+        s.notes.value = [...s.notes.value, event.message];
+        break;
+      case "picture":
+        s.current.value = event.drawing;
+        void refresh();
+    }
+  }
+
+  async function follow(events: AsyncGenerator<DrawEvent>): Promise<void> {
+    remember("unfinished", true);
+    try {
+      for await (const event of events) hear(event);
+    } finally {
+      remember("unfinished", false);
+    }
+  }
+
+  const request = (): RequestInput => parseRequest({ ...s.form.value, preview: true });
+
+  return {
+    ...s,
+    engine,
+    fields,
+    set,
+    request,
+    refresh,
+    exclusively,
+    isBusy: computed(() => stop.value !== null),
+    async start() {
+      const wasUnfinished = remembered("unfinished", false);
+      await Promise.all([
+        refresh(),
+        exclusively(async (signal) => {
+          s.models.value = await engine.models();
+          const wanted = remembered("model", "");
+          const first = s.models.value.find(({ name }) => name === wanted) ?? s.models.value[0];
+          if (first !== undefined) await open(first.name, signal);
+        }),
+      ]);
+      const going = wasUnfinished ? await engine.unfinished().catch(() => null) : null;
+      if (going !== null) await exclusively(() => follow(going));
+      else if (wasUnfinished) {
+        remember("unfinished", false);
+        s.notes.value = ["A picture was not done when the page was left. Draw starts it again."];
+      }
+    },
+    choose: (name) => exclusively((signal) => open(name, signal)),
+    draw: () =>
+      exclusively(async (signal) => {
+        const asked = request();
+        const model = s.model.value;
+        if (model === null)
+          throw new KoalaError("E_MODEL", {
+            where: "model",
+            expected: "one to draw with",
+            got: "none",
+            hint: "Choose one under Models.",
+          });
+        s.work.value = { what: "Starting", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
+        await follow(engine.draw(model.name, asked, { signal }));
+      }),
+    cancel: () => stop.value?.abort(),
+    async readFile(file) {
+      try {
+        const recorded = await engine.readPicture(file);
+        s.form.value = { ...recorded.request };
+        remember("form", s.form.value);
+        s.problem.value = null;
+        const other =
+          recorded.model !== undefined &&
+          recorded.model !== s.model.value?.title &&
+          recorded.model !== s.model.value?.name;
+        s.notes.value = [`Settings read from ${file.name}${other ? `, which ${recorded.model} drew` : ""}.`];
+      } catch (error) {
+        s.problem.value = problemOf(error);
+      }
+    },
+    take(drawing) {
+      const { preview: _, count: _count, ...kept } = drawing.request;
+      s.form.value = kept;
+      remember("form", kept);
+      location.hash = "#draw";
+    },
+    savePreset(name) {
+      const { prompt: _, seed: _seed, ...kept } = s.form.value;
+      s.presets.value = { ...s.presets.value, [name]: kept };
+      remember("presets", s.presets.value);
+    },
+  };
+}
