@@ -8,6 +8,7 @@ import { afterEach, beforeEach } from "vitest";
 import { main } from "../src/node/cli/main.ts";
 import type { Generator, GeneratorOptions, World } from "../src/node/cli/world.ts";
 import type { PipelineEvent } from "../src/pipeline/events.ts";
+import type { MemoryPlan } from "../src/pipeline/memory.ts";
 import { type RequestInput, resolveRequest } from "../src/pipeline/request.ts";
 import { float32 } from "../src/tensor/tensor.ts";
 
@@ -35,6 +36,10 @@ export class FakeGenerator implements Generator {
 
   resolve(input: RequestInput): ReturnType<typeof resolveRequest> {
     return resolveRequest(input, defaults);
+  }
+
+  plan(): MemoryPlan {
+    return { stages: [{ name: "unet", bytes: 2e8 }], peak: 2e8, isTogether: true, stripes: null };
   }
 
   async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {

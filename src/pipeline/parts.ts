@@ -54,6 +54,8 @@ export interface VaePart {
   readonly scalingFactor: number;
   readonly shiftFactor: number;
   decoder(size: { batch: number; height: number; width: number }): Built<"picture">;
+  /** What can be decoded in stripes; null for a tiny one. */
+  readonly kl: VaeConfig | null;
 }
 
 export interface ModelParts {
@@ -263,6 +265,7 @@ const klPart = (c: VaeConfig, store: TensorStore): VaePart => ({
   scalingFactor: c.scalingFactor,
   shiftFactor: c.shiftFactor,
   decoder: (size) => buildVaeDecoder(c, size),
+  kl: c,
 });
 
 const tinyPart = (c: VaeTinyConfig, store: TensorStore): VaePart => ({
@@ -272,6 +275,7 @@ const tinyPart = (c: VaeTinyConfig, store: TensorStore): VaePart => ({
   scalingFactor: c.scalingFactor,
   shiftFactor: c.shiftFactor,
   decoder: (size) => buildVaeTinyDecoder(c, size),
+  kl: null,
 });
 
 async function openText(sources: Sources, name: string): Promise<TextPart> {

@@ -2,12 +2,12 @@
 
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
-import { type Log, silent } from "../core/log.ts";
+import { silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
 import { chain } from "../engine/chain.ts";
 import { type CompileOptions, checkPrecision, compile } from "../engine/compile.ts";
 import { guarded } from "../engine/guarded.ts";
-import { firstNonFinite, isFiniteTensor } from "../engine/non-finite.ts";
+import { firstNonFinite } from "../engine/non-finite.ts";
 import type { Program } from "../engine/program.ts";
 import { compileStepwise } from "../engine/stepwise.ts";
 import type { Value } from "../graph/op.ts";
@@ -20,7 +20,7 @@ import type { Engine, Precision } from "../runtime/session.ts";
 import { dtypes } from "../tensor/dtype.ts";
 import { type Shape, size } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
-import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { float32, type Tensor } from "../tensor/tensor.ts";
 import {
   type Conditions,
   type EncodedText,
@@ -30,46 +30,19 @@ import {
   stack,
   zerosLike,
 } from "./conditions.ts";
+import { decodeLatents } from "./decode.ts";
 import { denoise, isGuided } from "./denoise.ts";
 import type { PipelineEvent } from "./events.ts";
-import { type LoraChoice, withLoras } from "./loras.ts";
+import { withLoras } from "./loras.ts";
+import { type MemoryPlan, outOfMemory } from "./memory.ts";
 import { type Model, openDrawable } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
+import type { GenerateOptions, LoadOptions } from "./options.ts";
+import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 
-export interface LoadOptions {
-  /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
-  readonly engine?: string;
-  /** What the networks compute in: `auto` is `f32`. A network that overflows in fewer bits is done again in f32. */
-  readonly precision?: "auto" | Precision;
-  /** A folder to keep compiled programs in, for a quicker second start, where the engine can; absent: none are kept. */
-  readonly cache?: string;
-  /** Compute threads; absent: one a core that this process may use. */
-  readonly threads?: number;
-  /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
-  readonly base?: string;
-  /** Low-rank adapters that are added to the weights, each in its weight. */
-  readonly loras?: readonly LoraChoice[];
-  /** A model whose weights take less than this many bytes as float32 keeps all its programs between calls: 1 GiB. */
-  readonly residentBytes?: number;
-  readonly log?: Log;
-  /** Never touch the network. */
-  readonly isOffline?: boolean;
-  readonly signal?: AbortSignal;
-  /** Bytes of a download so far. */
-  onProgress?(file: string, bytes: number, total: number): void;
-}
-
-export interface GenerateOptions {
-  readonly signal?: AbortSignal;
-  /** Shown what the U-Net is fed at each step: what quantization calibrates on. */
-  watch?(feeds: Readonly<Record<string, Tensor>>): void;
-  /** Values inside the U-Net to be shown at each step, by the names that `taps()` lists. */
-  readonly taps?: readonly string[];
-  /** Shown their values in the order of the network's runs; [unconditional, conditional] where guided. */
-  hear?(values: Readonly<Record<string, Tensor>>): void;
-}
+export type { GenerateOptions, LoadOptions };
 
 /** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
 const usualResidentBytes = 2 ** 30;
@@ -119,7 +92,10 @@ export class Pipeline {
   private readonly overflowed = new Set<string>();
   /** Warnings that no event has told yet. */
   private readonly untold: string[] = [];
-  private readonly isResident: boolean;
+  private readonly budget: Budget;
+  private readonly isSmall: boolean;
+  /** Whether programs stay loaded between calls: those of a small model do, where the request at hand leaves room. */
+  private isResident: boolean;
   private readonly residentBytes: number;
   private readonly textStages: readonly Stage[];
   private readonly denoiserStage = new Stage();
@@ -146,8 +122,9 @@ export class Pipeline {
     this.cache = o.cache;
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;
-    this.isResident =
-      storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) < this.residentBytes;
+    this.budget = o;
+    this.isSmall = storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) < this.residentBytes;
+    this.isResident = this.isSmall;
   }
 
   /**
@@ -205,15 +182,30 @@ export class Pipeline {
   }
 
   /**
+   * What a request will hold in memory, and how it is kept within the budget.
+   * @throws KoalaError E_MEMORY with the least that would do, E_FLAG
+   */
+  plan(request: Request, budget: Budget = this.budget): MemoryPlan {
+    return planRequest(this.parts, request, budget, {
+      mayStay: this.isSmall,
+      isInPieces: (part) => this.isInPieces(part),
+    });
+  }
+
+  /**
    * Runs a request; ends after its last image. Aborting throws the signal's reason within one step.
-   * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE
+   * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE, E_MEMORY
    */
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
     const request = this.resolve(input);
     const { turn, release } = this.queue();
     try {
       await turn;
-      yield* this.run(request, o);
+      const plan = this.plan(request);
+      this.isResident = plan.isTogether;
+      yield* this.run(request, plan, o);
+    } catch (error) {
+      throw outOfMemory(error, () => this.plan(request, { freeBytes: 0 }));
     } finally {
       if (!this.isResident) await this.freeStages();
       release();
@@ -269,7 +261,7 @@ export class Pipeline {
     for (const stage of [...this.textStages, this.denoiserStage, this.vaeStage]) await stage.free();
   }
 
-  private async *run(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
+  private async *run(request: Request, plan: MemoryPlan, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
     const { signal } = o;
     signal?.throwIfAborted();
     yield {
@@ -286,7 +278,7 @@ export class Pipeline {
     const { factor, latentChannels } = this.parts.vae;
     const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
     const decoded = async (latents: Tensor): Promise<Picture> =>
-      toPictures(await this.decode(latents))[0] as Picture;
+      toPictures(await this.decode(latents, plan.stripes, signal))[0] as Picture;
     const finished: Tensor[] = [];
     const steps = this.schedulerFor(request).plan(request.steps).steps.length;
 
@@ -320,7 +312,7 @@ export class Pipeline {
         yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
         if (request.preview && step.step < steps) {
           signal?.throwIfAborted(); // a caller may have stopped at the step just told
-          const picture = await this.preview(float32(latentShape, step.denoised));
+          const picture = await this.preview(float32(latentShape, step.denoised), plan.stripes);
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
         }
         last = performance.now();
@@ -424,9 +416,13 @@ export class Pipeline {
     };
   }
 
+  private isInPieces(part: TextEncoder): boolean {
+    return float32Bytes(part.store) >= this.residentBytes;
+  }
+
   /** An encoder too large to be kept in memory runs in pieces, where it has them. */
   private compileText(part: TextEncoder, batch: number): Promise<Program> {
-    const pieces = float32Bytes(part.store) < this.residentBytes ? null : part.pieces(batch);
+    const pieces = this.isInPieces(part) ? part.pieces(batch) : null;
     if (pieces === null) return this.compile(part.name, part.graph(batch), part.store);
     const carry = { output: "last", input: "states" };
     return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, carry }));
@@ -456,7 +452,7 @@ export class Pipeline {
         compileStepwise(this.denoiserGraph(request, conditions), {
           ...o,
           taps,
-          changing: ["sample", "t_emb"], // prompt, sizes and guidance stay: what rests on them runs once
+          changing: stepInputs, // prompt, sizes and guidance stay: what rests on them runs once
         }),
       ),
     );
@@ -474,31 +470,20 @@ export class Pipeline {
     return found ?? "the last layer";
   }
 
-  /** `latents` [1, L, h, w] as the U-Net sees them → pixels [1, 3, H, W] in −1 to 1. */
-  private async decode(latents: Tensor): Promise<Tensor> {
-    const { scalingFactor, shiftFactor, store, decoder } = this.parts.vae;
-    const [batch = 1, , height = 1, width = 1] = latents.shape;
-    const { outputs } = decoder({ batch, height, width });
-    const program = await this.vaeStage.use(`${height},${width}`, () => this.compile("vae", outputs, store));
-    const unscaled = toFloat32(latents).map((v) => v / scalingFactor + shiftFactor);
-    const feeds = { latents: float32(latents.shape, unscaled) };
-    const { picture } = await program.run(feeds);
-    const pixels = picture as Tensor;
-    if (!isFiniteTensor(pixels)) {
-      throw new KoalaError("E_NAN", {
-        where: `vae: ${await this.blame(this.vaeStage, outputs, feeds, store)}`,
-        expected: "finite numbers",
-        got: "NaN or infinity",
-        hint: "The weights may be damaged, or stored in float16 where they need float32 (SDXL's own VAE is known for it).",
-      });
-    }
-    return pixels;
+  private decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
+    const { vae } = this.parts;
+    return decodeLatents(vae, latents, {
+      ...{ stage: this.vaeStage, stripes },
+      ...(signal === undefined ? {} : { signal }),
+      compile: (outputs) => this.compile("vae", outputs, vae.store),
+      blame: (outputs, feeds) => this.blame(this.vaeStage, outputs, feeds, vae.store),
+    });
   }
 
   /** A rough picture of what is being drawn: by the VAE itself where it is small, else by known colours; null without either. */
-  private async preview(denoised: Tensor): Promise<Picture | null> {
+  private async preview(denoised: Tensor, stripes: number | null): Promise<Picture | null> {
     if (float32Bytes(this.parts.vae.store) < previewVaeBytes)
-      return toPictures(await this.decode(denoised))[0] ?? null;
+      return toPictures(await this.decode(denoised, stripes))[0] ?? null;
     if (this.parts.vae.latentChannels !== sdColours.weights.length) return null;
     return preview(denoised, this.parts.isXL ? sdxlColours : sdColours)[0] ?? null;
   }

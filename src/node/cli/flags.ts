@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { check } from "../../core/assert.ts";
+import { type VaeChoice, vaeChoices } from "../../pipeline/memory.ts";
 import { type RequestField, requestFields } from "../../pipeline/request.ts";
 
 type Options = Readonly<Record<string, unknown>>;
@@ -105,6 +106,35 @@ export function precisionFrom(text: string | undefined): (typeof precisions)[num
   check(found !== undefined, "E_FLAG", () => ({
     where: "--precision",
     expected: `one of ${precisions.join(", ")}`,
+    got: JSON.stringify(text),
+  }));
+  return found;
+}
+
+/**
+ * "2GB", "1500 MB", "2GiB" in bytes.
+ * @throws KoalaError E_FLAG
+ */
+export function memoryFrom(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?) *([kmg]i?b)$/i.exec(text) ?? [];
+  const base = unit.length === 3 ? 1024 : 1000;
+  const bytes = Number(amount) * base ** ("kmg".indexOf(unit.charAt(0).toLowerCase()) + 1);
+  check(amount !== undefined && bytes > 0, "E_FLAG", () => ({
+    where: "--memory",
+    expected: "a size such as 4GB, 1500MB or 2GiB",
+    got: JSON.stringify(text),
+  }));
+  return bytes;
+}
+
+/** @throws KoalaError E_FLAG */
+export function vaeFrom(text: string | undefined): VaeChoice | undefined {
+  if (text === undefined) return undefined;
+  const found = vaeChoices.find((name) => name === text);
+  check(found !== undefined, "E_FLAG", () => ({
+    where: "--vae",
+    expected: `one of ${vaeChoices.join(", ")}`,
     got: JSON.stringify(text),
   }));
   return found;

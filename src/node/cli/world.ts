@@ -3,6 +3,7 @@
 import type { Log } from "../../core/log.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
 import type { LoraChoice } from "../../pipeline/loras.ts";
+import type { MemoryPlan, VaeChoice } from "../../pipeline/memory.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
@@ -16,6 +17,7 @@ export interface Generator {
   readonly engineName: string;
   readonly engineReason?: string | undefined;
   resolve(request: RequestInput): Request;
+  plan(request: Request): MemoryPlan;
   generate(request: RequestInput, o?: GenerateOptions): AsyncGenerator<PipelineEvent>;
   dispose(): Promise<void>;
 }
@@ -26,6 +28,9 @@ export interface GeneratorOptions {
   readonly cache?: string;
   readonly threads?: number;
   readonly base?: string;
+  readonly memory?: number;
+  readonly freeBytes?: number;
+  readonly vae?: VaeChoice;
   readonly loras?: readonly LoraChoice[];
   readonly isOffline?: boolean;
   readonly signal?: AbortSignal;

@@ -4,8 +4,8 @@
  */
 
 import { KoalaError } from "../../core/errors.ts";
+import { liveBytes as liveValues } from "../../graph/live.ts";
 import type { Value } from "../../graph/op.ts";
-import { topological } from "../../graph/order.ts";
 import { dtypes } from "../../tensor/dtype.ts";
 import { type Shape, size } from "../../tensor/shape.ts";
 import { momentBytes } from "../distill/memory.ts";
@@ -13,33 +13,10 @@ import type { Optimizer } from "../optim/transform.ts";
 import { segmentsOf } from "../segments.ts";
 import type { Task } from "./task.ts";
 
-const LEAVES: ReadonlySet<string> = new Set(["param", "input", "constant"]);
-
-/**
- * The most bytes alive at a time when `outputs` are computed in graph order. Leaves lie elsewhere and count nothing, and
- * nor do gradients of weights, which are written straight into their place.
- */
+/** What a step's values take: gradients of weights are written straight into their place, and count nothing. */
 export function liveBytes(outputs: Readonly<Record<string, Value>>): number {
   const gradients = Object.entries(outputs).filter(([name]) => name.startsWith("gradient."));
-  const elsewhere = new Set(gradients.map(([, value]) => value));
-  const bytesOf = (x: Value): number =>
-    LEAVES.has(x.op.name) || elsewhere.has(x) ? 0 : dtypes[x.type.dtype].bytes * size(x.type.shape);
-  const results = new Set(Object.values(outputs));
-  const order = topological(results);
-  const readers = new Map<Value, number>();
-  for (const node of order) for (const x of node.inputs) readers.set(x, (readers.get(x) ?? 0) + 1);
-  let live = 0;
-  let most = 0;
-  for (const node of order) {
-    live += bytesOf(node);
-    most = Math.max(most, live);
-    for (const x of node.inputs) {
-      const left = (readers.get(x) ?? 0) - 1;
-      readers.set(x, left);
-      if (left === 0 && !results.has(x)) live -= bytesOf(x);
-    }
-  }
-  return most;
+  return liveValues(Object.values(outputs), new Set(gradients.map(([, value]) => value)));
 }
 
 /** Node with this package and ONNX Runtime loaded, before a graph is there: 72 MB resident, measured with 1.30 on Linux. */

@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { enlarge } from "../../../image/resize.ts";
 import type { PipelineEvent } from "../../../pipeline/events.ts";
+import { planText, vaeChoices } from "../../../pipeline/memory.ts";
 import { parseRequest, type Request, type RequestInput, randomSeed } from "../../../pipeline/request.ts";
 import { type Maker, pictureText, readPictureText } from "../../../pipeline/request-text.ts";
 import { checkWritable, writeAtomically } from "../../files.ts";
@@ -17,10 +18,12 @@ import {
   addRequestFlags,
   flagOf,
   loraFrom,
+  memoryFrom,
   precisionFrom,
   precisions,
   requestFromFlags,
   threadsFrom,
+  vaeFrom,
 } from "../flags.ts";
 import { outputPaths, previewPath } from "../outputs.ts";
 import { packageRoot, packageVersion } from "../package.ts";
@@ -37,6 +40,8 @@ interface Options {
   readonly precision?: string;
   readonly cache?: true;
   readonly threads?: string;
+  readonly memory?: string;
+  readonly vae?: string;
   readonly output?: string;
   readonly json?: true;
   readonly offline?: true;
@@ -76,6 +81,14 @@ export function define(command: Command, world: World, finish: (exitCode: number
       `what computes in: ${precisions.join(", ")}; bf16 is twice as fast where the CPU has it, and nearly the same picture (default auto, which is f32)`,
     )
     .option("--threads <N>", "threads that compute (default: one a core)")
+    .option(
+      "--memory <SIZE>",
+      "what the process may take, as 6GB; a picture that is planned to need more is refused (default: what is free, as far as it goes)",
+    )
+    .option(
+      "--vae <HOW>",
+      `how the picture is decoded: ${vaeChoices.join(", ")}; tiled takes less memory and gives the same picture (default auto)`,
+    )
     .option(
       "--cache",
       "keep compiled programs in the user's cache folder, for a quicker second start (openvino)",
@@ -230,6 +243,7 @@ function report(run: Run, generator: Generator): Record<string, unknown> {
     engine: generator.engineName,
     timings: { ...timings, totalSeconds: round(process.uptime()) },
     peakMemoryBytes: peakBytes(),
+    plannedMemoryBytes: generator.plan(run.request).peak,
     warnings: run.warnings,
     version: run.maker.version,
   };
@@ -242,6 +256,8 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
   const { input, model } = await readRequest(prompt, o);
   const threads = threadsFrom(o.threads);
   const precision = precisionFrom(o.precision);
+  const memory = memoryFrom(o.memory);
+  const vae = vaeFrom(o.vae);
   const loras = (o.lora ?? []).map(loraFrom);
   const paths = outputPaths(o.output, input.prompt, input.seed ?? 0, input.count ?? 1);
   for (const path of paths) await checkWritable(path);
@@ -258,6 +274,9 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     generator = await world.load(model, {
       ...(o.engine === undefined ? {} : { engine: o.engine }),
       ...(precision === undefined ? {} : { precision }),
+      ...(memory === undefined ? {} : { memory }),
+      ...(vae === undefined ? {} : { vae }),
+      freeBytes: process.availableMemory(),
       ...(o.cache === true ? { cache: programFolder() } : {}),
       ...(threads === undefined ? {} : { threads }),
       ...(o.base === undefined ? {} : { base: o.base }),
@@ -285,6 +304,8 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     const reason = generator.engineReason === undefined ? "" : `: ${generator.engineReason}`;
     progress.note(`${maker.model} (${generator.family}) on ${generator.engineName}${reason}`);
     progress.note(describe(request));
+    const plan = generator.plan(request);
+    if (o.verbose || memory !== undefined) progress.note(planText(plan));
     const run: Run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
     await draw(generator, run, stop.signal);
     stop.signal.throwIfAborted();

@@ -1,0 +1,93 @@
+/** What the planner decides, on SDXL's own decoder by its shapes; what memory really is taken is measured in docs/memory.md. */
+
+import { describe, expect, it } from "vitest";
+import { KoalaError } from "../core/errors.ts";
+import { buildVaeDecoder, type VaeConfig } from "../models/vae.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { type MemoryPlan, outOfMemory, type PlanOptions, planMemory, planText } from "./memory.ts";
+
+const kl: VaeConfig = {
+  ...{ pictureChannels: 3, latentChannels: 4, channels: [128, 256, 512, 512], layers: 2, groups: 32 },
+  ...{ hasMidAttention: true, hasQuantConv: true, hasPostQuantConv: true },
+  ...{ scalingFactor: 0.13025, shiftFactor: 0, sampleSize: 1024 },
+};
+const store: TensorStore = {
+  tensors: new Map(),
+  read: () => Promise.reject(new Error("planning reads no weights")),
+};
+const cells = 64;
+const decoder = {
+  name: "vae",
+  store,
+  outputs: buildVaeDecoder(kl, { batch: 1, height: cells, width: cells }).outputs,
+};
+
+const plan = (o: Partial<PlanOptions>): MemoryPlan =>
+  planMemory({
+    ...{ networks: [], decoder, kl, height: cells, width: cells, limit: null },
+    ...{ isFirm: false, vae: "auto", mayStay: false },
+    ...o,
+  });
+
+describe("planMemory", () => {
+  it("decodes whole where there is room, else in the fewest stripes that fit", () => {
+    expect(plan({}).stripes).toBeNull();
+    expect(plan({ limit: 2e9 }).stripes).toBeNull();
+    const tiled = plan({ limit: 1e9 });
+    expect(tiled.stripes).toBe(8);
+    expect(tiled.peak).toBeLessThan(1e9);
+    expect(plan({ vae: "tiled" }).stripes).toBe(8);
+    expect(plan({ limit: 6e8 }).stripes).toBeGreaterThan(8);
+  });
+
+  it("is no less than what was measured: 1802 MB whole, 731 MB in 8 stripes at 512 px", () => {
+    expect(plan({}).peak).toBeGreaterThan(1802e6);
+    expect(plan({ vae: "tiled" }).peak).toBeGreaterThan(731e6);
+  });
+
+  it("refuses a budget that nothing fits, with the least that would do; what is merely free is not refused", () => {
+    const least = plan({ limit: 1 });
+    expect(() => plan({ limit: 1e8, isFirm: true })).toThrow(
+      new KoalaError("E_MEMORY", {
+        where: "memory",
+        expected: `at least ${(least.peak / 1e9).toFixed(2)} GB, which vae needs for this picture`,
+        got: "0.10 GB",
+        hint: "A smaller picture, guidance 1 or a quantized model (koala quantize) needs less.",
+      }),
+    );
+    expect(plan({ limit: least.peak, isFirm: true })).toEqual(least);
+  });
+
+  it("keeps programs loaded only where all fit together", () => {
+    const networks = [{ ...decoder, name: "other" }];
+    expect(plan({ networks, mayStay: true }).isTogether).toBe(true);
+    expect(plan({ networks, mayStay: true, limit: 2e9 }).isTogether).toBe(false);
+  });
+
+  it("has no stripes for a tiny decoder", () => {
+    expect(() => plan({ kl: null, vae: "tiled" })).toThrow(
+      "--vae: expected full, since this model's VAE is a tiny one that needs no tiles, got tiled [E_FLAG]",
+    );
+  });
+});
+
+const some: MemoryPlan = {
+  stages: [
+    { name: "unet", bytes: 3.724e9 },
+    { name: "vae", bytes: 0.766e9 },
+  ],
+  ...{ peak: 3.724e9, isTogether: false, stripes: 8 },
+};
+
+it("a plan is one line", () => {
+  expect(planText(some)).toBe("memory plan 3.72 GB: unet 3.72, vae 0.77 in 8 stripes; one after another");
+});
+
+it("memory that runs out is one sentence with the plan that would have fitted; other errors stay what they are", () => {
+  expect(String(outOfMemory(new Error("std::bad_alloc"), () => some))).toBe(
+    "KoalaError: memory: expected 3.72 GB free, the least for this picture, got no more memory on this machine [E_MEMORY]\n" +
+      "Try --vae tiled, or close other programs; nothing half-made is left.",
+  );
+  const other = new Error("no such node");
+  expect(outOfMemory(other, () => some)).toBe(other);
+});

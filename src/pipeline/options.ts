@@ -1,0 +1,40 @@
+/** What a caller may say of how a model is loaded and run; what to draw is the request. */
+
+import type { Log } from "../core/log.ts";
+import type { Precision } from "../runtime/session.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { LoraChoice } from "./loras.ts";
+import type { Budget } from "./plan-request.ts";
+
+export interface LoadOptions extends Budget {
+  /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
+  readonly engine?: string;
+  /** What the networks compute in: `auto` is `f32`. A network that overflows in fewer bits is done again in f32. */
+  readonly precision?: "auto" | Precision;
+  /** A folder to keep compiled programs in, for a quicker second start, where the engine can; absent: none are kept. */
+  readonly cache?: string;
+  /** Compute threads; absent: one a core that this process may use. */
+  readonly threads?: number;
+  /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
+  readonly base?: string;
+  /** Low-rank adapters that are added to the weights, each in its weight. */
+  readonly loras?: readonly LoraChoice[];
+  /** A model whose weights take less than this many bytes as float32 keeps all its programs between calls: 1 GiB. */
+  readonly residentBytes?: number;
+  readonly log?: Log;
+  /** Never touch the network. */
+  readonly isOffline?: boolean;
+  readonly signal?: AbortSignal;
+  /** Bytes of a download so far. */
+  onProgress?(file: string, bytes: number, total: number): void;
+}
+
+export interface GenerateOptions {
+  readonly signal?: AbortSignal;
+  /** Shown what the U-Net is fed at each step: what quantization calibrates on. */
+  watch?(feeds: Readonly<Record<string, Tensor>>): void;
+  /** Values inside the U-Net to be shown at each step, by the names that `taps()` lists. */
+  readonly taps?: readonly string[];
+  /** Shown their values in the order of the network's runs; [unconditional, conditional] where guided. */
+  hear?(values: Readonly<Record<string, Tensor>>): void;
+}

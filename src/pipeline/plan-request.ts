@@ -1,0 +1,56 @@
+/** The networks that a request runs, as the memory planner is told of them. */
+
+import { isGuided } from "./denoise.ts";
+import { type MemoryPlan, type Network, planMemory, type VaeChoice } from "./memory.ts";
+import type { Model } from "./model.ts";
+import type { TextEncoder } from "./networks.ts";
+import type { Request } from "./request.ts";
+
+/** Inputs of a denoiser that differ from step to step: what rests on the others runs once. */
+export const stepInputs: readonly string[] = ["sample", "t_emb"];
+
+export interface Budget {
+  /** Bytes that the process may take: a picture that needs more is refused. */
+  readonly memory?: number;
+  /** Bytes that are free: kept to where a plan does; absent: all that a picture wants. */
+  readonly freeBytes?: number;
+  /** `auto` decodes whole where there is room, else in stripes. */
+  readonly vae?: VaeChoice;
+}
+
+/** How the pipeline keeps its programs: whether they may stay loaded, and which encoders run in pieces. */
+export interface Keeping {
+  readonly mayStay: boolean;
+  isInPieces(part: TextEncoder): boolean;
+}
+
+/** @throws KoalaError E_MEMORY with the least that would do, E_FLAG for stripes of a decoder that has none */
+export function planRequest(parts: Model, request: Request, budget: Budget, keeping: Keeping): MemoryPlan {
+  const { texts, denoiser, vae } = parts;
+  const [height, width] = [request.height / vae.factor, request.width / vae.factor];
+  const batch = isGuided(request, denoiser) ? 2 : 1;
+  const tokens = texts[0]?.tokenizer.maxLength ?? 1;
+  const encoders = texts.flatMap((part): Network[] => {
+    const pieces = keeping.isInPieces(part) ? part.pieces(batch) : null;
+    return (pieces ?? [part.graph(batch)]).map((outputs) => ({
+      name: part.name,
+      store: part.store,
+      outputs,
+    }));
+  });
+  return planMemory({
+    networks: [
+      ...encoders,
+      {
+        ...{ name: denoiser.name, store: denoiser.store, changing: stepInputs },
+        outputs: denoiser.graph({ batch, height, width, tokens }),
+      },
+    ],
+    decoder: { name: "vae", store: vae.store, outputs: vae.decoder({ batch: 1, height, width }).outputs },
+    ...{ kl: vae.kl, height, width },
+    limit: budget.memory ?? budget.freeBytes ?? null,
+    isFirm: budget.memory !== undefined,
+    vae: budget.vae ?? "auto",
+    mayStay: keeping.mayStay,
+  });
+}
