@@ -17,5 +17,7 @@ export default defineConfig(({ mode }) => ({
     emptyOutDir: true,
     target: "es2022",
     chunkSizeWarningLimit: 2000,
+    // the server's page computes nothing: the engine's files would only lie beside it
+    rollupOptions: { external: mode === "server" ? [/^onnxruntime-web/] : [] },
   },
 }));

@@ -156,6 +156,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     <div class="compare">
       <form
         class="card"
+        noValidate
         onSubmit={(event) => {
           event.preventDefault();
           void run();

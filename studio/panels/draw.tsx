@@ -7,6 +7,9 @@ import { PictureView } from "./picture.tsx";
 import { Presets } from "./presets.tsx";
 import { Field, Settings } from "./settings.tsx";
 
+/** On a phone the settings would stand between the prompt and the picture. */
+const isWide = matchMedia("(min-width: 721px)").matches;
+
 export function Draw({ studio }: { readonly studio: Studio }) {
   const { isBusy, model } = studio;
   const file = useRef<HTMLInputElement>(null);
@@ -16,6 +19,7 @@ export function Draw({ studio }: { readonly studio: Studio }) {
     <div class="draw">
       <form
         class="card controls"
+        noValidate // the schema's own sentences say more than the browser's
         onSubmit={(event) => {
           event.preventDefault();
           void studio.draw();
@@ -49,8 +53,13 @@ export function Draw({ studio }: { readonly studio: Studio }) {
             }}
           />
         </div>
-        <Presets studio={studio} />
-        <Settings studio={studio} />
+        <details open={isWide}>
+          <summary>Settings</summary>
+          <div class="settings">
+            <Presets studio={studio} />
+            <Settings studio={studio} />
+          </div>
+        </details>
       </form>
       <Stage studio={studio} />
       <Gallery studio={studio} />

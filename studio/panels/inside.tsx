@@ -84,6 +84,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
     <div class="inside">
       <form
         class="card"
+        noValidate
         onSubmit={(event) => {
           event.preventDefault();
           void run();

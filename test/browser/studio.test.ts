@@ -1,0 +1,236 @@
+/** The studio in a real Chromium, as someone uses it: the static site, drawn for by WebAssembly. */
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { buildSite } from "../../scripts/site/build.js";
+import { readText } from "../../src/node/png-text.ts";
+import { readPictureText } from "../../src/pipeline/request-text.ts";
+import { hasChromium, startChromium } from "./chromium.ts";
+import { type Site, startSite } from "./site.ts";
+
+const axePath = createRequire(import.meta.url).resolve("axe-core");
+
+let folder: string;
+let site: Site;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+/** What the page should not have said. */
+let complaints: string[];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "koala-studio-"));
+  await buildSite(folder);
+  browser = await startChromium();
+}, 180_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  site = await startSite(folder, {});
+  context = await browser.newContext({ acceptDownloads: true });
+  page = await context.newPage();
+  complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+});
+
+afterEach(async () => {
+  await context.close();
+  await site.stop();
+});
+
+const ready = (): Promise<void> => page.getByText("koala-emoji is ready").waitFor();
+
+/** Opens the page and types a request of few steps. */
+async function open(settings: { readonly prompt?: string; readonly steps?: number } = {}): Promise<void> {
+  await page.goto(site.url);
+  await ready();
+  await page.getByLabel("Prompt", { exact: true }).fill(settings.prompt ?? "a red apple");
+  await page.getByLabel("Steps", { exact: true }).fill(String(settings.steps ?? 3));
+  await page.getByLabel("Seed", { exact: true }).fill("7");
+}
+const press = (name: string): Promise<void> =>
+  page.getByRole("button", { name, exact: false }).first().click();
+const pictureDone = (): Promise<void> => page.locator(".stage .frame img").waitFor();
+
+/** The site's first scripts: what `index.html` names. */
+async function firstScripts(): Promise<number> {
+  const html = await readFile(join(folder, "index.html"), "utf8");
+  const paths = [...html.matchAll(/(?:src|href)="\.\/([^"]+\.js)"/g)].map(([, path = ""]) => path);
+  expect(paths.length).toBeGreaterThan(0);
+  const files = await Promise.all(paths.map((path) => readFile(join(folder, path))));
+  return files.reduce((sum, { length }) => sum + length, 0);
+}
+
+describe.skipIf(!hasChromium)("the studio", () => {
+  test("first loads at most 250 kB of script", async () => {
+    expect(await firstScripts()).toBeLessThanOrEqual(250_000);
+  });
+
+  test("draws with previews, keeps the picture, and records its request in the download", async () => {
+    await open();
+    await press("Draw");
+    await page.locator(".stage canvas[aria-label=Preview]").waitFor();
+    await pictureDone();
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByText("Download").click()]);
+    expect(download.suggestedFilename()).toBe("koala-7.png");
+    const recorded = readPictureText(readText(await readFile(await download.path()), "download"), "download");
+    expect(recorded.model).toBe("koala-emoji");
+    expect(recorded.request).toMatchObject({
+      prompt: "a red apple",
+      steps: 3,
+      seed: 7,
+      width: 128,
+      count: 1,
+    });
+
+    await page.reload();
+    await page.getByRole("button", { name: "a red apple" }).click();
+    await pictureDone();
+    await page.getByLabel("Search the gallery").fill("pear");
+    await page.getByText("Nothing matches.").waitFor();
+    await page.getByLabel("Search the gallery").fill("");
+    await page.getByRole("button", { name: "Favourite", exact: true }).click();
+    await page.getByLabel("Favourites", { exact: true }).check();
+    await page.getByRole("button", { name: "a red apple" }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  test("cancels within a step, and draws again", async () => {
+    await open({ steps: 200 });
+    await page.getByLabel("Prompt", { exact: true }).press("Control+Enter");
+    await page.getByText("step 2 of 200").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Draw" }).waitFor();
+    await page.getByLabel("Steps", { exact: true }).fill("2");
+    await press("Draw");
+    await pictureDone();
+    expect(complaints).toEqual([]);
+  });
+
+  test("compares step counts side by side, with a time under each", async () => {
+    await open();
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByLabel("Values, with commas").first().fill("1, 2");
+    await press("Compare");
+    await expect.poll(() => page.locator(".cell img").count(), { timeout: 120_000 }).toBe(2);
+    for (const text of await page.locator(".seconds").allTextContents()) expect(text).toMatch(/^\d+\.\d s$/);
+    expect(await page.locator("th[scope=col]").allTextContents()).toEqual(["Steps 1", "Steps 2"]);
+  });
+
+  test("looks inside: a word, a point, components, and the U-Net beside a published one", async () => {
+    await open({ steps: 2 });
+    await page.getByRole("link", { name: "Look inside" }).click();
+    await press("Draw and look inside");
+    await page.getByLabel("Where a word is: apple, step 1").waitFor({ timeout: 120_000 });
+    await page.getByLabel("Choose the point").click({ position: { x: 20, y: 20 } });
+    await page.getByLabel(/^Where a point looks: UP-\d, step 1$/).waitFor();
+    await press("What is told apart");
+    await page.getByLabel(/^What is told apart: UP-\d, step 1$/).waitFor();
+    await page.getByLabel("Beside it").selectOption("koala-700m");
+    await page.getByText(/^koala-700m: 782\.\d M parameters/).waitFor();
+  });
+
+  test("reloaded in the middle, it says so and has what was typed", async () => {
+    await open({ prompt: "a blue house", steps: 200 });
+    await press("Draw");
+    await page.getByText("step 1 of 200").waitFor();
+    await page.reload();
+    await ready();
+    await page.getByText("A picture was not done when the page was left. Draw starts it again.").waitFor();
+    expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a blue house");
+  });
+
+  test("draws without a network after the first load", async () => {
+    await open();
+    await press("Draw");
+    await pictureDone();
+    const kept = () =>
+      page.evaluate(async () => {
+        const [name = ""] = await caches.keys();
+        return (await (await caches.open(name)).keys()).filter(({ url }) => url.endsWith(".wasm")).length;
+      });
+    await expect.poll(kept, { timeout: 60_000 }).toBe(1);
+    site.isDown = true;
+    await page.goto(site.url);
+    await ready();
+    await press("Draw");
+    await page.locator(".stage canvas[aria-label=Preview]").waitFor();
+    await pictureDone();
+  });
+
+  test("reads the settings of a dropped picture, and says what is wrong with another file", async () => {
+    await open({ prompt: "something else" });
+    const drop = (name: string, bytes: Uint8Array) =>
+      page.evaluate(
+        ([fileName, values]) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([new Uint8Array(values)], fileName));
+          document.body.dispatchEvent(
+            new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }),
+          );
+        },
+        [name, [...bytes]] as const,
+      );
+    await press("Draw");
+    await pictureDone();
+    const url = (await page.locator(".stage .frame img").getAttribute("src")) ?? "";
+    const png = await page.evaluate(
+      async (from) => [...new Uint8Array(await (await fetch(from)).arrayBuffer())],
+      url,
+    );
+    await page.getByLabel("Prompt", { exact: true }).fill("changed");
+    await drop("kept.png", Uint8Array.from(png));
+    await page.getByText("Settings read from kept.png.").waitFor();
+    expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("something else");
+    await drop("notes.png", new TextEncoder().encode("no picture"));
+    await page
+      .getByText("notes.png: expected a PNG picture, got a file that does not begin like one")
+      .waitFor();
+  });
+
+  test("says what is wrong next to the field", async () => {
+    await open();
+    await page.getByLabel("Steps", { exact: true }).fill("5000");
+    await press("Draw");
+    await page.getByText("steps: expected a whole number from 1 to 1000, got 5000").waitFor();
+    expect(await page.getByLabel("Steps", { exact: true }).getAttribute("aria-invalid")).toBe("true");
+  });
+
+  test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await open({ steps: 1 });
+    await press("Draw");
+    await pictureDone();
+    await page.addScriptTag({ path: axePath });
+    for (const view of ["draw", "compare", "inside", "models"]) {
+      await page.evaluate((name) => {
+        location.hash = `#${name}`;
+      }, view);
+      await page.locator(".card").first().waitFor();
+      if (view === "inside") {
+        await press("Draw and look inside");
+        await page.locator(".maps").waitFor({ timeout: 120_000 });
+      }
+      const found = await page.evaluate(async () => {
+        const { axe } = globalThis as unknown as {
+          axe: {
+            run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>;
+          };
+        };
+        const { violations } = await axe.run();
+        return violations
+          .filter(({ impact }) => impact === "serious" || impact === "critical")
+          .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+      });
+      expect(found, view).toEqual([]);
+    }
+  });
+});
