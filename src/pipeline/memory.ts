@@ -28,10 +28,11 @@ const RUNNING_FACTOR = 1.1;
 
 /**
  * The same for stripes: values by those alive, where the engine's arena is large beside one stripe, and maps by their own size,
- * with what is not collected yet. Fitted to SDXL's decoder in 8 stripes at 512 px (731 MB) and 32 at 1024 px (1451 MB).
+ * with what is not collected yet. Taken so large that they cover SDXL's decoder in 8 and 32 stripes at 512 px (731 and 471 MB)
+ * and 32 at 1024 px (1451 MB), and 70 MB that a command takes more than the script that measured them.
  */
 const STRIPE_VALUES_FACTOR = 4;
-const MAPS_FACTOR = 1.2;
+const MAPS_FACTOR = 1.5;
 
 /** A network that is loaded, run, and freed. */
 export interface Network {
