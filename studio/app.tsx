@@ -75,7 +75,7 @@ export function App({ studio }: { readonly studio: Studio }) {
   return (
     <div class="page">
       <header class="top">
-        <a class="brand" href="#draw">
+        <a class="brand" href="#draw" aria-label="koala studio">
           <svg aria-hidden="true" width="26" height="24" viewBox="0 0 32 30">
             <g fill="var(--faint)">
               <circle cx="7" cy="9" r="6.5" />
@@ -87,8 +87,8 @@ export function App({ studio }: { readonly studio: Studio }) {
               <circle cx="21" cy="14" r="1.8" />
               <ellipse cx="16" cy="19" rx="2.8" ry="4.4" />
             </g>
-          </svg>{" "}
-          koala studio
+          </svg>
+          <span>koala studio</span>
         </a>
         <nav aria-label="Views">
           {shown.map((name) => (

@@ -111,13 +111,13 @@ function Curve({
     const { current } = box;
     if (current === null || points.length === 0) return;
     const style = getComputedStyle(current);
-    const axis = { stroke: style.color, grid: { stroke: style.borderColor } };
+    const axis = { stroke: style.color, grid: { stroke: style.borderColor, width: 1 } };
     const plot = new uPlot(
       {
         ...{ width: current.clientWidth, height: 260 },
         scales: { x: { time: false }, y: { distr: points.every(([, v]) => v > 0) ? 3 : 1 } },
         axes: [axis, axis],
-        series: [{ label: "Step" }, { label, stroke: style.getPropertyValue("--accent"), width: 1.5 }],
+        series: [{ label: "Step" }, { label, stroke: style.outlineColor, width: 1.5 }],
       },
       [points.map(([x]) => x), points.map(([, y]) => y)],
       current,
