@@ -30,7 +30,7 @@ const types: Readonly<Record<string, string>> = {
 const absent = `<!doctype html><html lang="en"><meta charset="utf-8"><title>koala</title>
 <style>body{font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark}</style>
 <h1>The server runs; its page is not built</h1>
-<p>The studio is built with <code>npm run build:studio</code>. The API works without it:</p>
+<p>The studio is built with <code>npm run studio</code>. The API works without it:</p>
 <ul><li><a href="/openapi.json">/openapi.json</a> describes it</li><li><a href="/healthz">/healthz</a> says whether it lives</li></ul></html>`;
 
 const page = (bytes: Uint8Array, type: string, isHashed: boolean): Page => ({
