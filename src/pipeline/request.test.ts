@@ -162,6 +162,12 @@ describe("the fields", () => {
       description: "width of the picture",
       fallback: undefined,
       allowed: "a multiple of 8 from 8 to 4096 (px)",
+      choices: [],
+      least: 8,
+      most: 4096,
+      multipleOf: 8,
     });
+    expect(fields.find(({ key }) => key === "spacing")?.choices).toEqual(["leading", "trailing", "linspace"]);
+    expect(fields.find(({ key }) => key === "crop")).toMatchObject({ least: 0, most: 65_536, multipleOf: 1 });
   });
 });

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Pipeline } from "../pipeline/pipeline.ts";
+import { analyze } from "./analyze.ts";
+import { explore } from "./explore.ts";
+
+const asked = { prompt: "a red apple", seed: 7, steps: 2 };
+let pipeline: Pipeline;
+
+beforeAll(async () => {
+  pipeline = await Pipeline.load("models/koala-emoji");
+});
+afterAll(() => pipeline.dispose());
+
+test("the mean over steps of what a page is shown is what a report shows", async () => {
+  const steps: number[] = [];
+  const found = await explore(pipeline, asked, { onStep: (step) => void steps.push(step) });
+  expect(steps).toEqual([1, 2]);
+  expect(found.words).toEqual(["a", "red", "apple"]);
+  expect(found.omitted).toEqual([]);
+  expect(found.looks).toHaveLength(2 * found.stages.length);
+
+  const report = await analyze(pipeline, {
+    ...asked,
+    word: "apple",
+    only: ["attention"],
+    point: { x: 0, y: 0 },
+  });
+  for (const [maps, rowOf] of [
+    [report.selfAttention, () => 0],
+    [report.wordAttention, () => 2],
+  ] as const)
+    for (const { stage, grid, values } of maps) {
+      const looks = found.looks.filter((look) => look.stage === stage);
+      const tokens = grid.width * grid.height;
+      for (const [t, expected] of values.entries()) {
+        const at = rowOf() * tokens + t;
+        const of = maps === report.selfAttention ? "self" : "cross";
+        expect((looks[0]?.[of][at] ?? 0) / 2 + (looks[1]?.[of][at] ?? 0) / 2).toBeCloseTo(expected, 5);
+      }
+    }
+  for (const { grid, self } of found.looks) {
+    const tokens = grid.width * grid.height;
+    expect(self).toHaveLength(tokens * tokens);
+    expect(self.subarray(tokens, 2 * tokens).reduce((a, b) => a + b, 0)).toBeCloseTo(1, 4);
+  }
+});
