@@ -17,6 +17,8 @@ export interface LoadOptions extends Budget {
   readonly threads?: number;
   /** Folder or hub id that completes a single checkpoint file: tokenizers, encoders, VAE, scheduler. */
   readonly base?: string;
+  /** Another VAE than the model's own: its folder or hub id, or `tiny` for the usual one of TAESD's kind. */
+  readonly otherVae?: string;
   /** Low-rank adapters that are added to the weights, each in its weight. */
   readonly loras?: readonly LoraChoice[];
   /** A model whose weights take less than this many bytes as float32 keeps all its programs between calls: 1 GiB. */

@@ -243,8 +243,17 @@ async function openUNet(sources: Sources): Promise<ModelParts["unet"]> {
 }
 
 /** @throws KoalaError E_CONFIG, E_WEIGHTS */
-export async function openVae(sources: Sources): Promise<VaePart> {
-  const { config: json, store, where, configWhere } = await sources.component("vae");
+export const openVae = async (sources: Pick<Sources, "component">): Promise<VaePart> =>
+  vaePart(await sources.component("vae"));
+
+/** The VAE of a folder that is one, or of a pipeline's. @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS */
+export async function openVaeAlone(files: ModelFiles): Promise<VaePart> {
+  const name = (await readModelIndex(files)) === null ? "" : "vae";
+  const where = name === "" ? files.location : `${files.location}/${name}`;
+  return vaePart({ ...(await openComponent(files, name)), where, configWhere: `${where}/config.json` });
+}
+
+function vaePart({ config: json, store, where, configWhere }: Source): VaePart {
   const isTiny = (json as { _class_name?: unknown } | null)?._class_name === "AutoencoderTiny";
   const part = isTiny
     ? tinyPart(vaeTinyConfig(json, configWhere), store)

@@ -38,6 +38,7 @@ import { type MemoryPlan, outOfMemory } from "./memory.ts";
 import { type Model, openDrawable } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
+import { vaeLocation, withVae } from "./other-vae.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
@@ -143,11 +144,15 @@ export class Pipeline {
     const files = await open(location);
     const loras = o.loras ?? [];
     const warn = (message: string): void => log.warn(message);
-    const parts = await openDrawable(files, {
+    const own = await openDrawable(files, {
       openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
       warn,
-      ...(loras.length === 0 ? {} : { adapt: (own) => withLoras(own, loras, { open, warn }) }),
+      ...(loras.length === 0 ? {} : { adapt: (parts) => withLoras(parts, loras, { open, warn }) }),
     });
+    const parts =
+      o.otherVae === undefined
+        ? own
+        : await withVae(own, await open(vaeLocation(o.otherVae, own.vae, location)));
     const defaults = defaultsFor({
       location, // with the file's name, where it is one: Lightning's says how many steps it takes
       modelIndex: parts.index,

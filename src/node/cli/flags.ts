@@ -128,14 +128,16 @@ export function memoryFrom(text: string | undefined): number | undefined {
   return bytes;
 }
 
-/** @throws KoalaError E_FLAG */
-export function vaeFrom(text: string | undefined): VaeChoice | undefined {
-  if (text === undefined) return undefined;
-  const found = vaeChoices.find((name) => name === text);
-  check(found !== undefined, "E_FLAG", () => ({
+/** How to decode, or by what: `auto`, `full`, `tiled`; `tiny`, a folder or a hub id. */
+export function vaeFrom(text: string | undefined): { vae?: VaeChoice; otherVae?: string } {
+  if (text === undefined) return {};
+  const how = vaeChoices.find((name) => name === text);
+  if (how !== undefined) return { vae: how };
+  // what is no path is a word that was mistyped
+  check(text === "tiny" || /[\\/]/.test(text), "E_FLAG", () => ({
     where: "--vae",
-    expected: `one of ${vaeChoices.join(", ")}`,
+    expected: `one of ${vaeChoices.join(", ")}, tiny, or a VAE's folder or hub id`,
     got: JSON.stringify(text),
   }));
-  return found;
+  return { otherVae: text };
 }

@@ -31,6 +31,7 @@ export interface GeneratorOptions {
   readonly memory?: number;
   readonly freeBytes?: number;
   readonly vae?: VaeChoice;
+  readonly otherVae?: string;
   readonly loras?: readonly LoraChoice[];
   readonly isOffline?: boolean;
   readonly signal?: AbortSignal;
