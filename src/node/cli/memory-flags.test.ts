@@ -15,7 +15,7 @@ it.each(["lots", "2", "-1GB", "0GB", ""])("--memory %j is refused", (text) => {
 });
 
 it("--vae names what there is", () => {
-  expect(vaeFrom("tiled")).toBe("tiled");
+  expect(vaeFrom("tiled")).toEqual({ vae: "tiled" });
   expect(() => vaeFrom("stripes")).toThrow(
     `--vae: expected one of auto, full, tiled, tiny, or a VAE's folder or hub id, got "stripes" [E_FLAG]`,
   );
