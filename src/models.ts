@@ -40,7 +40,15 @@ export {
 export { guidanceEmbedding, type SinusoidOptions, timestepEmbedding } from "./models/conditioning.ts";
 export type { Json, JsonObject } from "./models/config.ts";
 export { defaultsFor, type Family, type FolderFacts, type ModelDefaults } from "./models/detect.ts";
-export { buildDit, buildDitNoise, type DitInputs, type DitSize, dit, ditInputs, MASKED } from "./models/dit.ts";
+export {
+  buildDit,
+  buildDitNoise,
+  type DitInputs,
+  type DitSize,
+  dit,
+  ditInputs,
+  MASKED,
+} from "./models/dit.ts";
 export { type DitConfig, ditConfig } from "./models/dit-config.ts";
 export {
   type PixartPreset,

@@ -159,7 +159,9 @@ describe("openScorer", () => {
         for (const name of ["vocab.json", "merges.txt", "tokenizer.json"])
           rmSync(join(copy, name), { force: true });
       }),
-    ).toMatch(/^bad: expected vocab\.json and merges\.txt, tokenizer\.json, or spiece\.model, got .* \[E_TOKENIZER\]$/);
+    ).toMatch(
+      /^bad: expected vocab\.json and merges\.txt, tokenizer\.json, or spiece\.model, got .* \[E_TOKENIZER\]$/,
+    );
   });
 
   it("says when a tower gives no numbers", async () => {

@@ -95,6 +95,19 @@ const uses: Readonly<Record<Family, Use>> = {
   "pixart-sigma": { steps: 20, guidance: 4.5 },
 };
 
+/** Where model_index.json says how a model that was trained here is used; diffusers passes over names that begin so. */
+export const USE_RECORD = "_koala";
+
+/** A model's own record of its use, or nothing. */
+function recordedUse(modelIndex: unknown): Partial<Pick<Use, "steps" | "guidance">> {
+  const record = (modelIndex as JsonObject | null)?.[USE_RECORD] as JsonObject | null | undefined;
+  const { steps, guidance } = record ?? {};
+  return {
+    ...(Number.isInteger(steps) && (steps as number) > 0 ? { steps: steps as number } : {}),
+    ...(typeof guidance === "number" && guidance >= 0 ? { guidance } : {}),
+  };
+}
+
 /** Classes of diffusers, the name of their sampler here, and the spacing that they have where the file is silent. */
 const schedulers: Readonly<Record<string, readonly [name: string, spacing: string]>> = {
   EulerDiscreteScheduler: ["euler", "linspace"],
@@ -132,6 +145,7 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
     family,
     steps: distilledSteps,
     guidance,
+    ...recordedUse(facts.modelIndex),
     width: px,
     height: px,
     scheduler: sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler,

@@ -27,6 +27,12 @@ test("affinity and the quotas of both kinds of control group bound the count", (
   expect(physicalCores(machine({ [`${v1}quota_us`]: "-1", [`${v1}period_us`]: "100000" }, 4))).toBe(4);
 });
 
+test("processes of a job share the cores; one that is bound to a core has it", () => {
+  expect(physicalCores({ ...machine({}, 4), processes: 2 })).toBe(2);
+  expect(physicalCores({ ...machine({}, 1), processes: 2 })).toBe(1);
+  expect(physicalCores({ ...machine({}, 4), processes: 9 })).toBe(1);
+});
+
 test("less than one core of quota is still one thread, and an unreadable machine has its logical cores", () => {
   expect(physicalCores(machine({ "/sys/fs/cgroup/cpu.max": "50000 100000" }, 4))).toBe(1);
   expect(physicalCores({ read: () => null, list: () => [], logicalCores: 6 })).toBe(6);

@@ -10,6 +10,8 @@ export interface Machine {
   /** Names in a folder; none where there is no folder. */
   list(path: string): readonly string[];
   readonly logicalCores: number;
+  /** Processes of one job that share the machine; default 1. */
+  readonly processes?: number;
 }
 
 const here: Machine = {
@@ -30,9 +32,12 @@ const here: Machine = {
   get logicalCores() {
     return availableParallelism();
   },
+  get processes() {
+    return Number(process.env.OMPI_COMM_WORLD_LOCAL_SIZE ?? 1); // set by Open MPI's mpirun
+  },
 };
 
-/** At least 1: the fewest of the cores, the logical cores allowed by affinity, and the CPU quota of the control group. */
+/** At least 1: the fewest of its share of the cores, the logical cores allowed by affinity, and its share of the CPU quota. */
 export function physicalCores(machine: Machine = here): number {
   const cpus = machine.list("/sys/devices/system/cpu").filter((name) => /^cpu\d+$/.test(name));
   const cores = new Set(
@@ -40,7 +45,8 @@ export function physicalCores(machine: Machine = here): number {
   );
   const quotas = [quotaV2(machine), quotaV1(machine)].filter((n) => n !== null);
   const known = cores.size === 0 ? [] : [cores.size];
-  return Math.max(1, Math.min(machine.logicalCores, ...known, ...quotas.map(Math.floor)));
+  const shares = [...known, ...quotas].map((all) => Math.floor(all / (machine.processes ?? 1)));
+  return Math.max(1, Math.min(machine.logicalCores, ...shares));
 }
 
 /** cgroup v2: `cpu.max` holds "quota period" or "max period", in microseconds. */

@@ -4,7 +4,14 @@ import { bytesOf, parseRun, runFields, runKinds } from "./config.ts";
 
 const unet = { kind: "unet", model: "m", data: ["d"] };
 const distill = { kind: "distill", teacher: "t", student: "koala-700m", data: ["d"] };
-const least = { unet, distill, vae: { kind: "vae", data: ["d"] }, clip: { kind: "clip", data: ["d"] } };
+const consistency = { kind: "consistency", method: "pcm", teacher: "t", data: ["d"] };
+const least = {
+  unet,
+  distill,
+  consistency,
+  vae: { kind: "vae", data: ["d"] },
+  clip: { kind: "clip", data: ["d"] },
+};
 
 const thrownBy = (input: unknown, nameOf?: (key: string) => string): string => {
   try {
@@ -30,6 +37,7 @@ describe("the configuration of a run", () => {
       outputWeight: 1,
       featureWeight: 1,
     });
+    expect(parseRun(consistency)).toMatchObject({ rate: 2e-6, weightDecay: 0, phases: 4, loss: "huber" });
   });
 
   it("is the same once it is resolved", () => {
@@ -66,10 +74,10 @@ describe("the configuration of a run", () => {
 describe("a mistake in a run's configuration", () => {
   it.each([
     [[], "run: expected an object of fields with a kind, got [] [E_CONFIG]"],
-    [{}, "kind: expected one of unet, distill, vae, clip, got nothing [E_CONFIG]"],
+    [{}, "kind: expected one of unet, distill, consistency, vae, clip, got nothing [E_CONFIG]"],
     [
       { kind: "distil" },
-      'kind: expected one of unet, distill, vae, clip, got "distil" [E_CONFIG]\nDid you mean distill?',
+      'kind: expected one of unet, distill, consistency, vae, clip, got "distil" [E_CONFIG]\nDid you mean distill?',
     ],
     [
       { ...unet, setps: 3 },
@@ -105,7 +113,7 @@ describe("a mistake in a run's configuration", () => {
     expect(sentence).toMatch(
       /^zzzzzzzzzz: expected a field of a run of kind unet, got an unknown name \[E_CONFIG\]\n/,
     );
-    expect(sentence).toContain("The fields are --model, --unet, --fresh, --data,");
+    expect(sentence).toContain("The fields are --model, --unet, --fresh, --lora, --loraTargets, --data,");
   });
 });
 

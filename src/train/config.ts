@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
+import type { ConsistencyMethod } from "./consistency/path.ts";
 import type { LayerMap } from "./distill/layers.ts";
 import type { DistillOptions } from "./distill/loss.ts";
 import { kinds, type LatentScale, type OptimizerName, type RunKind, runKinds } from "./run-fields.ts";
@@ -67,13 +68,10 @@ export interface CommonRun {
   readonly threads?: number;
 }
 
-/** What runs of networks that take noise away have beside that. */
-export interface DenoiserRun extends CommonRun {
+/** What runs of networks that draw by a text have beside that. */
+export interface PromptedRun extends CommonRun {
   /** Fields of the data that hold captions, in the order to be tried; absent: the usual names. */
   readonly captions?: readonly string[];
-  /** γ; 0: every step of noise weighs 1. */
-  readonly minSnr: number;
-  readonly noiseOffset: number;
   /** Share of pictures that are learned without their caption. */
   readonly emptyCaptions: number;
   /** Absent: captions of the data. */
@@ -83,7 +81,22 @@ export interface DenoiserRun extends CommonRun {
   readonly sampleGuidance?: number;
 }
 
-export interface UNetRun extends DenoiserRun {
+/** What runs of networks that learn to take noise away have beside that. */
+export interface DenoiserRun extends PromptedRun {
+  /** γ; 0: every step of noise weighs 1. */
+  readonly minSnr: number;
+  readonly noiseOffset: number;
+}
+
+/** What of the weights learns. */
+export interface LoraFields {
+  /** Rank of the additions; absent: all weights learn. */
+  readonly lora?: number;
+  /** See `parseLoraTargets`. */
+  readonly loraTargets: readonly string[];
+}
+
+export interface UNetRun extends DenoiserRun, LoraFields {
   readonly kind: "unet";
   /** The folder whose other parts are used, and whose U-Net is where training starts. */
   readonly model: string;
@@ -110,6 +123,28 @@ export interface DistillRun extends DenoiserRun {
   readonly memory?: string;
   /** Batches whose answers are kept where teacher and student take turns. */
   readonly turn: number;
+}
+
+export interface ConsistencyRun extends PromptedRun, LoraFields {
+  readonly kind: "consistency";
+  readonly method: ConsistencyMethod;
+  readonly teacher: string;
+  /** A folder, or the rule by which to cut it out of the teacher; absent: the teacher's own U-Net. */
+  readonly student?: string;
+  /** Steps of the solver; absent: the method's. */
+  readonly grid?: number;
+  /** Of PCM; the steps that the result takes. */
+  readonly phases: number;
+  /** Of the teacher, 1 being none; absent: the method's. */
+  readonly guidanceFrom?: number;
+  readonly guidanceTo?: number;
+  /** Whether the student is told the guidance. */
+  readonly guidanceInput: boolean;
+  readonly loss: "huber" | "l2";
+  readonly huberC: number;
+  /** 0: no adversary; absent: the method's. */
+  readonly adversarialWeight?: number;
+  readonly adversarialRate: number;
 }
 
 export interface VaeRun extends CommonRun {
@@ -154,7 +189,7 @@ export interface ClipRun extends CommonRun {
 }
 
 /** A run with every default filled in. */
-export type Run = UNetRun | DistillRun | VaeRun | ClipRun;
+export type Run = UNetRun | DistillRun | ConsistencyRun | VaeRun | ClipRun;
 
 /** One field as a door shows it. */
 export interface RunField {

@@ -16,3 +16,6 @@ export function emaDecay(step: number, cap: number): number {
   const s = step - 1;
   return s <= 0 ? 0 : Math.min((1 + s) / (10 + s), cap);
 }
+
+/** The input of a graph that is fed the moving average of the weight `name`. */
+export const averageOf = (name: string): string => `average.${name}`;

@@ -9,16 +9,32 @@ import { addNoise, combine, levelOfAlpha, type Prediction } from "../diffusion/p
 import type { Value } from "../graph/op.ts";
 import { mean, mul, square, sub } from "../ops/index.ts";
 import { type FastGenerator, fastGenerator } from "../tensor/random.ts";
+import type { Share } from "./parallel.ts";
+
+/** What arrays are filled with. */
+export type Draws = Pick<FastGenerator, "uniform" | "normal">;
 
 /**
  * The random numbers of one purpose at one step: a run that resumes draws what an uninterrupted one would have, with
- * nothing to remember but the seed. @throws KoalaError E_REQUEST for a seed that is no whole number
+ * nothing to remember but the seed. With `share` an array that is filled is that part of what a process alone would draw
+ * for the whole batch, its pictures being the outermost axis. @throws KoalaError E_REQUEST for a seed that is no whole number
  */
-export const stepGenerator = (seed: number, step: number, purpose: string): FastGenerator =>
-  fastGenerator(seed, `${purpose}.${step}`);
+export function stepGenerator(seed: number, step: number, purpose: string, share?: Share): Draws {
+  const whole = fastGenerator(seed, `${purpose}.${step}`);
+  if (share === undefined || share.size === 1) return whole;
+  const part = (out: Float32Array, fill: (all: Float32Array) => void): void => {
+    const all = new Float32Array(out.length * share.size);
+    fill(all);
+    out.set(all.subarray(share.rank * out.length, (share.rank + 1) * out.length));
+  };
+  return {
+    uniform: (out, from, to) => part(out, (all) => whole.uniform(all, from, to)),
+    normal: (out, std) => part(out, (all) => whole.normal(all, std)),
+  };
+}
 
 /** `count` training steps of the noise schedule, each equally likely, 0 up to `trainSteps` − 1. */
-export function drawTimesteps(random: FastGenerator, count: number, trainSteps: number): number[] {
+export function drawTimesteps(random: Draws, count: number, trainSteps: number): number[] {
   const draws = new Float32Array(count);
   random.uniform(draws, 0, 1);
   return Array.from(draws, (u) => Math.min(Math.floor(u * trainSteps), trainSteps - 1));
@@ -29,7 +45,7 @@ export function drawTimesteps(random: FastGenerator, count: number, trainSteps: 
  * plane (noise offset: it teaches pictures that are dark or bright as a whole). [batch, channels, cells], flat.
  */
 export function drawNoise(
-  random: FastGenerator,
+  random: Draws,
   o: { readonly batch: number; readonly channels: number; readonly cells: number; readonly offset?: number },
 ): Float32Array<ArrayBuffer> {
   const noise = new Float32Array(o.batch * o.channels * o.cells);

@@ -25,6 +25,17 @@ export interface Communicator {
   finish(): Promise<void>;
 }
 
+/** Which part of a batch is a process's own: part `rank` of `size` equal ones. */
+export type Share = Pick<Communicator, "rank" | "size">;
+
+/** Whether something is so on any process: all must ask, and all hear the same. @throws KoalaError E_ENGINE */
+export async function isOnAny(communicator: Communicator, isHere: boolean): Promise<boolean> {
+  if (communicator.size === 1) return isHere;
+  const count = Float32Array.of(isHere ? 1 : 0);
+  await communicator.allReduceSum([count]);
+  return count[0] !== 0;
+}
+
 /** A process that is alone. */
 export const single: Communicator = {
   rank: 0,

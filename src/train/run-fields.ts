@@ -4,10 +4,12 @@
  */
 
 import { z } from "zod";
+import { consistencyMethods } from "./consistency/path.ts";
 import { type LayerMap, layerMaps } from "./distill/layers.ts";
+import { loraTargets } from "./lora.ts";
 
-/** What is trained: a U-Net on its own, a student by its teacher, an autoencoder, or CLIP's two encoders. */
-export const runKinds = ["unet", "distill", "vae", "clip"] as const;
+/** What is trained: a U-Net on its own, a student by its teacher, one of few steps, an autoencoder, or CLIP's two encoders. */
+export const runKinds = ["unet", "distill", "consistency", "vae", "clip"] as const;
 export type RunKind = (typeof runKinds)[number];
 
 export const optimizerNames = ["adamw", "adam8bit", "adafactor", "sgd"] as const;
@@ -93,23 +95,17 @@ const captions = z.array(z.string().min(1)).min(1).optional().meta({
   argument: "NAME",
 });
 
-const denoising = {
+// Ho and Salimans 2022, arXiv:2207.12598: 0.1
+const emptyCaptions = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0.1)
+  .meta({ description: "share of pictures learned without a caption, for guidance" });
+
+const prompted = {
   captions,
-  // Hang et al. 2023, arXiv:2303.09556, section 3.4: γ = 5
-  minSnr: z
-    .number()
-    .min(0)
-    .max(1000)
-    .default(5)
-    .meta({ description: "most signal to noise that counts in the weight of a step; 0: all weigh the same" }),
-  noiseOffset: z.number().min(0).max(1).default(0).meta({ description: "noise added to whole channels" }),
-  // Ho and Salimans 2022, arXiv:2207.12598: 0.1
-  emptyCaptions: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0.1)
-    .meta({ description: "share of pictures learned without a caption, for guidance" }),
+  emptyCaptions,
   prompts: z
     .array(z.string().max(10_000))
     .min(1)
@@ -127,6 +123,29 @@ const denoising = {
     .meta({ description: "guidance of samples (default: the model's)" }),
 };
 
+const denoising = {
+  ...prompted,
+  // Hang et al. 2023, arXiv:2303.09556, section 3.4: γ = 5
+  minSnr: z
+    .number()
+    .min(0)
+    .max(1000)
+    .default(5)
+    .meta({ description: "most signal to noise that counts in the weight of a step; 0: all weigh the same" }),
+  noiseOffset: z.number().min(0).max(1).default(0).meta({ description: "noise added to whole channels" }),
+};
+
+const lora = whole(1, 1024).optional().meta({
+  description: "rank of low-rank additions (LoRA) that learn in place of the weights",
+  argument: "RANK",
+});
+const targets = z.array(z.string().min(1)).min(1);
+const targetsMeta = {
+  description: `layers that get them: some of ${loraTargets.join(", ")}`,
+  argument: "WHICH",
+};
+const guidanceBound = z.number().min(1).max(50).optional();
+
 const weight = z.number().min(0).max(1e6).default(1);
 /** By kind of run. */
 export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType>> } = {
@@ -141,6 +160,9 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
       .boolean()
       .default(false)
       .meta({ description: "begin with random weights, not with the model's" }),
+    lora,
+    // diffusers' train_text_to_image_lora_sdxl.py
+    loraTargets: targets.default(["attention"]).meta(targetsMeta),
     ...common,
     ...denoising,
   },
@@ -174,6 +196,63 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
       .optional()
       .meta({ description: "most memory to plan for, such as 12GB; teacher and student then take turns" }),
     turn: whole(1, 1_000_000).default(16).meta({ description: "batches between two turns of the teacher" }),
+  },
+  consistency: {
+    kind: z.literal("consistency"),
+    method: z
+      .enum(consistencyMethods)
+      .meta({ description: "phased consistency (pcm), or latent consistency (lcm)" }),
+    teacher: path.meta({ description: "model folder or hub id to learn from", argument: "MODEL" }),
+    student: path.optional().meta({
+      description: "rule to cut the student by, or the folder of one (default: it begins as the teacher)",
+      argument: "NAME|DIR",
+    }),
+    lora,
+    loraTargets: targets.default([...loraTargets]).meta(targetsMeta),
+    ...common,
+    // G-U-N/Phased-Consistency-Model at b127277: 2e-6, no decay
+    rate: common.rate.default(2e-6),
+    weightDecay: common.weightDecay.default(0),
+    // diffusers' train_lcm_distill_sdxl_wds.py: 0.95
+    ema: common.ema.default(0.95).meta({
+      description: "highest decay of the average of the weights, the result and LCM's target; 0: no average",
+    }),
+    ...prompted,
+    emptyCaptions: emptyCaptions.default(0),
+    grid: whole(2, 1000)
+      .optional()
+      .meta({ description: "steps of the teacher's solver from noise to picture (default: pcm 40, lcm 50)" }),
+    phases: whole(1, 1000).default(4).meta({
+      description: "parts of the way, and steps that the result takes; lcm has one part, and the steps",
+    }),
+    guidanceFrom: guidanceBound.meta({
+      description: "least guidance of the teacher, w + 1 of the papers (default: pcm 7, lcm 4)",
+    }),
+    guidanceTo: guidanceBound.meta({
+      description: "most guidance of the teacher (default: pcm 8, lcm 16)",
+    }),
+    guidanceInput: z.boolean().default(false).meta({
+      description: "tell the student the guidance, so that it can be chosen when it draws (lcm)",
+    }),
+    loss: z
+      .enum(["huber", "l2"])
+      .default("huber")
+      .meta({ description: "how the difference of two answers counts" }),
+    huberC: z
+      .number()
+      .positive()
+      .max(1)
+      .default(0.001)
+      .meta({ description: "difference below which huber's loss is squared" }),
+    adversarialWeight: z.number().min(0).max(1e6).optional().meta({
+      description: "weight of the adversarial term; 0: no adversary (default: pcm 0.1, lcm 0)",
+    }),
+    adversarialRate: z
+      .number()
+      .positive()
+      .max(1)
+      .default(1e-5)
+      .meta({ description: "learning rate of the adversary" }),
   },
   vae: {
     kind: z.literal("vae"),

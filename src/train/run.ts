@@ -9,6 +9,8 @@ import type { CommonRun } from "./config.ts";
 import { adafactor } from "./optim/adafactor.ts";
 import { adam8bit, adamW } from "./optim/adam.ts";
 import { type Optimizer, sgd } from "./optim/transform.ts";
+import { type Communicator, isOnAny, single } from "./parallel.ts";
+import { rivals } from "./rivals.ts";
 import { learningRate, type Rate } from "./schedule-lr.ts";
 import type { TrainingState } from "./state.ts";
 import type { Task } from "./tasks/task.ts";
@@ -38,6 +40,8 @@ export interface RunPlace {
 export interface LoopOptions extends Pick<CommonRun, "steps" | "checkpointEvery" | "sampleEvery"> {
   /** Ends the run after the step at hand, with a checkpoint. */
   readonly signal?: AbortSignal;
+  /** The processes that train together; all end by the signal of any. */
+  readonly communicator?: Communicator;
 }
 
 /** How a loop ended: with its last step, or by the signal. */
@@ -64,20 +68,31 @@ export const rateOf = ({ rate: peak, schedule: shape, warmup, steps }: CommonRun
   learningRate({ shape, peak, warmup, steps });
 
 /** The trainer of a run's task. @throws KoalaError E_CONFIG, E_REQUEST, E_GRAPH, E_WEIGHTS, E_ENGINE */
-export function trainerOf(
+export async function trainerOf(
   run: CommonRun,
   task: Task,
-  o: Pick<TrainerOptions, "engine" | "threads">,
+  o: Pick<TrainerOptions, "engine" | "threads" | "communicator">,
 ): Promise<Trainer> {
-  return createTrainer(task.objective, task.weights, task.initial, {
-    ...o,
-    store: task.frozen,
-    cuts: run.recompute,
-    optimizer: optimizerOf(run),
-    rate: rateOf(run),
+  const common = {
+    ...{ ...o, store: task.frozen, optimizer: optimizerOf(run) },
     ...(run.maxNorm === 0 ? {} : { maxNorm: run.maxNorm }),
+  };
+  const own = await createTrainer(task.objective, task.weights, task.initial, {
+    ...{ ...common, cuts: run.recompute, rate: rateOf(run) },
     ...(run.ema === 0 ? {} : { emaCap: run.ema }),
   });
+  const { rival } = task;
+  if (rival === undefined) return own;
+  try {
+    const rate = (): number => rival.rate;
+    return rivals(
+      own,
+      await createTrainer(rival.objective, rival.weights, rival.initial, { ...common, rate }),
+    );
+  } catch (error) {
+    await own.dispose();
+    throw error;
+  }
 }
 
 /**
@@ -91,6 +106,7 @@ export async function trainingLoop(
   o: LoopOptions,
 ): Promise<RunEnd> {
   const samples = o.sampleEvery > 0;
+  const { communicator = single } = o;
   if (samples && trainer.step === 0) await place.sample(0, trainer);
   while (trainer.step < o.steps) {
     const beganMs = performance.now();
@@ -98,11 +114,11 @@ export async function trainingLoop(
     const seconds = (performance.now() - beganMs) / 1000;
     const isLast = report.step === o.steps;
     const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
-    const isStopped = o.signal?.aborted === true;
+    const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
     const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
     const measures = isShown ? await place.sample(report.step, trainer) : {};
     await place.log({
-      ...{ ...report, seconds, picturesPerSecond: task.pictures / seconds },
+      ...{ ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds },
       ...(Object.keys(measures).length === 0 ? {} : { measures }),
     });
     if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());

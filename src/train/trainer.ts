@@ -12,7 +12,7 @@ import { add, input, square, sum } from "../ops/index.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { type Arena, layOut, makeArena } from "./arena.ts";
-import { emaDecay, emaUpdate } from "./ema.ts";
+import { averageOf, emaDecay, emaUpdate } from "./ema.ts";
 import { compileFlat, type FlatProgram } from "./flat.ts";
 import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
 import type { Optimizer } from "./optim/transform.ts";
@@ -142,6 +142,8 @@ class Machine implements Trainer {
   readonly inputs: Trainer["inputs"];
   readonly weights: ReadonlyMap<string, Tensor>;
   readonly average: ReadonlyMap<string, Tensor> | null;
+  /** Of those weights whose average the graph reads. */
+  readonly #averages: Batch;
   #meanLoss: number | null = null;
   /** Made when a step first has several batches. */
   #sum: { readonly arena: Arena; readonly program: FlatProgram } | null = null;
@@ -157,9 +159,14 @@ class Machine implements Trainer {
     this.#programs = programs;
     this.#o = o;
     this.#owned = owned;
-    this.inputs = programs.gradients.inputs;
     this.weights = arenas.weights.tensors;
     this.average = arenas.average?.tensors ?? null;
+    const averages = [...(this.average ?? [])].map(([name, t]) => [averageOf(name), t] as const);
+    const { inputs } = programs.gradients;
+    this.#averages = Object.fromEntries(averages.filter(([name]) => inputs[name] !== undefined));
+    this.inputs = Object.fromEntries(
+      Object.entries(inputs).filter(([name]) => this.#averages[name] === undefined),
+    );
   }
 
   async train(batches: readonly Batch[]): Promise<StepReport> {
@@ -203,10 +210,11 @@ class Machine implements Trainer {
     const sum = batches.length > 1 ? await this.#summing(this.#arenas.gradients) : null;
     for (const batch of batches) {
       const { gradients } = this.#arenas;
-      const values = await this.#programs.gradients.run(batch, this.weights, gradients.tensors);
+      const feeds = { ...batch, ...this.#averages };
+      const values = await this.#programs.gradients.run(feeds, this.weights, gradients.tensors);
       for (const [i, name] of names.entries()) {
         const value = values[name] ?? Number.NaN;
-        if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, batch);
+        if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, feeds);
         totals[i] = (totals[i] ?? 0) + value;
       }
       await sum?.program.run({ sum: sum.arena, gradient: gradients });

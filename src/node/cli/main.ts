@@ -46,7 +46,11 @@ const entries: readonly Entry[] = [
     load: () => import("./commands/quantize.ts"),
   },
   { name: "cut", summary: "cut a student out of a teacher", load: () => import("./commands/cut.ts") },
-  { name: "train", summary: "train a U-Net, a VAE or CLIP on pictures", load: () => import("./commands/train.ts") },
+  {
+    name: "train",
+    summary: "train a U-Net, a VAE or CLIP on pictures",
+    load: () => import("./commands/train.ts"),
+  },
   {
     name: "distill",
     summary: "teach a student by its teacher",

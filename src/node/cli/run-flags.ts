@@ -30,13 +30,20 @@ function remark({ type, allowed, fallback, choices }: RunField): string {
   return takes + shown;
 }
 
-export function addRunFlags(command: Command, kinds: readonly RunKind[]): void {
+/** Adds the fields as flags, but those that the command has already; `groupOf` heads the fields of some kinds only. */
+export function addRunFlags(
+  command: Command,
+  kinds: readonly RunKind[],
+  groupOf: (kinds: readonly RunKind[]) => string = (some) => `With --part ${some.join(" or ")}:`,
+): void {
+  const own = new Set(command.options.map(({ long }) => long));
   for (const field of fieldsOf(kinds)) {
+    if (own.has(`--${field.flag}`)) continue;
     const { flag, argument, type, description } = field;
     const takes = argument === null ? "" : type === "list" ? ` <${argument}...>` : ` <${argument}>`;
     const option = new Option(`--${flag}${takes}`, description + remark(field));
     const isOfAll = field.kinds.length === kinds.length;
-    command.addOption(isOfAll ? option : option.helpGroup(`With --part ${field.kinds.join(" or ")}:`));
+    command.addOption(isOfAll ? option : option.helpGroup(groupOf(field.kinds)));
   }
 }
 

@@ -9,7 +9,14 @@ import { unetConfig } from "../../models/unet-config.ts";
 import { vaeFactor } from "../../models/vae.ts";
 import { type ModelParts, openParts } from "../../pipeline/parts.ts";
 import type { Engine } from "../../runtime/session.ts";
-import { bytesOf, type DenoiserRun, type DistillRun, type UNetRun } from "../../train/config.ts";
+import {
+  bytesOf,
+  type ConsistencyRun,
+  type DenoiserRun,
+  type DistillRun,
+  type PromptedRun,
+  type UNetRun,
+} from "../../train/config.ts";
 import {
   openVaeEncoder,
   textCaptionEncoder,
@@ -28,8 +35,8 @@ import { distillTask, type Network } from "../../train/tasks/distill.ts";
 import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
 import { liveBytes, planDistill } from "../../train/tasks/memory.ts";
-import type { NoisedOptions } from "../../train/tasks/noised.ts";
-import { trainingNoise } from "../../train/tasks/schedule.ts";
+import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
+import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
 import { unetTask } from "../../train/tasks/unet.ts";
 import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
@@ -37,6 +44,7 @@ import { openComponent, readJson } from "../../weights/layout.ts";
 import { bytes } from "../cli/units.ts";
 import { fingerprint } from "../data/hash.ts";
 import type { PrepareOptions } from "../data/prepare.ts";
+import { adaptedResult, checkLora, loraOf, notLora } from "./adapted.ts";
 import {
   checkSide,
   type Job,
@@ -111,7 +119,7 @@ export async function encodersOf(
 }
 
 /** The run with what its model says filled in, and paths that hold from any folder. @throws KoalaError E_CONFIG */
-function resolved<R extends DenoiserRun>(run: R, { vae, resolution: own }: Base): R {
+export function resolved<R extends PromptedRun>(run: R, { vae, resolution: own }: Base): R {
   const resolution = run.resolution ?? own;
   checkSide("resolution", resolution, vaeFactor(vae.config));
   return {
@@ -124,7 +132,11 @@ function resolved<R extends DenoiserRun>(run: R, { vae, resolution: own }: Base)
 }
 
 /** What runs of all denoisers do alike. */
-function denoiserJob(run: UNetRun | DistillRun, base: Base, o: JobOptions) {
+export function denoiserJob(
+  run: UNetRun | DistillRun | ConsistencyRun,
+  base: Base,
+  o: JobOptions,
+): Omit<Job, "task" | "part" | "memory"> {
   return {
     run,
     base: base.files,
@@ -145,10 +157,10 @@ function denoiserJob(run: UNetRun | DistillRun, base: Base, o: JobOptions) {
       return {};
     },
     dispose: async () => {},
-  } satisfies Partial<Job>;
+  };
 }
 
-const sizeOf = (run: DenoiserRun, { vae, parts }: Base): UNetSize => {
+export const sizeOf = (run: PromptedRun, { vae, parts }: Base): UNetSize => {
   const side = (run.resolution ?? 0) / vaeFactor(vae.config);
   return { batch: run.batch, height: side, width: side, tokens: parts.texts[0]?.tokenizer.maxLength ?? 0 };
 };
@@ -159,19 +171,27 @@ function dataOf(
   unet: NoisedOptions["unet"],
   loader: Pick<Loader, "at">,
 ): NoisedOptions {
-  const scheduler = { ...base.parts.scheduler, prediction_type: base.prediction };
   return {
-    ...trainingNoise(scheduler, base.parts.schedulerPath),
-    loader,
-    unet,
-    size: sizeOf(run, base),
-    vae: base.vae.config,
-    hasZeroForEmpty: base.parts.isXL && base.parts.hasZeroForEmpty,
-    seed: run.seed,
+    ...noiseOf(base),
+    ...latentsOf(run, base, unet, loader),
     minSnr: run.minSnr,
     noiseOffset: run.noiseOffset,
   };
 }
+
+/** What the model was trained under. */
+export const noiseOf = ({ parts, prediction }: Base): TrainingNoise =>
+  trainingNoise({ ...parts.scheduler, prediction_type: prediction }, parts.schedulerPath);
+
+export const latentsOf = (
+  run: PromptedRun,
+  base: Base,
+  unet: NoisedOptions["unet"],
+  loader: Pick<Loader, "at">,
+): LatentOptions => ({
+  ...{ loader, unet, size: sizeOf(run, base), vae: base.vae.config, seed: run.seed },
+  hasZeroForEmpty: base.parts.isXL && base.parts.hasZeroForEmpty,
+});
 
 /** @throws KoalaError E_CONFIG, E_FILE, E_WEIGHTS */
 export async function unetJob(given: UNetRun, o: JobOptions): Promise<Job> {
@@ -187,17 +207,20 @@ export async function unetJob(given: UNetRun, o: JobOptions): Promise<Job> {
   const initial = isFresh ? freshStore(buildUNet(config, size).parameters, run.seed) : base.parts.unet.store;
   checkReads(run.unet ?? "unet", config, base);
   const data = dataOf(run, base, config, o.loader);
-  const task = unetTask({ config, size, initial, data, accumulate: run.accumulate });
+  const lora = loraOf(run);
+  const task = unetTask({ config, size, initial, data, accumulate: run.accumulate, ...(lora && { lora }) });
+  checkLora(task.weights, run);
   return {
     ...denoiserJob(run, base, o),
+    ...(lora === undefined ? {} : adaptedResult(initial)),
     task,
-    part: { name: "unet", files: { "config.json": json } },
+    part: { name: "unet", files: { "config.json": json }, ...(lora === undefined ? {} : { holds: notLora }) },
     memory: memoryLine(memoryOf(task, run)),
   };
 }
 
 /** Holds that a U-Net of another shape fits the model's other parts. */
-function checkReads(where: string, own: NoisedOptions["unet"], { parts }: Base): void {
+export function checkReads(where: string, own: NoisedOptions["unet"], { parts }: Base): void {
   const { config } = parts.unet;
   const facts = (c: NoisedOptions["unet"]): string =>
     `${c.inChannels} to ${c.outChannels} channels, ${c.textChannels} of text, ${c.added?.pooledChannels ?? 0} pooled`;
@@ -208,13 +231,17 @@ function checkReads(where: string, own: NoisedOptions["unet"], { parts }: Base):
   }));
 }
 
-interface Student extends Network {
+export interface Student extends Network {
   readonly files: NewPart["files"];
   /** Where it was cut, if that is known. */
   readonly plan: CutPlan | null;
 }
 
-async function studentOf(run: DistillRun, { parts }: Base, open: OpenModel): Promise<Student> {
+export async function studentOf(
+  run: Pick<DistillRun, "teacher" | "student">,
+  { parts }: Base,
+  open: OpenModel,
+): Promise<Student> {
   if (!existsSync(run.student) && !run.student.includes("/")) {
     const rule = cutRuleName(run.student);
     const cut = cutUNet(parts.unet.json, rule);

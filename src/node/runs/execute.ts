@@ -24,6 +24,7 @@ import { openSource } from "../data/open-source.ts";
 import { type Prepared, type PrepareOptions, prepareData } from "../data/prepare.ts";
 import { openFolder } from "../files.ts";
 import { vaeJob } from "./autoencoders.ts";
+import { consistencyJob } from "./consistency.ts";
 import { distillJob, unetJob } from "./denoisers.ts";
 import { clipJob } from "./encoders.ts";
 import { RunFolder } from "./folder.ts";
@@ -57,6 +58,8 @@ function jobOf(run: Run, o: JobOptions): Promise<Job> {
       return unetJob(run, o);
     case "distill":
       return distillJob(run, o);
+    case "consistency":
+      return consistencyJob(run, o);
     case "vae":
       return vaeJob(run, o);
     case "clip":
@@ -239,7 +242,7 @@ function placeOf(
       watch.step(record, run.steps, mean * (run.steps - record.step));
     },
     async checkpoint(state: ReturnType<Trainer["state"]>): Promise<void> {
-      const info = { ...state.info, extra: { data: dataKey } };
+      const info = { ...state.info, extra: { ...state.info.extra, data: dataKey } };
       await folder.checkpoint({ ...state, info });
     },
     async sample(step: number, trainer: Trainer): Promise<Measures> {

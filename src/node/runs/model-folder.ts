@@ -24,6 +24,8 @@ export interface NewPart {
   readonly files: Readonly<Record<string, unknown>>;
   /** Which library's name its weights have; absent: diffusers'. */
   readonly library?: "diffusers" | "transformers";
+  /** What its weights are called as a file, where that is no library's name for a component. */
+  readonly file?: string;
   /** Names of the weights that go into it; absent: all. */
   readonly holds?: RegExp;
 }
@@ -90,7 +92,7 @@ export async function writePart(
   const specs = own.map(([name, { shape }]) => ({ name, dtype, shape }));
   const plan = planSafetensors(specs, { format: "pt" });
   const load = ({ name }: { name: string }): Tensor => castFloat(weights.get(name) as Tensor, dtype);
-  const file = weightsFile[part.library ?? "diffusers"];
+  const file = part.file ?? weightsFile[part.library ?? "diffusers"];
   await writeAtomically(join(target, part.name, file), streamSafetensors(plan, load));
   if (Object.keys(config).length > 0)
     await writeAtomically(

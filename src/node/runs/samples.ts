@@ -3,13 +3,13 @@
 import { grid } from "../../image/grid.ts";
 import type { Picture } from "../../image/pixels.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
-import type { DenoiserRun } from "../../train/config.ts";
+import type { PromptedRun } from "../../train/config.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import { writeAtomically } from "../files.ts";
 import { encodePicture } from "../image-file.ts";
 
 /** The run's prompts, or `sampleCount` first captions spread evenly over the data. */
-export function samplePrompts(run: DenoiserRun, samples: readonly PreparedSample[]): string[] {
+export function samplePrompts(run: PromptedRun, samples: readonly PreparedSample[]): string[] {
   if (run.prompts !== undefined)
     return Array.from({ length: run.sampleCount }, (_, i) => run.prompts?.[i % run.prompts.length] ?? "");
   const described = samples.flatMap(({ captions }) => captions.slice(0, 1));
@@ -31,7 +31,7 @@ export function columnsOf(count: number): number {
 export async function drawSamples(
   folder: string,
   sheet: string,
-  run: DenoiserRun,
+  run: PromptedRun,
   prompts: readonly string[],
   onPicture: (done: number) => void,
 ): Promise<void> {

@@ -1,13 +1,13 @@
 /** Crops that change from step to step, of pictures that are kept at one size: CLIP's only augmentation (section 2.4). */
 
-import type { FastGenerator } from "../../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
+import type { Draws } from "../objective.ts";
 
 /**
  * Of each of `pictures` [N, C, H, W] a crop of at least `least` of its sides, anywhere in it, enlarged to the old size
  * (bilinear, half-pixel centres, as PyTorch's `interpolate`). 1 leaves them as they are.
  */
-export function cropAgain(pictures: Tensor, least: number, random: FastGenerator): Tensor {
+export function cropAgain(pictures: Tensor, least: number, random: Draws): Tensor {
   if (least === 1) return pictures;
   const [count = 0, channels = 0, height = 0, width = 0] = pictures.shape;
   const draws = new Float32Array(3 * count);

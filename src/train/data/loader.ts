@@ -3,6 +3,7 @@
 import { check } from "../../core/assert.ts";
 import { allocate } from "../../tensor/dtype.ts";
 import { float32, type Tensor, tensor, toFloat32 } from "../../tensor/tensor.ts";
+import type { Share } from "../parallel.ts";
 import { bucketName, type Size } from "./buckets.ts";
 import type { CaptionStates } from "./encode.ts";
 import { Order, type OrderOptions } from "./order.ts";
@@ -40,6 +41,8 @@ export interface LoaderOptions extends OrderOptions {
 export interface Batch {
   readonly step: number;
   readonly epoch: number;
+  /** Which part of the whole batch these samples are; absent: all of it. */
+  readonly share?: Share;
   /** Of the pictures, in pixels. */
   readonly size: Size;
   readonly ids: readonly string[];
@@ -93,6 +96,7 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
     return {
       step,
       epoch,
+      share: { rank: o.rank, size: o.world },
       size: (views[0] as View).target,
       ids: own.map(({ its }) => its.id),
       captions: own.map(({ caption }) => caption),

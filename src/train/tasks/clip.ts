@@ -55,7 +55,7 @@ export interface ClipTaskOptions {
   /** Batches a step; each finds its own among itself. */
   readonly accumulate: number;
   readonly initial: TensorStore;
-  readonly loader: { at(index: number): Promise<Pick<Loaded, "pictures" | "captions" | "ids">> };
+  readonly loader: { at(index: number): Promise<Pick<Loaded, "pictures" | "captions" | "ids" | "share">> };
   readonly tokenizer: Pick<Tokenizer, "encode">;
   readonly norm: PixelNorm;
   /** Least share of a picture's side that a random crop keeps; 1: pictures stay whole. */
@@ -142,11 +142,11 @@ export async function pairFeeds(
   index: number,
   o: Pick<ClipTaskOptions, "config" | "loader" | "tokenizer" | "norm" | "leastCrop" | "seed">,
 ): Promise<Batch> {
-  const { pictures, captions, ids: pictureIds } = await o.loader.at(index);
+  const { pictures, captions, ids: pictureIds, share } = await o.loader.at(index);
   const tokens = o.config.text.positions;
   const rows = captions.map((caption) => o.tokenizer.encode(caption).ids);
   const ids = rows.flat();
-  const cropped = cropAgain(pictures, o.leastCrop, stepGenerator(o.seed, index, "crop"));
+  const cropped = cropAgain(pictures, o.leastCrop, stepGenerator(o.seed, index, "crop", share));
   const spelt = rows.map((row) => row.join());
   return {
     picture: normalised(cropped, o.norm),

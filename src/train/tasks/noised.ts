@@ -13,7 +13,8 @@ import { drawNoise, drawTimesteps, noisedBatch, stepGenerator } from "../objecti
 import type { Batch } from "../trainer.ts";
 import type { TrainingNoise } from "./schedule.ts";
 
-export interface NoisedOptions extends TrainingNoise {
+/** What is fed of the data, whatever is learned from it. */
+export interface LatentOptions {
   readonly loader: Pick<Loader, "at">;
   readonly unet: UNetConfig;
   readonly size: UNetSize;
@@ -21,6 +22,9 @@ export interface NoisedOptions extends TrainingNoise {
   /** Whether "no caption" is zeros to the model, as its pipeline feeds it, or the encoding of "". */
   readonly hasZeroForEmpty: boolean;
   readonly seed: number;
+}
+
+export interface NoisedOptions extends LatentOptions, TrainingNoise {
   /** 0: none. */
   readonly minSnr: number;
   readonly noiseOffset: number;
@@ -33,47 +37,58 @@ export const weightInput = "weight";
 /** Micro-batch `index`, from 0: the U-Net's inputs, `target` like the latents, and `weight` [N]. */
 export async function noisedFeeds(index: number, o: NoisedOptions): Promise<Batch> {
   const loaded = await o.loader.at(index);
-  const z0 = latents(loaded, index, o);
+  const z0 = drawnLatents(loaded, index, o);
   const [batch = 0, channels = 0, h = 0, w = 0] = z0.shape;
-  const noise = drawNoise(stepGenerator(o.seed, index, "noise"), {
+  const noise = drawNoise(stepGenerator(o.seed, index, "noise", loaded.share), {
     ...{ batch, channels, cells: h * w, offset: o.noiseOffset },
   });
-  const timesteps = drawTimesteps(stepGenerator(o.seed, index, "timestep"), batch, o.alphasCumprod.length);
+  const timesteps = drawTimesteps(
+    stepGenerator(o.seed, index, "timestep", loaded.share),
+    batch,
+    o.alphasCumprod.length,
+  );
   const { sample, target, weight } = noisedBatch(toFloat32(z0), noise, timesteps, {
     alphasCumprod: o.alphasCumprod,
     prediction: o.prediction,
     ...(o.minSnr === 0 ? {} : { minSnr: o.minSnr }),
   });
-  const types = unetInputs(o.unet, o.size);
-  const width = o.unet.down[0]?.channels ?? 0;
-  const added = o.unet.added;
   return {
     sample: float32(z0.shape, sample),
-    t_emb: float32(types.t_emb.shape, timestepEmbedding(timesteps, width, o.unet.sinusoid)),
-    text: withoutEmpty(loaded.text as Tensor, loaded, o),
-    ...(added === null
-      ? {}
-      : {
-          pooled: withoutEmpty(loaded.pooled as Tensor, loaded, o),
-          time_ids: float32(
-            types.time_ids.shape,
-            timestepEmbedding(loaded.sizes, added.sizeChannels, o.unet.sinusoid),
-          ),
-        }),
+    ...timeFeeds("t_emb", timesteps, o),
+    ...conditionFeeds(loaded, o),
     [targetInput]: float32(z0.shape, target),
     [weightInput]: float32([batch], weight),
   };
 }
 
-/** [N, L, h, w] */
-function latents({ pictures }: Loaded, index: number, o: NoisedOptions): Tensor {
+/** Features of timesteps under the name of an input. */
+export function timeFeeds(name: string, timesteps: readonly number[], { unet, size }: LatentOptions): Batch {
+  const { shape } = unetInputs(unet, size).t_emb;
+  return { [name]: float32(shape, timestepEmbedding(timesteps, shape[1] ?? 0, unet.sinusoid)) };
+}
+
+/** What a U-Net is told beside latents and timestep: text, and SDXL's pooled text and sizes. */
+export function conditionFeeds(loaded: Loaded, o: LatentOptions): Batch {
+  const { added, sinusoid } = o.unet;
+  const text = withoutEmpty(loaded.text as Tensor, loaded, o);
+  if (added === null) return { text };
+  const { shape } = unetInputs(o.unet, o.size).time_ids;
+  return {
+    text,
+    pooled: withoutEmpty(loaded.pooled as Tensor, loaded, o),
+    time_ids: float32(shape, timestepEmbedding(loaded.sizes, added.sizeChannels, sinusoid)),
+  };
+}
+
+/** Latents of micro-batch `index`, drawn from their moments [N, L, h, w]. */
+export function drawnLatents({ pictures, share }: Loaded, index: number, o: LatentOptions): Tensor {
   const noise = new Float32Array(pictures.data.length / 2);
-  stepGenerator(o.seed, index, "posterior").normal(noise, 1);
+  stepGenerator(o.seed, index, "posterior", share).normal(noise, 1);
   return latentsFromMoments(pictures, noise, o.vae);
 }
 
 /** The rows of empty captions as the pipeline feeds them. */
-function withoutEmpty(states: Tensor, { captions }: Loaded, { hasZeroForEmpty }: NoisedOptions): Tensor {
+function withoutEmpty(states: Tensor, { captions }: Loaded, { hasZeroForEmpty }: LatentOptions): Tensor {
   if (!hasZeroForEmpty || !captions.includes("")) return states;
   const data = toFloat32(states).slice();
   const each = data.length / captions.length;

@@ -5,6 +5,16 @@ import type { TensorStore } from "../../tensor/stored.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 
+/** A network that learns against the task's own, in turns with it: see `rivals.ts`. */
+export interface Rival {
+  readonly objective: Objective;
+  /** Its leaves; those of the task are plain inputs of its graph, as its own are of the task's. */
+  readonly weights: ReadonlyMap<string, Value>;
+  readonly initial: TensorStore;
+  /** Its learning rate, which stays. */
+  readonly rate: number;
+}
+
 export interface Task {
   readonly objective: Objective;
   /** The leaves that change, by checkpoint name. */
@@ -13,7 +23,9 @@ export interface Task {
   readonly initial: TensorStore;
   /** Weights of the graph that stay as they are. */
   readonly frozen: TensorStore;
-  /** Pictures of one step. */
+  /** What learns against it; batches hold the inputs of both. */
+  readonly rival?: Rival;
+  /** Pictures of one step, of this process. */
   readonly pictures: number;
   /** What step `step`, from 1, learns from; the same whenever it is asked for. */
   batches(step: number): Promise<readonly Batch[]>;

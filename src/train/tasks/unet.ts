@@ -3,10 +3,10 @@
 import type { Value } from "../../graph/op.ts";
 import { type UNetInputs, type UNetSize, unet, unetInputs } from "../../models/unet.ts";
 import type { UNetConfig } from "../../models/unet-config.ts";
-import { fedLeaf, Scope } from "../../nn/index.ts";
+import { Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
-import { noStore } from "../flat.ts";
+import { type LoraOptions, loraLearner, wholeLearner } from "../learner.ts";
 import { weightedMse } from "../objective.ts";
 import { type NoisedOptions, noisedFeeds, targetInput, weightInput } from "./noised.ts";
 import type { Task } from "./task.ts";
@@ -18,6 +18,8 @@ export interface UNetTaskOptions {
   readonly data: NoisedOptions;
   /** Batches a step. */
   readonly accumulate: number;
+  /** What learns in place of the weights; absent: the weights do. */
+  readonly lora?: LoraOptions;
 }
 
 /** The inputs of a U-Net as leaves that are fed under its own names. */
@@ -33,16 +35,16 @@ export const microBatches = (step: number, accumulate: number): number[] =>
 export const fedWeights = (s: Scope): Map<string, Value> =>
   new Map([...s.parameters].map(([name, { value }]) => [name, value]));
 
-export function unetTask({ config, size, initial, data, accumulate }: UNetTaskOptions): Task {
-  const s = new Scope("", new Map(), fedLeaf);
-  const prediction = unet(s, denoiserInputs(config, size), config);
+export function unetTask({ config, size, initial, data, accumulate, lora }: UNetTaskOptions): Task {
+  const learner = lora === undefined ? wholeLearner(initial) : loraLearner(initial, "", lora);
+  const prediction = unet(new Scope("", new Map(), learner.leaf), denoiserInputs(config, size), config);
   const target = input(targetInput, { shape: prediction.shape });
   const weight = input(weightInput, { shape: [size.batch] });
   return {
     objective: { terms: { task: weightedMse(prediction, target, weight) } },
-    weights: fedWeights(s),
-    initial,
-    frozen: noStore,
+    weights: learner.weights(),
+    initial: learner.initial(),
+    frozen: learner.frozen,
     pictures: size.batch * accumulate,
     batches: (step) => Promise.all(microBatches(step, accumulate).map((index) => noisedFeeds(index, data))),
     dispose: async () => {},

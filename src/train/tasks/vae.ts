@@ -75,11 +75,11 @@ export function vaeTask(o: VaeTaskOptions): Task {
   const terms = vaeLossTerms(encoder, trained, leaves, config);
 
   async function feeds(index: number): Promise<Batch> {
-    const { pictures } = await o.loader.at(index);
+    const { pictures, share } = await o.loader.at(index);
     const noise = new Float32Array(batch * L * cells * cells);
-    stepGenerator(o.seed, index, "posterior").normal(noise, 1);
+    stepGenerator(o.seed, index, "posterior", share).normal(noise, 1);
     return {
-      picture: patches(pictures, patch, stepGenerator(o.seed, index, "patch")),
+      picture: patches(pictures, patch, stepGenerator(o.seed, index, "patch", share)),
       noise: float32([batch, L, cells, cells], noise),
     };
   }
