@@ -14,6 +14,7 @@ export {
   type RunKind,
   runFields,
   runKinds,
+  type TransformerRun,
   type UNetRun,
   type VaeRun,
 } from "./train/config.ts";
@@ -28,7 +29,10 @@ export { type Cut, type CutOptions, cutStore, cutUNet } from "./train/distill/cu
 export { type FeatureOptions, type FeaturePair, featurePairs } from "./train/distill/features.ts";
 export { type DistillOptions, type DistillWeights, distillLoss } from "./train/distill/loss.ts";
 export { type CutRuleName, cutRuleNames, cutRules } from "./train/distill/rules.ts";
-export { type Side, targetSide, unetSide } from "./train/distill/sides.ts";
+export { networkSide, type Side, targetSide } from "./train/distill/sides.ts";
+export { ditNetwork } from "./train/networks/dit.ts";
+export { type Network, networkInputs } from "./train/networks/network.ts";
+export { unetNetwork } from "./train/networks/unet.ts";
 export { adafactor } from "./train/optim/adafactor.ts";
 export { adam8bit, adamW } from "./train/optim/adam.ts";
 export { type Optimizer, sgd } from "./train/optim/transform.ts";
@@ -45,12 +49,12 @@ export { learningRate, type Rate } from "./train/schedule-lr.ts";
 export type { Objective } from "./train/segments.ts";
 export { openState, type StoredState, stateFile, type TrainingState } from "./train/state.ts";
 export { type ClipTaskOptions, clipTask } from "./train/tasks/clip.ts";
+export { type DenoiserTaskOptions, denoiserTask } from "./train/tasks/denoiser.ts";
 export { type DistillTaskOptions, distillTask } from "./train/tasks/distill.ts";
 export { freshStore } from "./train/tasks/fresh.ts";
 export type { NoisedOptions } from "./train/tasks/noised.ts";
 export { type TrainingNoise, trainingNoise } from "./train/tasks/schedule.ts";
 export type { Task } from "./train/tasks/task.ts";
-export { type UNetTaskOptions, unetTask } from "./train/tasks/unet.ts";
 export { type PatchOptions, type VaeTaskOptions, vaeTask } from "./train/tasks/vae.ts";
 export { type VaeMeter, vaeMeter } from "./train/tasks/vae-measure.ts";
 export {

@@ -47,6 +47,8 @@ export interface TextEncoder {
   /** Its folder, for messages. */
   readonly name: string;
   readonly store: TensorStore;
+  /** Its shape, as its config.json says it. */
+  readonly config: object;
   readonly tokenizer: Tokenizer;
   /** The prompt as its tokenizer is given it. */
   prepare(prompt: string): string;

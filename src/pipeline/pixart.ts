@@ -37,7 +37,8 @@ export interface PixartParts {
 export async function openPixart(sources: Sources, className: PixartClass): Promise<PixartParts> {
   const { location } = sources.folder;
   const transformer = await sources.component("transformer");
-  const { json, store } = { json: toldOrNot(transformer.config, transformer), store: transformer.store };
+  const { store } = transformer;
+  const json = toldOrNot(transformer.config, store, transformer.configWhere);
   const c = ditConfig(json, transformer.configWhere);
   const smallest = { batch: 1, height: c.patch, width: c.patch, tokens: 1 };
   checkWeights(store, shapes(buildDit(c, smallest)), {
@@ -79,13 +80,10 @@ export async function openPixart(sources: Sources, className: PixartClass): Prom
   };
 }
 
-/** Files of older diffusers do not say whether sizes are told; the weights do. */
-function toldOrNot(
-  config: unknown,
-  { store, configWhere }: { store: TensorStore; configWhere: string },
-): JsonObject {
+/** A transformer's config.json in full: files of older diffusers do not say whether sizes are told; the weights do. */
+export function toldOrNot(config: unknown, store: Pick<TensorStore, "tensors">, where: string): JsonObject {
   const isTold = store.tensors.has("adaln_single.emb.resolution_embedder.linear_1.weight");
-  const json = jsonObject(config, configWhere);
+  const json = jsonObject(config, where);
   return { ...json, use_additional_conditions: json.use_additional_conditions ?? isTold };
 }
 
@@ -129,7 +127,7 @@ export function t5Encoder(name: string, c: T5Config, store: TensorStore, tokeniz
       encoded.flatMap(({ length }) => Array.from({ length: tokens }, (_, i) => (i < length ? 0 : MASKED))),
     );
   return {
-    ...{ name, store, tokenizer },
+    ...{ name, config: c, store, tokenizer },
     prepare: (prompt) => prompt.toLowerCase().trim(), // diffusers' `_text_preprocessing` without `clean_caption`
     graph: (batch) => buildT5(c, { batch, tokens }).outputs,
     pieces: (batch) => buildT5Pieces(c, { batch, tokens }).map(({ outputs }) => outputs),

@@ -47,7 +47,7 @@ export function unetDenoiser({ config, store, json }: ModelParts["unet"]): Denoi
 export function clipEncoder({ name, config, store, tokenizer }: TextPart, isXL: boolean): TextEncoder {
   const hasEnd = isXL && config.projection !== null;
   return {
-    ...{ name, store, tokenizer },
+    ...{ name, config, store, tokenizer },
     prepare: (prompt) => prompt,
     graph(batch) {
       const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });

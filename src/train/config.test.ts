@@ -7,6 +7,7 @@ const distill = { kind: "distill", teacher: "t", student: "koala-700m", data: ["
 const consistency = { kind: "consistency", method: "pcm", teacher: "t", data: ["d"] };
 const least = {
   unet,
+  transformer: { ...unet, kind: "transformer" },
   distill,
   consistency,
   vae: { kind: "vae", data: ["d"] },
@@ -74,10 +75,10 @@ describe("the configuration of a run", () => {
 describe("a mistake in a run's configuration", () => {
   it.each([
     [[], "run: expected an object of fields with a kind, got [] [E_CONFIG]"],
-    [{}, "kind: expected one of unet, distill, consistency, vae, clip, got nothing [E_CONFIG]"],
+    [{}, "kind: expected one of unet, transformer, distill, consistency, vae, clip, got nothing [E_CONFIG]"],
     [
       { kind: "distil" },
-      'kind: expected one of unet, distill, consistency, vae, clip, got "distil" [E_CONFIG]\nDid you mean distill?',
+      'kind: expected one of unet, transformer, distill, consistency, vae, clip, got "distil" [E_CONFIG]\nDid you mean distill?',
     ],
     [
       { ...unet, setps: 3 },

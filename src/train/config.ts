@@ -106,6 +106,16 @@ export interface UNetRun extends DenoiserRun, LoraFields {
   readonly fresh: boolean;
 }
 
+export interface TransformerRun extends DenoiserRun {
+  readonly kind: "transformer";
+  /** The folder whose other parts are used, and whose transformer is where training starts. */
+  readonly model: string;
+  /** Another shape of transformer than the model's, by the path of its config.json. */
+  readonly transformer?: string;
+  /** Random weights instead of the model's. */
+  readonly fresh: boolean;
+}
+
 export interface DistillRun extends DenoiserRun {
   readonly kind: "distill";
   readonly teacher: string;
@@ -189,7 +199,7 @@ export interface ClipRun extends CommonRun {
 }
 
 /** A run with every default filled in. */
-export type Run = UNetRun | DistillRun | ConsistencyRun | VaeRun | ClipRun;
+export type Run = UNetRun | TransformerRun | DistillRun | ConsistencyRun | VaeRun | ClipRun;
 
 /** One field as a door shows it. */
 export interface RunField {

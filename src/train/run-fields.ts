@@ -8,8 +8,8 @@ import { consistencyMethods } from "./consistency/path.ts";
 import { type LayerMap, layerMaps } from "./distill/layers.ts";
 import { loraTargets } from "./lora.ts";
 
-/** What is trained: a U-Net on its own, a student by its teacher, one of few steps, an autoencoder, or CLIP's two encoders. */
-export const runKinds = ["unet", "distill", "consistency", "vae", "clip"] as const;
+/** What is trained: a U-Net or a transformer on its own, a student by its teacher, one of few steps, an autoencoder, or CLIP's two encoders. */
+export const runKinds = ["unet", "transformer", "distill", "consistency", "vae", "clip"] as const;
 export type RunKind = (typeof runKinds)[number];
 
 export const optimizerNames = ["adamw", "adam8bit", "adafactor", "sgd"] as const;
@@ -166,6 +166,20 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
     ...common,
     ...denoising,
   },
+  transformer: {
+    kind: z.literal("transformer"),
+    model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
+    transformer: path.optional().meta({
+      description: "config.json of a transformer of another shape, with random weights",
+      argument: "FILE",
+    }),
+    fresh: z
+      .boolean()
+      .default(false)
+      .meta({ description: "begin with random weights, not with the model's" }),
+    ...common,
+    ...denoising,
+  },
   distill: {
     kind: z.literal("distill"),
     teacher: path.meta({ description: "model folder or hub id to learn from", argument: "MODEL" }),
@@ -176,7 +190,8 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
     ...common,
     ...denoising,
     features: z.string().min(1).default("koala").meta({
-      description: "features to learn: koala, bk-sdm, all, or such as SA,LF:DW-1+UP-3",
+      description:
+        "features to learn: koala, bk-sdm, all, or such as SA,LF:DW-1+UP-3 (a transformer has thirds, TX-1 to TX-3)",
       argument: "WHICH",
     }),
     map: z

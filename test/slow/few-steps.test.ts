@@ -9,6 +9,7 @@ import { float32, type Tensor } from "../../src/tensor/tensor.ts";
 import { parseRun } from "../../src/train/config.ts";
 import type { Batch as Loaded } from "../../src/train/data/loader.ts";
 import { loraLearner, wholeLearner } from "../../src/train/learner.ts";
+import { unetNetwork } from "../../src/train/networks/unet.ts";
 import { trainerOf } from "../../src/train/run.ts";
 import { openState, stateFile } from "../../src/train/state.ts";
 import { type ConsistencyTaskOptions, consistencyTask, TEACHER } from "../../src/train/tasks/consistency.ts";
@@ -18,7 +19,8 @@ import { memoryFiles } from "../../src/weights/memory-files.ts";
 import { fill } from "../fill.ts";
 import { goldenJson } from "../golden.ts";
 
-const config = unetConfig(goldenJson("families/koala-700m/unet/config.json"));
+const json = goldenJson("families/koala-700m/unet/config.json");
+const config = unetConfig(json);
 const size = { batch: 2, height: 8, width: 8, tokens: 4 };
 const shapes = new Map(
   [...buildUNet(config, size).parameters].map(([name, { value }]) => [name, value.shape] as const),
@@ -49,7 +51,7 @@ function options(more: Partial<ConsistencyTaskOptions> = {}): ConsistencyTaskOpt
     ...{ teacher: { config, store }, student: config, learner: wholeLearner(store), size, accumulate: 1 },
     path: { ...noise, method: "pcm", grid: 40, phases: 4 },
     data: {
-      ...{ loader, unet: config, size, hasZeroForEmpty: true, seed: 3 },
+      ...{ loader, network: unetNetwork(json, store), hasZeroForEmpty: true, seed: 3 },
       vae: { scalingFactor: 0.13, shiftFactor: 0 },
     },
     empty: async () => ({

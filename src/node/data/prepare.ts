@@ -99,6 +99,7 @@ const viewKey = (hash: string, view: number): string => `${hash}.${view}`;
 /** The name under which a picture's or caption's own tensor is kept. */
 const main = "states";
 const pooledName = "pooled";
+const maskName = "mask";
 
 /**
  * Reads all of `source`, encodes what the cache lacks, and gives access to the whole.
@@ -176,8 +177,9 @@ function prepared(
         expected: "a data set prepared with text encoders",
         got: "one without",
       }));
-      const { [main]: text, [pooledName]: pooled } = await captions.read(contentHash(caption));
-      return { text: text as Tensor, pooled: pooled ?? null };
+      const kept = await captions.read(contentHash(caption));
+      const { [main]: text, [pooledName]: pooled, [maskName]: mask } = kept;
+      return { text: text as Tensor, pooled: pooled ?? null, ...(mask === undefined ? {} : { mask }) };
     },
   };
 }
@@ -294,8 +296,12 @@ async function prepareCaptions(
     const batch = missing.slice(i, i + encoder.batch);
     const encoded = await encoder.encode(batch);
     for (const [j, caption] of batch.entries()) {
-      const { text, pooled } = encoded[j] as CaptionStates;
-      const tensors = { [main]: text, ...(pooled === null ? {} : { [pooledName]: pooled }) };
+      const { text, pooled, mask } = encoded[j] as CaptionStates;
+      const tensors = {
+        [main]: text,
+        ...(pooled === null ? {} : { [pooledName]: pooled }),
+        ...(mask == null ? {} : { [maskName]: mask }),
+      };
       await store.put(contentHash(caption), tensors, caption);
     }
     done += batch.length;

@@ -11,6 +11,7 @@ import type { ConsistencyRun } from "../../train/config.ts";
 import type { ConsistencyMethod } from "../../train/consistency/path.ts";
 import type { CaptionStates } from "../../train/data/encode.ts";
 import { loraLearner, wholeLearner } from "../../train/learner.ts";
+import { unetNetwork } from "../../train/networks/unet.ts";
 import { consistencyTask, TEACHER } from "../../train/tasks/consistency.ts";
 import { liveBytes } from "../../train/tasks/memory.ts";
 import { unionStore } from "../../weights/stores.ts";
@@ -23,6 +24,7 @@ import {
   latentsOf,
   noiseOf,
   openBase,
+  partOf,
   resolved,
   type Student,
   sizeOf,
@@ -79,24 +81,21 @@ function filled(given: ConsistencyRun, base: Base): Filled {
 /** Where the student begins. @throws KoalaError E_CONFIG, E_MODEL, E_WEIGHTS, E_FILE */
 async function beginning(run: Filled, base: Base, o: JobOptions): Promise<Student> {
   const { teacher, student } = run;
-  const { config, store, json } = base.parts.unet;
-  const own =
+  const own: Student =
     student === undefined
-      ? { config, store, plan: null, files: { "config.json": json } }
+      ? { network: base.network, plan: null, files: {} }
       : await studentOf({ teacher, student }, base, o.open);
-  checkReads("student", own.config, base);
+  checkReads("student", own.network, base);
   return run.guidanceInput ? withGuidance(own) : own;
 }
 
 /** The same U-Net with a layer that is told the guidance, of zeros: it begins as it was. */
 function withGuidance(own: Student): Student {
-  const config = {
-    ...jsonObject(own.files["config.json"], "student (config.json)"),
-    time_cond_proj_dim: GUIDANCE_CHANNELS,
-  };
+  const { json, store } = own.network;
+  const config = { ...json, time_cond_proj_dim: GUIDANCE_CHANNELS };
   const parsed = unetConfig(config, "student (config.json)");
   const { parameters } = buildUNet(parsed, { batch: 1, height: 8, width: 8, tokens: 1 });
-  const fresh = [...parameters].filter(([name]) => !own.store.tensors.has(name));
+  const fresh = [...parameters].filter(([name]) => !store.tensors.has(name));
   const zeros: TensorStore = {
     tensors: new Map(
       fresh.map(([name, { value }]): [string, StoredTensor] => [
@@ -109,30 +108,34 @@ function withGuidance(own: Student): Student {
       return float32(shape, new Float32Array(shape.reduce((n, d) => n * d, 1)));
     },
   };
-  return {
-    ...own,
-    config: parsed,
-    store: unionStore([own.store, zeros], "student"),
-    files: { ...own.files, "config.json": config },
-  };
+  const all = unionStore([store, zeros], "student");
+  return { ...own, network: unetNetwork(config, all, "student (config.json)") };
 }
 
 /** @throws KoalaError E_CONFIG, E_MODEL, E_WEIGHTS, E_FILE */
 export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Promise<Job> {
   const base = await openBase(given.teacher, o.open, o.warn);
+  check(base.network.name === "unet", "E_MODEL", () => ({
+    where: given.teacher,
+    expected: `a teacher with a U-Net, for ${given.method}`,
+    got: `one with a ${base.network.title}`,
+    hint: "koala distill without --method teaches a transformer by features.",
+  }));
   const run = filled(given, base);
-  const student = await beginning(run, base, o);
-  const teacher = base.parts.unet;
+  const { network: student, files } = await beginning(run, base, o);
+  const config = unetConfig(student.json);
+  const { store } = base.network;
   const size = sizeOf(run, base);
   const lora = loraOf(run);
   // a LoRA on the teacher's own weights reads them where the teacher does
   const prefix = run.student === undefined ? TEACHER : "student.";
   let empty: CaptionStates | null = null;
   const task = consistencyTask({
-    ...{ teacher, student: student.config, size, accumulate: run.accumulate },
+    ...{ teacher: { config: unetConfig(base.network.json), store }, student: config, size },
+    accumulate: run.accumulate,
     learner: lora === undefined ? wholeLearner(student.store) : loraLearner(student.store, prefix, lora),
     path: { ...noiseOf(base), method: run.method, grid: run.grid, phases: run.phases },
-    data: latentsOf(run, base, student.config, o.loader),
+    data: latentsOf(run, base, student, o.loader),
     empty: async () => empty as CaptionStates,
     guidance: [run.guidanceFrom, run.guidanceTo],
     ...{ loss: run.loss, huberC: run.huberC },
@@ -147,7 +150,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     ...denoiserJob(run, base, o),
     ...adapted,
     task,
-    part: { name: "unet", files: student.files, ...(adapted === null ? {} : { holds: notLora }) },
+    part: partOf(student, files, adapted === null ? {} : { holds: notLora }),
     memory: memorySaid(run, task, base),
     async begin(data) {
       empty = await data.learned.caption("");
@@ -160,9 +163,9 @@ const nothing = /(?!)/;
 
 /** Scheduler and index of the result: the class that draws as was learned, its steps, and no guidance on top. */
 function fewSteps(run: Filled, base: Base): NewPart[] {
-  const { parts, prediction } = base;
-  const old = jsonObject(parts.scheduler, parts.schedulerPath);
-  const index = jsonObject(parts.index, "model_index.json");
+  const { model, prediction } = base;
+  const old = jsonObject(model.scheduler, model.schedulerPath);
+  const index = jsonObject(model.index, "model_index.json");
   const className = run.method === "lcm" ? "LCMScheduler" : "DDIMScheduler";
   const own =
     run.method === "lcm"
@@ -198,9 +201,9 @@ function fewSteps(run: Filled, base: Base): NewPart[] {
 }
 
 /** Teacher and adversary stand beside what all runs hold; each of both graphs has its own copy of the teacher. */
-function memorySaid(run: Filled, task: Job["task"], { parts }: Base): string {
+function memorySaid(run: Filled, task: Job["task"], { network }: Base): string {
   const memory = memoryOf(task, run);
-  const weights = [...parts.unet.store.tensors.values()].reduce(
+  const weights = [...network.store.tensors.values()].reduce(
     (sum, { shape }) => sum + 4 * shape.reduce((n, d) => n * d, 1),
     0,
   );

@@ -1,13 +1,12 @@
-/** Runs of U-Nets and students: from a model's folder and a run's fields to the task, the data and the result's shape. */
+/** Runs of denoisers and students: from a model's folder and a run's fields to the task, the data and the result's shape. */
 
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { check } from "../../core/assert.ts";
 import { defaultsFor } from "../../models/detect.ts";
-import { buildUNet, type UNetSize } from "../../models/unet.ts";
-import { unetConfig } from "../../models/unet-config.ts";
 import { vaeFactor } from "../../models/vae.ts";
-import { type ModelParts, openParts } from "../../pipeline/parts.ts";
+import { type Model, openDrawable } from "../../pipeline/model.ts";
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import type { Engine } from "../../runtime/session.ts";
 import {
   bytesOf,
@@ -15,6 +14,7 @@ import {
   type DenoiserRun,
   type DistillRun,
   type PromptedRun,
+  type TransformerRun,
   type UNetRun,
 } from "../../train/config.ts";
 import {
@@ -24,21 +24,22 @@ import {
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
 import type { Loader } from "../../train/data/loader.ts";
-import { cutStore, cutUNet } from "../../train/distill/cut.ts";
+import { cutStore } from "../../train/distill/cut.ts";
 import { featurePairs } from "../../train/distill/features.ts";
 import { distillMemory } from "../../train/distill/memory.ts";
 import type { CutPlan } from "../../train/distill/plan.ts";
 import { CUT_RECORD, cutRecord, planFromRecord } from "../../train/distill/record.ts";
-import { cutRuleName } from "../../train/distill/rules.ts";
+import { noStore } from "../../train/flat.ts";
+import { buildNetwork, checkNetwork, type Network } from "../../train/networks/network.ts";
+import { openNetwork } from "../../train/networks/open.ts";
 import { optimizerOf } from "../../train/run.ts";
-import { distillTask, type Network } from "../../train/tasks/distill.ts";
+import { denoiserTask } from "../../train/tasks/denoiser.ts";
+import { distillTask } from "../../train/tasks/distill.ts";
 import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
 import { liveBytes, planDistill } from "../../train/tasks/memory.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
 import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
-import { unetTask } from "../../train/tasks/unet.ts";
-import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent, readJson } from "../../weights/layout.ts";
 import { bytes } from "../cli/units.ts";
@@ -61,7 +62,9 @@ import { drawSamples, samplePrompts } from "./samples.ts";
 /** A model folder, open, and what is read off it. */
 export interface Base {
   readonly files: ModelFiles;
-  readonly parts: ModelParts;
+  readonly model: Model;
+  /** Its denoiser. */
+  readonly network: Network;
   readonly vae: VaeEncoderPart;
   /** What the model draws where nobody says: side in pixels. */
   readonly resolution: number;
@@ -76,26 +79,28 @@ export async function openBase(
 ): Promise<Base> {
   const files = await open(location);
   await indexOf(files);
-  const parts = await openParts(files, { openBase: open, warn });
+  const model = await openDrawable(files, { openBase: open, warn });
+  const { name, json, store, isToldGuidance } = model.denoiser;
+  const network = openNetwork(name, json, store, `${files.location}/${name}/config.json`);
   const vae = await openVaeEncoder(files);
   const { width, prediction } = defaultsFor({
     location,
-    modelIndex: parts.index,
-    unet: parts.unet.json,
-    scheduler: parts.scheduler,
-    factor: parts.vae.factor,
+    modelIndex: model.index,
+    [name]: json,
+    scheduler: model.scheduler,
+    factor: model.vae.factor,
   });
-  check(parts.unet.config.guidanceChannels === null, "E_MODEL", () => ({
+  check(!isToldGuidance, "E_MODEL", () => ({
     where: location,
     expected: "a U-Net that learns without a teacher's guidance",
     got: "one that is told the guidance (LCM)",
   }));
-  return { files, parts, vae, resolution: width, prediction };
+  return { files, model, network, vae, resolution: width, prediction };
 }
 
 /** Encoders of the data by the model's own parts, and under which names their results are kept. */
 export async function encodersOf(
-  { parts, vae }: Base,
+  { model, vae }: Base,
   engine: Engine,
   threads: number | undefined,
   warn: (line: string) => void,
@@ -103,14 +108,14 @@ export async function encodersOf(
   const o = { engine, batch: 16, dtype: "float16", ...(threads === undefined ? {} : { threads }) } as const;
   const encoderNames = [...vae.store.tensors.keys()].filter((name) => /^(encoder|quant_conv)\./.test(name));
   const texts: string[] = [];
-  for (const { store, tokenizer, config } of parts.texts)
+  for (const { store, tokenizer, config } of model.texts)
     texts.push(await fingerprint(store, store.tensors.keys()), JSON.stringify([tokenizer.maxLength, config]));
   return {
     pictures: vaePictureEncoder(vae, {
       ...o,
       fingerprint: `${await fingerprint(vae.store, encoderNames)} ${JSON.stringify(vae.config)}`,
     }),
-    captions: textCaptionEncoder(parts, { ...o, fingerprint: texts.join(" ") }, (caption, lost) =>
+    captions: textCaptionEncoder(model, { ...o, fingerprint: texts.join(" ") }, (caption, lost) =>
       warn(
         `the caption "${caption.slice(0, 40)}…" is too long for the text encoder; its end is not learned: ${lost}`,
       ),
@@ -118,10 +123,13 @@ export async function encodersOf(
   };
 }
 
+/** Pixels that sides are a multiple of: latent cells, and patches where the network has them. */
+const cellOf = ({ vae, network }: Base): number => vaeFactor(vae.config) * network.unit;
+
 /** The run with what its model says filled in, and paths that hold from any folder. @throws KoalaError E_CONFIG */
-export function resolved<R extends PromptedRun>(run: R, { vae, resolution: own }: Base): R {
-  const resolution = run.resolution ?? own;
-  checkSide("resolution", resolution, vaeFactor(vae.config));
+export function resolved<R extends PromptedRun>(run: R, base: Base): R {
+  const resolution = run.resolution ?? base.resolution;
+  checkSide("resolution", resolution, cellOf(base));
   return {
     ...run,
     data: run.data.map(absolute),
@@ -133,7 +141,7 @@ export function resolved<R extends PromptedRun>(run: R, { vae, resolution: own }
 
 /** What runs of all denoisers do alike. */
 export function denoiserJob(
-  run: UNetRun | DistillRun | ConsistencyRun,
+  run: UNetRun | TransformerRun | DistillRun | ConsistencyRun,
   base: Base,
   o: JobOptions,
 ): Omit<Job, "task" | "part" | "memory"> {
@@ -145,7 +153,7 @@ export function denoiserJob(
       ...(run.group === undefined ? {} : { group: run.group }),
     },
     heldOut: [],
-    cell: vaeFactor(base.vae.config),
+    cell: cellOf(base),
     keepsFlips: true,
     loading: { emptyCaptions: run.emptyCaptions, hasText: true },
     encoders: () => encodersOf(base, o.engine, run.threads, o.warn),
@@ -160,78 +168,103 @@ export function denoiserJob(
   };
 }
 
-export const sizeOf = (run: PromptedRun, { vae, parts }: Base): UNetSize => {
+export const sizeOf = (run: PromptedRun, { vae, model }: Base): DenoiserSize => {
   const side = (run.resolution ?? 0) / vaeFactor(vae.config);
-  return { batch: run.batch, height: side, width: side, tokens: parts.texts[0]?.tokenizer.maxLength ?? 0 };
+  return { batch: run.batch, height: side, width: side, tokens: model.texts[0]?.tokenizer.maxLength ?? 0 };
 };
 
-function dataOf(
-  run: DenoiserRun,
-  base: Base,
-  unet: NoisedOptions["unet"],
-  loader: Pick<Loader, "at">,
-): NoisedOptions {
+function dataOf(run: DenoiserRun, base: Base, network: Network, loader: Pick<Loader, "at">): NoisedOptions {
   return {
     ...noiseOf(base),
-    ...latentsOf(run, base, unet, loader),
+    ...latentsOf(run, base, network, loader),
     minSnr: run.minSnr,
     noiseOffset: run.noiseOffset,
   };
 }
 
 /** What the model was trained under. */
-export const noiseOf = ({ parts, prediction }: Base): TrainingNoise =>
-  trainingNoise({ ...parts.scheduler, prediction_type: prediction }, parts.schedulerPath);
+export const noiseOf = ({ model, prediction }: Base): TrainingNoise =>
+  trainingNoise({ ...model.scheduler, prediction_type: prediction }, model.schedulerPath);
 
 export const latentsOf = (
   run: PromptedRun,
   base: Base,
-  unet: NoisedOptions["unet"],
+  network: Network,
   loader: Pick<Loader, "at">,
 ): LatentOptions => ({
-  ...{ loader, unet, size: sizeOf(run, base), vae: base.vae.config, seed: run.seed },
-  hasZeroForEmpty: base.parts.isXL && base.parts.hasZeroForEmpty,
+  ...{ loader, network, vae: base.vae.config, seed: run.seed },
+  hasZeroForEmpty: base.model.isXL && base.model.hasZeroForEmpty,
 });
 
 /** @throws KoalaError E_CONFIG, E_FILE, E_WEIGHTS */
-export async function unetJob(given: UNetRun, o: JobOptions): Promise<Job> {
+export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): Promise<Job> {
   const base = await openBase(given.model, o.open, o.warn);
+  checkKind(given, base);
+  const shape = shapeOf(given);
   const run = {
     ...{ ...resolved(given, base), model: absolute(given.model) },
-    ...(given.unet === undefined ? {} : { unet: resolve(given.unet) }),
+    ...(shape === undefined ? {} : { [given.kind]: resolve(shape) }),
   };
-  const json = run.unet === undefined ? base.parts.unet.json : await openModelFile(run.unet);
-  const config = run.unet === undefined ? base.parts.unet.config : unetConfig(json, run.unet);
+  const network = shape === undefined ? base.network : await otherNetwork(resolve(shape), base);
   const size = sizeOf(run, base);
-  const isFresh = run.fresh || run.unet !== undefined;
-  const initial = isFresh ? freshStore(buildUNet(config, size).parameters, run.seed) : base.parts.unet.store;
-  checkReads(run.unet ?? "unet", config, base);
-  const data = dataOf(run, base, config, o.loader);
-  const lora = loraOf(run);
-  const task = unetTask({ config, size, initial, data, accumulate: run.accumulate, ...(lora && { lora }) });
-  checkLora(task.weights, run);
+  const isFresh = run.fresh || shape !== undefined;
+  const initial = isFresh ? freshStore(buildNetwork(network, size).parameters, run.seed) : network.store;
+  const data = dataOf(run, base, network, o.loader);
+  const lora = run.kind === "unet" ? loraOf(run) : undefined;
+  const task = denoiserTask({
+    ...{ network, size, initial, data, accumulate: run.accumulate },
+    ...(lora && { lora }),
+  });
+  if (run.kind === "unet") checkLora(task.weights, run);
   return {
     ...denoiserJob(run, base, o),
     ...(lora === undefined ? {} : adaptedResult(initial)),
     task,
-    part: { name: "unet", files: { "config.json": json }, ...(lora === undefined ? {} : { holds: notLora }) },
+    part: partOf(network, {}, lora === undefined ? {} : { holds: notLora }),
     memory: memoryLine(memoryOf(task, run)),
   };
 }
 
-/** Holds that a U-Net of another shape fits the model's other parts. */
-export function checkReads(where: string, own: NoisedOptions["unet"], { parts }: Base): void {
-  const { config } = parts.unet;
-  const facts = (c: NoisedOptions["unet"]): string =>
-    `${c.inChannels} to ${c.outChannels} channels, ${c.textChannels} of text, ${c.added?.pooledChannels ?? 0} pooled`;
-  check(facts(own) === facts(config), "E_CONFIG", () => ({
-    where,
-    expected: `a U-Net for the model's other parts: ${facts(config)}`,
-    got: facts(own),
+/** The config.json of another shape than the model's, where the run names one. */
+const shapeOf = (run: UNetRun | TransformerRun): string | undefined =>
+  run.kind === "unet" ? run.unet : run.transformer;
+
+/** @throws KoalaError E_MODEL when the model draws with another kind of network than the run trains */
+function checkKind({ kind, model }: UNetRun | TransformerRun, { network }: Base): void {
+  check(network.name === kind, "E_MODEL", () => ({
+    where: model,
+    expected: `a model with a ${kind === "unet" ? "U-Net" : kind}`,
+    got: `one with a ${network.title}`,
+    hint: `koala train --part ${network.name} trains it.`,
   }));
 }
 
-export interface Student extends Network {
+/** A network of another shape, without weights. @throws KoalaError E_CONFIG when it does not fit the model's other parts */
+async function otherNetwork(path: string, base: Base): Promise<Network> {
+  const other = openNetwork(base.network.name, await openModelFile(path), noStore, path);
+  checkReads(path, other, base);
+  return other;
+}
+
+/** The network as a component of the result. */
+export const partOf = (
+  { name, json }: Network,
+  files: NewPart["files"] = {},
+  more: Partial<NewPart> = {},
+): NewPart => ({ name, files: { "config.json": json, ...files }, ...more });
+
+/** Holds that a network of another shape fits the model's other parts. */
+export function checkReads(where: string, own: Network, { network }: Base): void {
+  check(own.facts === network.facts, "E_CONFIG", () => ({
+    where,
+    expected: `a ${network.title} for the model's other parts: ${network.facts}`,
+    got: own.facts,
+  }));
+}
+
+export interface Student {
+  readonly network: Network;
+  /** Small files beside its config.json. */
   readonly files: NewPart["files"];
   /** Where it was cut, if that is known. */
   readonly plan: CutPlan | null;
@@ -239,33 +272,31 @@ export interface Student extends Network {
 
 export async function studentOf(
   run: Pick<DistillRun, "teacher" | "student">,
-  { parts }: Base,
+  { network: teacher }: Base,
   open: OpenModel,
 ): Promise<Student> {
+  const { name } = teacher;
   if (!existsSync(run.student) && !run.student.includes("/")) {
-    const rule = cutRuleName(run.student);
-    const cut = cutUNet(parts.unet.json, rule);
+    const cut = teacher.cut(run.student);
+    const store = cutStore(cut, teacher.store, run.teacher);
     return {
-      config: unetConfig(cut.config),
-      store: cutStore(cut, parts.unet.store, run.teacher),
+      network: openNetwork(name, cut.config, store, run.student),
       plan: cut.plan,
-      files: { "config.json": cut.config, [CUT_RECORD]: cutRecord(cut, run.teacher, rule, {}) },
+      files: { [CUT_RECORD]: cutRecord(cut, run.teacher) },
     };
   }
   const files = await open(run.student);
-  const { config: json, store } = await openComponent(files, "unet");
-  const where = `${run.student}/unet`;
-  const config = unetConfig(json, `${where}/config.json`);
-  const { parameters } = buildUNet(config, { batch: 1, height: 8, width: 8, tokens: 1 });
-  checkWeights(store, new Map([...parameters].map(([name, { value }]) => [name, value.shape])), { where });
-  const record = (await files.list()).includes(`unet/${CUT_RECORD}`)
-    ? await readJson(files, `unet/${CUT_RECORD}`)
+  const { config: json, store } = await openComponent(files, name);
+  const where = `${run.student}/${name}`;
+  const network = openNetwork(name, json, store, `${where}/config.json`);
+  checkNetwork(network, where);
+  const record = (await files.list()).includes(`${name}/${CUT_RECORD}`)
+    ? await readJson(files, `${name}/${CUT_RECORD}`)
     : null;
   return {
-    config,
-    store,
+    network,
     plan: record === null ? null : planFromRecord(record, `${where}/${CUT_RECORD}`),
-    files: { "config.json": json, ...(record === null ? {} : { [CUT_RECORD]: record }) },
+    files: record === null ? {} : { [CUT_RECORD]: record },
   };
 }
 
@@ -275,15 +306,15 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   const run = {
     ...{ ...resolved(given, base), teacher: absolute(given.teacher), student: absolute(given.student) },
   };
-  const student = await studentOf(run, base, o.open);
-  const teacher: Network = base.parts.unet;
+  const { network: student, plan: cut, files } = await studentOf(run, base, o.open);
+  const teacher = base.network;
   const size = sizeOf(run, base);
   const pairs =
     run.featureWeight === 0
       ? []
-      : featurePairs(teacher.config, student.config, {
+      : featurePairs(teacher, student, {
           features: parseFeatures(run.features),
-          ...(student.plan === null ? {} : { plan: student.plan }),
+          ...(cut === null ? {} : { plan: cut }),
           ...(run.map === undefined ? {} : { map: run.map }),
           size,
         });
@@ -291,17 +322,17 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
     ...{ teacher, student, size, pairs, detail: run.detail, accumulate: run.accumulate, engine: o.engine },
     ...(run.threads === undefined ? {} : { threads: run.threads }),
     weights: { task: run.taskWeight, output: run.outputWeight, feature: run.featureWeight },
-    data: dataOf(run, base, student.config, o.loader),
+    data: dataOf(run, base, student, o.loader),
   };
   const together = distillTask({ ...common, turn: null });
   const apart = distillTask({ ...common, turn: run.turn });
   const { teacherWeights, targets } = distillMemory({
-    ...{ teacher: teacher.config, student: student.config, size, pairs, optimizer: optimizerOf(run) },
+    ...{ teacher, student, size, pairs, optimizer: optimizerOf(run) },
     targetDtype: "float16",
     keptBatches: run.turn,
   });
   // the teacher runs beside the student's state at rest; its own values are gone when the student learns
-  const alone = teacherWeights + liveBytes(buildUNet(teacher.config, size).outputs);
+  const alone = teacherWeights + liveBytes(buildNetwork(teacher, size).outputs);
   const [beside, own] = [memoryOf(together, run), memoryOf(apart, run)];
   const plan = planDistill(
     {
@@ -321,7 +352,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   return {
     ...denoiserJob(run, base, o),
     task,
-    part: { name: "unet", files: student.files },
+    part: partOf(student, files),
     memory: `at least ${bytes(total)} of memory: ${said}; ${memoryText(plan.isInTurns ? own : beside)}`,
   };
 }

@@ -25,7 +25,7 @@ import { type Prepared, type PrepareOptions, prepareData } from "../data/prepare
 import { openFolder } from "../files.ts";
 import { vaeJob } from "./autoencoders.ts";
 import { consistencyJob } from "./consistency.ts";
-import { distillJob, unetJob } from "./denoisers.ts";
+import { distillJob, trainJob } from "./denoisers.ts";
 import { clipJob } from "./encoders.ts";
 import { RunFolder } from "./folder.ts";
 import { type Job, type JobData, type JobOptions, LateLoader, type OpenModel, type Weights } from "./job.ts";
@@ -55,7 +55,8 @@ interface Planned {
 function jobOf(run: Run, o: JobOptions): Promise<Job> {
   switch (run.kind) {
     case "unet":
-      return unetJob(run, o);
+    case "transformer":
+      return trainJob(run, o);
     case "distill":
       return distillJob(run, o);
     case "consistency":

@@ -8,7 +8,8 @@ import { type Picture, toPixels } from "../../image/pixels.ts";
 import type { Built } from "../../models/built.ts";
 import { buildClipText, clipTextConfig } from "../../models/clip-text.ts";
 import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../../models/vae.ts";
-import type { TextPart } from "../../pipeline/parts.ts";
+import type { TextEncoder } from "../../pipeline/networks.ts";
+import { clipEncoder } from "../../pipeline/stable-diffusion.ts";
 import { host } from "../../runtime/host.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { memoryFiles } from "../../weights/memory-files.ts";
@@ -144,7 +145,7 @@ describe("captions", () => {
   const length = inputIds[0]?.length ?? 0;
 
   /** A tower of filled weights whose tokenizer knows the golden texts by their number; "long" is cut. */
-  async function tower(name: string): Promise<TextPart> {
+  async function tower(name: string, isXL = true): Promise<TextEncoder> {
     const config = clipTextConfig(goldenJson(`text/${name}/config.json`));
     const bytes = weights(buildClipText(config, { batch: 1, tokens: length }));
     const store = await openSafetensors(memoryFiles("m", { "a.safetensors": bytes }), "a.safetensors");
@@ -156,7 +157,7 @@ describe("captions", () => {
         cut: text === "long" ? "the end" : "",
       }),
     };
-    return { name, config, store, tokenizer };
+    return clipEncoder({ name, config, store, tokenizer }, isXL);
   }
   const golden = (name: string, part: string) =>
     goldenTensors(`text/${name}/expected.safetensors`).get(part) as GoldenTensor;
@@ -192,7 +193,7 @@ describe("captions", () => {
   });
 
   it("of SD 1 and 2 are the states after the last layer", async () => {
-    const encoder = textCaptionEncoder({ isXL: false, texts: [await tower("quick-gelu")] }, options);
+    const encoder = textCaptionEncoder({ isXL: false, texts: [await tower("quick-gelu", false)] }, options);
     const [states] = await encoder.encode(["0"]);
     const last = golden("quick-gelu", "last_hidden_state").data;
     expect(states?.pooled).toBeNull();

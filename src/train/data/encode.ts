@@ -4,16 +4,17 @@
  */
 
 import { check } from "../../core/assert.ts";
+import { chain } from "../../engine/chain.ts";
 import { type CompileOptions, compile } from "../../engine/compile.ts";
 import type { Program } from "../../engine/program.ts";
 import { type Picture, toPixels } from "../../image/pixels.ts";
-import { buildClipText, eosRows } from "../../models/clip-text.ts";
 import { buildVaeEncoder, type VaeConfig, vaeConfig, vaeFactor } from "../../models/vae.ts";
 import { type EncodedText, joinStates, rows } from "../../pipeline/conditions.ts";
-import type { ModelParts, TextPart } from "../../pipeline/parts.ts";
+import type { TextEncoder } from "../../pipeline/networks.ts";
 import { Stage } from "../../pipeline/stage.ts";
+import { size } from "../../tensor/shape.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
-import { castFloat, float32, int64, type Tensor, tensor, toFloat32 } from "../../tensor/tensor.ts";
+import { castFloat, float32, type Tensor, tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent } from "../../weights/layout.ts";
@@ -34,8 +35,10 @@ export interface PictureEncoder {
 
 /** The states of one caption. */
 export interface CaptionStates {
-  /** [S, E] */
+  /** [S, E]; with a mask only the rows that it lets be seen, which are the first. */
   readonly text: Tensor;
+  /** What tells text from padding to the denoiser [S]; absent where it sees both. */
+  readonly mask?: Tensor | null;
   /** [P]; SDXL only. */
   readonly pooled: Tensor | null;
 }
@@ -123,37 +126,51 @@ export const pixelEncoder: PictureEncoder = {
   dispose: async () => {},
 };
 
+/** Text encoders as a pipeline has them; `isXL` joins two. */
+export interface TextEncoders {
+  readonly isXL: boolean;
+  readonly texts: readonly TextEncoder[];
+}
+
+/** Captions at a time through an encoder that runs in pieces: its weights are read once for all of them. */
+const captionsInPieces = 32;
+/** Weights, in float32, from which on an encoder runs in pieces where it has them: T5-XXL's are 19 GB, CLIP's at most 2.8. */
+const bytesInPieces = 4e9;
+
 /**
  * States of captions as the pipeline makes them: for SDXL the states before the last layer of all encoders side by side
  * and the last one's projection, else the states after the last layer. `cut` hears of each caption whose end did not fit, and of that end.
  */
 export function textCaptionEncoder(
-  { isXL, texts }: Pick<ModelParts, "isXL" | "texts">,
+  { isXL, texts }: TextEncoders,
   o: EncoderOptions,
   cut: (caption: string, lost: string) => void = () => {},
 ): CaptionEncoder {
   const stages = texts.map(() => new Stage());
+  const batch = texts.some(isInPieces) ? captionsInPieces : o.batch;
   return {
     key: JSON.stringify({ kind: "text", isXL, dtype: o.dtype, weights: o.fingerprint }),
-    batch: o.batch,
+    batch,
     async encode(captions) {
       tellCuts(texts, captions, cut);
-      const prompts = padded(captions, o.batch);
+      // what runs in pieces is compiled at every run, and so for as many as there are
+      const count = batch === o.batch ? batch : captions.length;
+      const prompts = padded(captions, count);
       const encoded: EncodedText[] = [];
-      for (const [i, part] of texts.entries()) {
+      for (const [i, encoder] of texts.entries()) {
         const stage = stages[i] as Stage;
-        const program = await stage.use("", () => textProgram(part, isXL, o));
-        encoded.push(await runEncoder(part, program, prompts));
+        const program = await stage.use(`${count}`, () => textProgram(encoder, count, o));
+        encoded.push(await runEncoder(encoder, program, prompts));
       }
       const { text, pooled } = isXL
         ? joinStates(encoded)
         : { text: encoded[0]?.last as Tensor, pooled: null };
-      const where = "the text encoder's states";
-      const pooledRows = pooled === null ? null : split(pooled, captions.length);
-      return split(text, captions.length).map((states, i) => ({
-        text: kept(states, o.dtype, where),
-        pooled: pooledRows === null ? null : kept(pooledRows[i] as Tensor, o.dtype, where),
-      }));
+      const each = (t: Tensor | null | undefined): readonly (Tensor | null)[] =>
+        t == null ? captions.map(() => null) : split(t, captions.length);
+      const [states, masks, pooledRows] = [each(text), each(encoded[0]?.mask), each(pooled)];
+      return captions.map((_, i) =>
+        statesOf(states[i] as Tensor, masks[i] ?? null, pooledRows[i] ?? null, o),
+      );
     },
     async dispose() {
       for (const stage of stages) await stage.free();
@@ -161,45 +178,60 @@ export function textCaptionEncoder(
   };
 }
 
-function textProgram(
-  { config, store, tokenizer }: TextPart,
-  isXL: boolean,
-  o: EncoderOptions,
-): Promise<Program> {
-  const { outputs } = buildClipText(config, { batch: o.batch, tokens: tokenizer.maxLength });
-  const projected = config.projection === null ? {} : { projected: outputs.projected };
-  const wanted = isXL ? { hidden: outputs.hidden, ...projected } : { last: outputs.last };
-  return compile(wanted, compileOptions(o, store));
+/** As they are kept: padding that nothing sees is left out. */
+function statesOf(
+  text: Tensor,
+  mask: Tensor | null,
+  pooled: Tensor | null,
+  { dtype }: EncoderOptions,
+): CaptionStates {
+  const where = "the text encoder's states";
+  const seen = mask === null ? text : rows(text, 0, toFloat32(mask).filter((x) => x === 0).length);
+  return {
+    text: kept(seen, dtype, where),
+    ...(mask === null ? {} : { mask }),
+    pooled: pooled === null ? null : kept(pooled, dtype, where),
+  };
+}
+
+const isInPieces = ({ store, pieces }: TextEncoder): boolean => {
+  const floats = [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape), 0);
+  return 4 * floats >= bytesInPieces && pieces(1) !== null;
+};
+
+async function textProgram(encoder: TextEncoder, batch: number, o: EncoderOptions): Promise<Program> {
+  const options = compileOptions(o, encoder.store);
+  const pieces = isInPieces(encoder) ? encoder.pieces(batch) : null;
+  return pieces === null
+    ? compile(encoder.graph(batch), options)
+    : chain(pieces, { ...options, carry: { output: "last", input: "states" } });
 }
 
 /** An encoder's program on as many captions as it was compiled for. */
 async function runEncoder(
-  { tokenizer, config }: TextPart,
+  encoder: TextEncoder,
   program: Program,
   captions: readonly string[],
 ): Promise<EncodedText> {
-  const ids = captions.flatMap((caption) => tokenizer.encode(caption).ids);
-  const length = tokenizer.maxLength;
-  // an encoder that is asked for token states alone has no use for where the sentence ends
-  const eos = { eos: int64([captions.length], eosRows(ids, length, config.eosToken)) };
-  const results = await program.run({
-    ids: int64([captions.length, length], ids),
-    ...(program.inputs.eos === undefined ? {} : eos),
-  });
+  const encoded = captions.map((caption) => encoder.tokenizer.encode(encoder.prepare(caption)));
+  const { last, hidden, projected } = await program.run(encoder.feeds(encoded));
   return {
-    last: results.last as Tensor,
-    hidden: results.hidden as Tensor,
-    projected: results.projected ?? null,
+    last: last as Tensor,
+    hidden: hidden as Tensor,
+    projected: projected ?? null,
+    mask: encoder.mask(encoded),
   };
 }
 
 function tellCuts(
-  texts: readonly TextPart[],
+  texts: readonly TextEncoder[],
   captions: readonly string[],
   cut: (caption: string, lost: string) => void,
 ): void {
   for (const caption of captions) {
-    const lost = texts.map(({ tokenizer }) => tokenizer.encode(caption).cut).find((end) => end !== "");
+    const lost = texts
+      .map(({ tokenizer, prepare }) => tokenizer.encode(prepare(caption)).cut)
+      .find((end) => end !== "");
     if (lost !== undefined) cut(caption, lost);
   }
 }

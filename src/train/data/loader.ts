@@ -52,6 +52,8 @@ export interface Batch {
   readonly pictures: Tensor;
   /** float32 [N, S, E]; null where text is not read. */
   readonly text: Tensor | null;
+  /** What tells text from padding to the denoiser, float32 [N, S]; absent where it sees both. */
+  readonly mask?: Tensor | null;
   /** float32 [N, P]; SDXL only. */
   readonly pooled: Tensor | null;
   /** SDXL's six numbers a sample, N rows flattened. */
@@ -92,6 +94,7 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
     const pictures = await Promise.all(own.map(({ its, view }) => data.picture(its, view)));
     const states = o.hasText ? await Promise.all(own.map(({ caption }) => data.caption(caption))) : [];
     const pooled = states.flatMap((s) => (s.pooled === null ? [] : [s.pooled]));
+    const masks = states.flatMap((s) => (s.mask == null ? [] : [s.mask]));
     const views = own.map(({ its, view }) => its.views[view] as View);
     return {
       step,
@@ -101,13 +104,23 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
       ids: own.map(({ its }) => its.id),
       captions: own.map(({ caption }) => caption),
       pictures: pictureBatch(pictures),
-      text: o.hasText ? asFloats(stacked(states.map(({ text }) => text))) : null,
+      text: o.hasText ? asFloats(stacked(states.map(wholeText))) : null,
+      mask: masks.length === 0 ? null : asFloats(stacked(masks)),
       pooled: pooled.length === 0 ? null : asFloats(stacked(pooled)),
       sizes: views.flatMap(sizeNumbers),
     };
   }
 
   return { order, at };
+}
+
+/** The states of a caption [S, E], with zeros for the padding that was not kept. */
+function wholeText({ text, mask }: CaptionStates): Tensor {
+  if (mask == null) return text;
+  const [tokens = 0, width = 0] = [mask.shape[0], text.shape[1]];
+  const whole = allocate(text.dtype, tokens * width);
+  whole.set(text.data as never);
+  return tensor(text.dtype, [tokens, width], whole);
 }
 
 /** What is kept of pictures of one size, as a network is fed with it. */

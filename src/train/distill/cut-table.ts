@@ -14,9 +14,10 @@ export interface CutRow {
   readonly parameters: number;
 }
 
-/** `down_blocks.0.resnets.0`, `mid_block.attentions.0`, or what a name outside the stages begins with. */
+/** `down_blocks.0.resnets.0`, `mid_block.attentions.0`, `transformer_blocks.3`, or what a name outside them begins with. */
 const partOf = (name: string): string =>
-  /^(?:(?:down|up)_blocks\.\d+|mid_block)\.\w+\.\d+/.exec(name)?.[0] ?? name.slice(0, name.indexOf("."));
+  /^(?:(?:(?:down|up)_blocks\.\d+|mid_block)\.\w+|transformer_blocks)\.\d+/.exec(name)?.[0] ??
+  (name.split(".")[0] as string);
 
 const blockOf = (name: string): string | undefined => /^(.*)\.transformer_blocks\.(\d+)\./.exec(name)?.[2];
 

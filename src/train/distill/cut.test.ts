@@ -15,7 +15,7 @@ import { serializeSafetensors } from "../../weights/safetensors-writer.ts";
 import { type CutOptions, cutStore, cutUNet } from "./cut.ts";
 import { cutRows, runs } from "./cut-table.ts";
 import { cutRecord, planFromRecord } from "./record.ts";
-import { type CutRuleName, cutRuleName, cutRuleNames, cutRules } from "./rules.ts";
+import { type CutRuleName, cutRuleNames, cutRules, unetRuleName } from "./rules.ts";
 
 const size = { batch: 1, height: 8, width: 8, tokens: 2 };
 const cutFrom = (teacher: PresetName, rule: CutRuleName, o: CutOptions = {}) =>
@@ -170,8 +170,8 @@ describe("a student that cannot be cut is one sentence", () => {
       "depth: expected a whole number of at least 1, got 0 [E_MODEL]",
     ],
     [
-      () => cutRuleName("koala-70m"),
-      "student: expected one of koala-1b, koala-700m, bk-sdm-base, bk-sdm-small, bk-sdm-tiny, got koala-70m [E_MODEL]\nDid you mean koala-700m?",
+      () => unetRuleName("koala-70m"),
+      "student: expected one of koala-1b, koala-700m, bk-sdm-base, bk-sdm-small, bk-sdm-tiny, pixart-N, got koala-70m [E_MODEL]\nDid you mean koala-700m?",
     ],
   ])("%#", (run, sentence) => expect(errorOf(run)).toBe(sentence));
 });
@@ -207,7 +207,7 @@ describe("the map is the one made by hand for diffusers' own state dicts", () =>
   const { cuts } = goldenJson("distill/index.json");
   it.each(Object.keys(cuts))("%s", (name) => {
     const { teacher, tensors, sha256 } = cuts[name];
-    const rule = cutRuleName(name.replace(" of SDXL", ""));
+    const rule = unetRuleName(name.replace(" of SDXL", ""));
     const { parameters, sources } = cutUNet(goldenJson(`families/${teacher}/unet/config.json`), rule);
     const lines = [...parameters].map(
       ([tensor, { value }]) => `${tensor} ${value.shape.join("x")} ${sources.get(tensor)}`,
@@ -219,7 +219,7 @@ describe("the map is the one made by hand for diffusers' own state dicts", () =>
 
 describe("the record of a cut", () => {
   const cut = cutFrom("sdxl", "koala-1b", { keep: "random", seed: 4 });
-  const record = cutRecord(cut, "a teacher", "koala-1b", { keep: "random", seed: 4 });
+  const record = cutRecord(cut, "a teacher");
 
   it("gives the plan back", () => {
     const read = JSON.parse(JSON.stringify(record));
@@ -235,7 +235,7 @@ describe("the record of a cut", () => {
     ],
   ])("is refused when it is none: %#", (json, got) => {
     expect(errorOf(() => planFromRecord(json, "koala_cut.json"))).toBe(
-      `koala_cut.json: expected a plan of down, mid and up, as koala cut writes it, got ${got} [E_CONFIG]`,
+      `koala_cut.json: expected a plan of down, mid and up, or of blocks, as koala cut writes it, got ${got} [E_CONFIG]`,
     );
   });
 });

@@ -11,7 +11,7 @@ import { type Level, type UNetConfig, unetConfig } from "../../models/unet-confi
 import type { TensorStore } from "../../tensor/stored.ts";
 import { deriveStore } from "../../weights/stores.ts";
 import { type Keep, keptBlocks } from "./layers.ts";
-import { type BlockOrigin, type CutPlan, originOf } from "./plan.ts";
+import { type BlockOrigin, type CutPlan, originOf, type UNetPlan } from "./plan.ts";
 import { type CutRuleName, cutRules } from "./rules.ts";
 
 export interface CutOptions {
@@ -25,10 +25,12 @@ export interface CutOptions {
   readonly hasMid?: boolean;
 }
 
-export interface Cut {
-  /** The student's `unet/config.json`. */
+export interface Cut<P extends CutPlan = CutPlan> {
+  /** The student's `config.json`. */
   readonly config: JsonObject;
-  readonly plan: CutPlan;
+  readonly plan: P;
+  /** The rule and its options as they were used: what a record says of it. */
+  readonly how: JsonObject;
   /** The student's tensors, in the order of the network. */
   readonly parameters: Parameters;
   /** The teacher's tensor of each of them. */
@@ -42,7 +44,7 @@ const ANY_SIZE = { batch: 1, height: 8, width: 8, tokens: 1 };
  * Cuts a student by a published rule out of a teacher with that `unet/config.json`.
  * @throws KoalaError E_MODEL when that student cannot be cut from that teacher: which stage, and why; E_CONFIG
  */
-export function cutUNet(teacherConfig: unknown, rule: CutRuleName, o: CutOptions = {}): Cut {
+export function cutUNet(teacherConfig: unknown, rule: CutRuleName, o: CutOptions = {}): Cut<UNetPlan> {
   const teacher = unetConfig(teacherConfig);
   const hasMid = o.hasMid ?? cutRules[rule].hasMid;
   checkCut(teacher, rule, hasMid, o.depth);
@@ -50,7 +52,18 @@ export function cutUNet(teacherConfig: unknown, rule: CutRuleName, o: CutOptions
   const config = configOf(jsonObject(teacherConfig, "unet/config.json"), teacher, plan);
   const { parameters } = buildUNet(unetConfig(config), ANY_SIZE);
   const sources = new Map([...parameters.keys()].map((name) => [name, originOf(plan, name)]));
-  return { config, plan, parameters, sources };
+  return { config, plan, parameters, sources, how: howOf(rule, hasMid, o) };
+}
+
+function howOf(rule: CutRuleName, mid: boolean, { keep = "first", seed = 0, depth }: CutOptions): JsonObject {
+  return {
+    rule,
+    source: cutRules[rule].source,
+    keep,
+    ...(keep === "random" ? { seed } : {}),
+    depth: depth ?? cutRules[rule].depth,
+    mid,
+  };
 }
 
 /** The teacher's tensors under the student's names, read from where they lie. */
@@ -95,7 +108,7 @@ function checkCut(c: UNetConfig, rule: CutRuleName, hasMid: boolean, depth: numb
   }));
 }
 
-function planOf(c: UNetConfig, rule: CutRuleName, hasMid: boolean, o: CutOptions): CutPlan {
+function planOf(c: UNetConfig, rule: CutRuleName, hasMid: boolean, o: CutOptions): UNetPlan {
   const { dropsCoarsest, depth: usual } = cutRules[rule];
   const depth = o.depth ?? usual ?? Number.POSITIVE_INFINITY;
   const kept = (n: number, place: string): number[] =>
@@ -128,7 +141,7 @@ const PER_LEVEL = ["attention_head_dim", "num_attention_heads", "cross_attention
 const hasTransformers = (block: BlockOrigin): boolean => depthsOf(block).some((d) => d > 0);
 
 /** The teacher's config with what the plan changes. Every other field is the teacher's. */
-function configOf(json: JsonObject, teacher: UNetConfig, plan: CutPlan): JsonObject {
+function configOf(json: JsonObject, teacher: UNetConfig, plan: UNetPlan): JsonObject {
   const levels = plan.down.length;
   const lists = PER_LEVEL.flatMap((field): [string, Json][] => {
     const value = json[field];
@@ -147,7 +160,7 @@ function configOf(json: JsonObject, teacher: UNetConfig, plan: CutPlan): JsonObj
   };
 }
 
-function depthFields(json: JsonObject, { down, mid, up }: CutPlan): JsonObject {
+function depthFields(json: JsonObject, { down, mid, up }: UNetPlan): JsonObject {
   const upward = up.map((block) => entryOf(depthsOf(block)));
   const entries = down.map((block, i): Json => {
     const [depth = 0] = depthsOf(block);

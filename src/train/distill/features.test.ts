@@ -3,11 +3,14 @@
 import { describe, expect, it } from "vitest";
 import { KoalaError } from "../../core/errors.ts";
 import { type PresetName, presets } from "../../models/presets.ts";
-import { type UNetConfig, unetConfig } from "../../models/unet-config.ts";
+import { noStore } from "../flat.ts";
+import type { Network } from "../networks/network.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { cutUNet } from "./cut.ts";
 import { type FeatureOptions, featurePairs } from "./features.ts";
 
-const config = (name: PresetName): UNetConfig => unetConfig(presets[name].unet);
+const network = (json: unknown): Network => unetNetwork(json, noStore);
+const config = (name: PresetName): Network => network(presets[name].unet);
 const size = { batch: 1, height: 128, width: 128, tokens: 77 };
 
 type Options = Omit<FeatureOptions, "size">;

@@ -9,51 +9,51 @@ import { compile } from "../../engine/compile.ts";
 import { interpret } from "../../graph/interpret.ts";
 import type { Value } from "../../graph/op.ts";
 import { timestepEmbedding } from "../../models/conditioning.ts";
-import { type UNetInputs, unetInputs } from "../../models/unet.ts";
+import { unetInputs } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
 import { Scope } from "../../nn/index.ts";
 import { input, param } from "../../ops/index.ts";
 import { host } from "../../runtime/host.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
+import { noStore } from "../flat.ts";
+import { networkInputs } from "../networks/network.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { cutUNet } from "./cut.ts";
-import { type FeaturePair, type FeatureSet, featurePairs } from "./features.ts";
+import { type FeaturePair, featurePairs } from "./features.ts";
 import { type DistillOptions, distillLoss } from "./loss.ts";
-import { type Side, targetName, targetSide, teacherTaps, unetSide } from "./sides.ts";
+import { networkSide, type Side, targetName, targetSide, teacherTaps } from "./sides.ts";
+import type { FeatureSet } from "./sites.ts";
 
 const golden = goldenJson("distill/index.json");
-const teacherConfig = unetConfig(golden.loss.teacher);
+const teachers = unetNetwork(golden.loss.teacher, noStore);
 const cut = cutUNet(golden.loss.teacher, "koala-1b", { depth: 2 });
-const studentConfig = unetConfig(cut.config);
+const students = unetNetwork(cut.config, noStore);
+const { sinusoid } = unetConfig(cut.config);
 const [batch, , height, width] = golden.loss.inputs.sample;
 const size = { batch, height, width, tokens: golden.loss.inputs.encoder_hidden_states[1] };
 
-const types = unetInputs(studentConfig, size);
-const inputs = Object.fromEntries(
-  Object.entries(types).map(([name, type]) => [name, input(name, type)]),
-) as unknown as UNetInputs;
+const types = unetInputs(unetConfig(cut.config), size);
+const inputs = networkInputs(students, size);
 const noise = input("noise", types.sample);
 const given = (name: string): Float32Array<ArrayBuffer> => fill(`input.${name}`, golden.loss.inputs[name]);
 const feeds: Readonly<Record<string, Tensor>> = {
   sample: float32(types.sample.shape, given("sample")),
   t_emb: float32(
     types.t_emb.shape,
-    timestepEmbedding(golden.loss.timesteps, types.t_emb.shape[1] ?? 0, studentConfig.sinusoid),
+    timestepEmbedding(golden.loss.timesteps, types.t_emb.shape[1] ?? 0, sinusoid),
   ),
   text: float32(types.text.shape, given("encoder_hidden_states")),
   pooled: float32(types.pooled.shape, given("text_embeds")),
-  time_ids: float32(
-    types.time_ids.shape,
-    timestepEmbedding(golden.loss.timeIds.flat(), 8, studentConfig.sinusoid),
-  ),
+  time_ids: float32(types.time_ids.shape, timestepEmbedding(golden.loss.timeIds.flat(), 8, sinusoid)),
   noise: float32(types.sample.shape, given("noise")),
 };
 
 /** Both networks in one graph, the teacher's weights called `teacher.…`. */
 const teacherScope = new Scope("teacher");
 const studentScope = new Scope();
-const teacher = unetSide(teacherScope, inputs, teacherConfig);
-const student = unetSide(studentScope, inputs, studentConfig);
+const teacher = networkSide(teacherScope, inputs, teachers);
+const student = networkSide(studentScope, inputs, students);
 const parameters = [...studentScope.parameters.values()];
 
 /** The teacher's weights by the rule of fill.ts, the student's cut from them. */
@@ -93,7 +93,7 @@ async function run(
 }
 
 const pairsOf = (features: FeatureSet): FeaturePair[] =>
-  featurePairs(teacherConfig, studentConfig, { features, plan: cut.plan, size });
+  featurePairs(teachers, students, { features, plan: cut.plan, size });
 const optionsOf = (features: FeatureSet): DistillOptions => ({
   pairs: pairsOf(features),
   weights: golden.loss.weights,

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from "vitest";
 import { presets } from "../../models/presets.ts";
-import { unetConfig } from "../../models/unet-config.ts";
+import { noStore } from "../flat.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { adafactor } from "../optim/adafactor.ts";
 import { adam8bit, adamW } from "../optim/adam.ts";
 import { sgd } from "../optim/transform.ts";
@@ -10,8 +11,8 @@ import { featurePairs } from "./features.ts";
 import { distillMemory, momentBytes } from "./memory.ts";
 
 const plain = sgd({ momentum: 0 });
-const sdxl = unetConfig(presets.sdxl.unet);
-const student = unetConfig(presets["koala-700m"].unet);
+const sdxl = unetNetwork(presets.sdxl.unet, noStore);
+const student = unetNetwork(presets["koala-700m"].unet, noStore);
 const size = { batch: 1, height: 64, width: 64, tokens: 77 }; // 512 px
 const pairs = featurePairs(sdxl, student, { size });
 

@@ -3,19 +3,19 @@
  * for values inside a run is its own and comes on top.
  */
 
-import { buildUNet, type UNetSize } from "../../models/unet.ts";
-import type { UNetConfig } from "../../models/unet-config.ts";
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import { type DType, dtypes } from "../../tensor/dtype.ts";
 import { type Shape, size } from "../../tensor/shape.ts";
+import { buildNetwork, type Network } from "../networks/network.ts";
 import type { Optimizer } from "../optim/transform.ts";
 import type { FeaturePair } from "./features.ts";
 
 export interface DistillMemoryOptions {
   /** Null trains without a teacher. */
-  readonly teacher: UNetConfig | null;
-  readonly student: UNetConfig;
+  readonly teacher: Network | null;
+  readonly student: Network;
   /** Of one micro-batch. */
-  readonly size: UNetSize;
+  readonly size: DenoiserSize;
   readonly pairs: readonly FeaturePair[];
   readonly optimizer: Optimizer;
   /** How the teacher's weights lie in memory; the student's are float32. Default float32. */
@@ -56,8 +56,8 @@ export function momentBytes({ transforms }: Optimizer, shape: Shape): number {
 
 /** The statement of a run before it starts. */
 export function distillMemory(o: DistillMemoryOptions): DistillMemory {
-  const shapesOf = (c: UNetConfig): Shape[] =>
-    [...buildUNet(c, o.size).parameters.values()].map(({ value }) => value.shape);
+  const shapesOf = (network: Network): Shape[] =>
+    [...buildNetwork(network, o.size).parameters.values()].map(({ value }) => value.shape);
   const total = (shapes: readonly Shape[], bytes: (shape: Shape) => number): number =>
     shapes.reduce((sum, shape) => sum + bytes(shape), 0);
   const own = shapesOf(o.student);
@@ -82,7 +82,10 @@ export function distillMemory(o: DistillMemoryOptions): DistillMemory {
 
 function targetBytes({ student, size: s, pairs, targetDtype, keptBatches }: DistillMemoryOptions): number {
   const taps = new Map(pairs.map(({ teacher, shape }) => [teacher, size(shape)]));
-  const prediction = s.batch * student.outChannels * s.height * s.width;
-  const elements = [...taps.values()].reduce((sum, n) => sum + n, prediction);
+  // the prediction is of the latents' shape
+  const elements = [...taps.values()].reduce(
+    (sum, n) => sum + n,
+    size(student.inputs(s).sample?.shape ?? []),
+  );
   return (keptBatches ?? 1) * dtypes[targetDtype ?? "float32"].bytes * elements;
 }

@@ -17,20 +17,28 @@ export interface BlockOrigin {
   readonly layers: readonly LayerOrigin[];
 }
 
-/** One entry a block of the student. */
-export interface CutPlan {
+/** Of a U-Net: one entry a block of the student. */
+export interface UNetPlan {
   readonly down: readonly BlockOrigin[];
   /** The teacher's transformer blocks that the middle keeps; [] is one ResNet alone; null is no middle. */
   readonly mid: readonly number[] | null;
   readonly up: readonly BlockOrigin[];
 }
 
+/** Of a transformer, whose blocks are all alike: the teacher's block of each of the student's. */
+export interface BlockPlan {
+  readonly blocks: readonly number[];
+}
+
+export type CutPlan = UNetPlan | BlockPlan;
+
 const STAGE = /^(down|up)_blocks\.(\d+)(.*)$/;
 const LAYER = /^\.(resnets|attentions)\.(\d+)(.*)$/;
-const BLOCK = /^(.*\.transformer_blocks)\.(\d+)(.*)$/;
+const BLOCK = /^((?:.*\.)?transformer_blocks)\.(\d+)(.*)$/;
 
 /** The teacher's name of what the student calls `name`. What lies outside the stages keeps its name. */
 export function originOf(plan: CutPlan, name: string): string {
+  if ("blocks" in plan) return withBlock(name, plan.blocks);
   const stage = STAGE.exec(name);
   if (stage === null) return withBlock(name, plan.mid ?? []);
   const [, way, index, rest = ""] = stage;

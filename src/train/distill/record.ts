@@ -2,33 +2,28 @@
 
 import { check } from "../../core/assert.ts";
 import type { JsonObject } from "../../models/config.ts";
-import type { Cut, CutOptions } from "./cut.ts";
+import type { Cut } from "./cut.ts";
 import type { BlockOrigin, CutPlan } from "./plan.ts";
-import { type CutRuleName, cutRules } from "./rules.ts";
 
-/** In the U-Net's folder; diffusers reads nothing but `config.json` and the weights there. */
+/** In the network's folder; diffusers reads nothing but `config.json` and the weights there. */
 export const CUT_RECORD = "koala_cut.json";
 
 /** The record: the rule and its options as they were used, the plan, and every tensor's origin. */
-export function cutRecord(cut: Cut, teacher: string, rule: CutRuleName, o: CutOptions): JsonObject {
-  const { source, depth, hasMid } = cutRules[rule];
-  const keep = o.keep ?? "first";
+export const cutRecord = ({ how, plan, sources }: Cut, teacher: string): JsonObject => ({
+  teacher,
+  ...how,
+  plan: planJson(plan),
+  tensors: Object.fromEntries(sources),
+});
+
+function planJson(plan: CutPlan): JsonObject {
+  if ("blocks" in plan) return { blocks: plan.blocks };
   const layers = (blocks: readonly BlockOrigin[]): JsonObject[] =>
     blocks.map(({ block, layers: kept }) => ({
       block,
       layers: kept.map((origin) => ({ layer: origin.layer, blocks: origin.blocks })),
     }));
-  return {
-    teacher,
-    rule,
-    source,
-    keep,
-    ...(keep === "random" ? { seed: o.seed ?? 0 } : {}),
-    depth: o.depth ?? depth,
-    mid: o.hasMid ?? hasMid,
-    plan: { down: layers(cut.plan.down), mid: cut.plan.mid, up: layers(cut.plan.up) },
-    tensors: Object.fromEntries(cut.sources),
-  };
+  return { down: layers(plan.down), mid: plan.mid, up: layers(plan.up) };
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
@@ -48,13 +43,14 @@ const areBlocks = (value: unknown): value is BlockOrigin[] =>
  */
 export function planFromRecord(json: unknown, where: string): CutPlan {
   const plan = isObject(json) ? json.plan : undefined;
+  if (isObject(plan) && areIndices(plan.blocks)) return { blocks: plan.blocks };
   const mid = isObject(plan) ? plan.mid : undefined;
   check(
     isObject(plan) && areBlocks(plan.down) && areBlocks(plan.up) && (mid === null || areIndices(mid)),
     "E_CONFIG",
     () => ({
       where,
-      expected: "a plan of down, mid and up, as koala cut writes it",
+      expected: "a plan of down, mid and up, or of blocks, as koala cut writes it",
       got: JSON.stringify(plan ?? null).slice(0, 60),
     }),
   );

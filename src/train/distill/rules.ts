@@ -1,5 +1,5 @@
 /**
- * The rules by which a student is cut out of its teacher. All keep the first layer (ResNet and transformer) of each stage
+ * The rules by which a student is cut out of its teacher. Those for U-Nets keep the first layer (ResNet and transformer) of each stage
  * on the way down, and the first and the last on the way up, whose skips fit no others.
  */
 
@@ -36,15 +36,48 @@ export const cutRules: Readonly<Record<CutRuleName, CutRule>> = {
 
 export const cutRuleNames: readonly CutRuleName[] = Object.keys(cutRules) as CutRuleName[];
 
-/** @throws KoalaError E_MODEL with the nearest names when there is no such rule */
-export function cutRuleName(name: string): CutRuleName {
-  const found = cutRuleNames.find((known) => known === name);
-  const [near] = nearest(name, cutRuleNames);
-  check(found !== undefined, "E_MODEL", () => ({
+/** The rule for transformers, whose blocks are all alike: how many stay. KOALA (arXiv:2312.04005), its table of PixArt-Σ. */
+const BLOCK_RULE = /^pixart-(\d{1,4})$/;
+export const blockRuleForm = "pixart-N";
+export const blockRuleSource = "https://arxiv.org/abs/2312.04005";
+
+/** What `--student` may name, for messages and help. */
+export const ruleForms: readonly string[] = [...cutRuleNames, blockRuleForm];
+
+const isUNetRule = (name: string): name is CutRuleName => (cutRuleNames as readonly string[]).includes(name);
+
+/** @throws KoalaError E_MODEL with the nearest names when there is no such rule for any teacher */
+export function checkRule(name: string): void {
+  const [near] = nearest(name, ruleForms);
+  check(isUNetRule(name) || BLOCK_RULE.test(name), "E_MODEL", () => ({
     where: "student",
-    expected: `one of ${cutRuleNames.join(", ")}`,
+    expected: `one of ${ruleForms.join(", ")}`,
     got: name,
     ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
   }));
-  return found;
+}
+
+/** @throws KoalaError E_MODEL when there is no such rule, or it is not one for U-Nets */
+export function unetRuleName(name: string): CutRuleName {
+  checkRule(name);
+  check(isUNetRule(name), "E_MODEL", () => ({
+    where: name,
+    expected: "a teacher with a transformer",
+    got: "a teacher with a U-Net",
+    hint: `From a U-Net cut ${cutRuleNames.join(", ")}.`,
+  }));
+  return name;
+}
+
+/** How many blocks stay. @throws KoalaError E_MODEL when there is no such rule, or it is not one for transformers */
+export function blockRuleCount(name: string): number {
+  checkRule(name);
+  const [, count] = BLOCK_RULE.exec(name) ?? [];
+  check(count !== undefined, "E_MODEL", () => ({
+    where: name,
+    expected: "a teacher with a U-Net",
+    got: "a teacher with a transformer",
+    hint: `From a transformer cut ${blockRuleForm}, N being how many of its blocks stay.`,
+  }));
+  return Number(count);
 }

@@ -2,11 +2,10 @@
 
 import type { TensorType, Value } from "../../graph/op.ts";
 import { tapsOf } from "../../graph/order.ts";
-import { type UNetInputs, unet } from "../../models/unet.ts";
-import type { UNetConfig } from "../../models/unet-config.ts";
 import type { Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import type { DType } from "../../tensor/dtype.ts";
+import type { Network, NetworkInputs } from "../networks/network.ts";
 import type { FeaturePair } from "./features.ts";
 
 /** What a network says of one batch: its prediction [N, L, h, w] and the taps that the loss compares, by name. */
@@ -15,9 +14,9 @@ export interface Side {
   readonly taps: ReadonlyMap<string, Value>;
 }
 
-/** A U-Net on those inputs as a side of the loss. Taps are called as in the checkpoint, whatever the path of `s` is. */
-export function unetSide(s: Scope, inputs: UNetInputs, c: UNetConfig): Side {
-  const prediction = unet(s, inputs, c);
+/** A network on those inputs as a side of the loss. Taps are called as in the checkpoint, whatever the path of `s` is. */
+export function networkSide(s: Scope, inputs: NetworkInputs, network: Pick<Network, "predict">): Side {
+  const prediction = network.predict(s, inputs);
   const prefix = s.path === "" ? "" : `${s.path}.`;
   const own = [...tapsOf([prediction])].filter(([name]) => name.startsWith(prefix));
   return { prediction, taps: new Map(own.map(([name, value]) => [name.slice(prefix.length), value])) };

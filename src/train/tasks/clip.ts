@@ -40,8 +40,8 @@ import { noStore } from "../flat.ts";
 import { stepGenerator } from "../objective.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
+import { fedWeights, microBatches } from "./denoiser.ts";
 import type { Task } from "./task.ts";
-import { fedWeights, microBatches } from "./unet.ts";
 
 /** Mean and deviation of each channel of a picture from 0 to 1, as the vision tower is fed. */
 export interface PixelNorm {

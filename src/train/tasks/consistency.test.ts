@@ -11,10 +11,12 @@ import { placesOf } from "../consistency/path.ts";
 import type { Batch as Loaded } from "../data/loader.ts";
 import { wholeLearner } from "../learner.ts";
 import { mergedWeights } from "../lora.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { type ConsistencyTaskOptions, consistencyFeeds } from "./consistency.ts";
 import { trainingNoise } from "./schedule.ts";
 
-const config = unetConfig(goldenJson("families/koala-700m/unet/config.json"));
+const json = goldenJson("families/koala-700m/unet/config.json");
+const config = unetConfig(json);
 const size = { batch: 2, height: 8, width: 8, tokens: 4 };
 const shapes = new Map(
   [...buildUNet(config, size).parameters].map(([name, { value }]) => [name, value.shape] as const),
@@ -45,7 +47,7 @@ function options(more: Partial<ConsistencyTaskOptions> = {}): ConsistencyTaskOpt
     ...{ teacher: { config, store }, student: config, learner: wholeLearner(store), size, accumulate: 1 },
     path: { ...noise, method: "pcm", grid: 40, phases: 4 },
     data: {
-      ...{ loader, unet: config, size, hasZeroForEmpty: true, seed: 3 },
+      ...{ loader, network: unetNetwork(json, store), hasZeroForEmpty: true, seed: 3 },
       vae: { scalingFactor: 0.13, shiftFactor: 0 },
     },
     empty: async () => ({

@@ -7,7 +7,7 @@ import { addNoise, levelOfAlpha, type NoiseLevel } from "../../diffusion/predict
 import type { Value } from "../../graph/op.ts";
 import { tapsOf } from "../../graph/order.ts";
 import { guidanceEmbedding } from "../../models/conditioning.ts";
-import { type UNetInputs, type UNetSize, unet } from "../../models/unet.ts";
+import { type UNetInputs, type UNetSize, unet, unetInputs } from "../../models/unet.ts";
 import type { UNetConfig } from "../../models/unet-config.ts";
 import { fedLeaf, Scope } from "../../nn/index.ts";
 import { add, concat, input, mul, param, split, stopGradient } from "../../ops/index.ts";
@@ -21,14 +21,13 @@ import type { CaptionStates } from "../data/encode.ts";
 import { type Learner, prefixed, useOf } from "../learner.ts";
 import { type Draws, drawNoise, drawTimesteps, mse, stepGenerator } from "../objective.ts";
 import type { Batch } from "../trainer.ts";
-import type { Network } from "./distill.ts";
+import { microBatches } from "./denoiser.ts";
 import { freshStore } from "./fresh.ts";
-import { conditionFeeds, drawnLatents, type LatentOptions, timeFeeds } from "./noised.ts";
+import { drawnLatents, type LatentOptions } from "./noised.ts";
 import type { Task } from "./task.ts";
-import { denoiserInputs, microBatches } from "./unet.ts";
 
 export interface ConsistencyTaskOptions {
-  readonly teacher: Network;
+  readonly teacher: { readonly config: UNetConfig; readonly store: TensorStore };
   readonly student: UNetConfig;
   readonly learner: Learner;
   readonly path: PathOptions;
@@ -76,7 +75,11 @@ export function consistencyGraph(
     "teacher" | "student" | "learner" | "size" | "loss" | "huberC" | "isJudgedByAverage" | "adversary"
   >,
 ): ConsistencyGraph {
-  const { sample, t_emb, ...own } = denoiserInputs(o.student, o.size);
+  const types = Object.entries(unetInputs(o.student, o.size)).map(([name, type]) => [
+    name,
+    input(name, type),
+  ]);
+  const { sample, t_emb, ...own } = Object.fromEntries(types) as UNetInputs;
   const number = (name: string): Value => input(name, { shape: [o.size.batch, 1, 1, 1] });
   const moves = (name: string): Moves => ({
     sample: number(`${name}.sample`),
@@ -217,17 +220,9 @@ export async function consistencyFeeds(
   const { guidanceChannels } = o.student;
   return {
     sample: noised(z0, noise, at, o.path.alphasCumprod),
-    ...timeFeeds(
-      "t_emb",
-      at.map(({ timestep }) => timestep),
-      o.data,
-    ),
-    ...timeFeeds(
-      "t_emb.next",
-      at.map(({ next }) => next),
-      o.data,
-    ),
-    ...conditionFeeds(loaded, o.data),
+    t_emb: o.data.network.timeFeatures(at.map(({ timestep }) => timestep)),
+    "t_emb.next": o.data.network.timeFeatures(at.map(({ next }) => next)),
+    ...o.data.network.conditions(loaded, o.data.hasZeroForEmpty),
     ...(await emptyFeeds(batch, o)),
     ...(guidanceChannels === null
       ? {}
@@ -276,7 +271,7 @@ function criticFeeds(
   const timesteps = at.map(({ end }, n) => end + Math.min(Math.floor((shares[n] ?? 0) * length), length - 1));
   const ways = at.map(({ end }, n): NoiseLevel => travel(path.alphasCumprod, end, timesteps[n] ?? end));
   return {
-    ...timeFeeds("t_emb.critic", timesteps, data),
+    "t_emb.critic": data.network.timeFeatures(timesteps),
     "noise.fake": drawn("noise of the answer"),
     "noise.real": drawn("noise of the target"),
     [travels[0]]: column(ways.map(({ signal }) => signal)),

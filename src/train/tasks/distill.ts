@@ -6,32 +6,27 @@
 import { check } from "../../core/assert.ts";
 import { compile } from "../../engine/compile.ts";
 import type { Program } from "../../engine/program.ts";
-import { buildUNet, type UNetSize, unetInputs } from "../../models/unet.ts";
-import type { UNetConfig } from "../../models/unet-config.ts";
 import { fedLeaf, Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { castFloat, type Tensor } from "../../tensor/tensor.ts";
 import { deriveStore } from "../../weights/stores.ts";
 import type { FeaturePair } from "../distill/features.ts";
 import { type DistillWeights, distillLoss } from "../distill/loss.ts";
-import { type Side, targetName, targetSide, teacherTaps, unetSide } from "../distill/sides.ts";
+import { networkSide, type Side, targetName, targetSide, teacherTaps } from "../distill/sides.ts";
 import { noStore, type TrainEngine } from "../flat.ts";
+import { buildNetwork, type Network, type NetworkInputs, networkInputs } from "../networks/network.ts";
 import type { Batch } from "../trainer.ts";
+import { fedWeights, microBatches } from "./denoiser.ts";
 import { type NoisedOptions, noisedFeeds, targetInput, weightInput } from "./noised.ts";
 import type { Task } from "./task.ts";
-import { denoiserInputs, fedWeights, microBatches } from "./unet.ts";
-
-export interface Network {
-  readonly config: UNetConfig;
-  readonly store: TensorStore;
-}
 
 export interface DistillTaskOptions extends TrainEngine {
   readonly teacher: Network;
   readonly student: Network;
-  readonly size: UNetSize;
+  readonly size: DenoiserSize;
   readonly pairs: readonly FeaturePair[];
   readonly weights: Required<Pick<DistillWeights, "task" | "output" | "feature">>;
   readonly detail: "total" | "stage" | "pair";
@@ -47,9 +42,9 @@ const PREFIX = "teacher";
 /** @throws KoalaError E_CONFIG when the student is fed other things than its teacher, or no term has a weight */
 export function distillTask(o: DistillTaskOptions): Task {
   checkInputs(o);
-  const inputs = denoiserInputs(o.student.config, o.size);
+  const inputs = networkInputs(o.student, o.size);
   const s = new Scope("", new Map(), fedLeaf);
-  const student = unetSide(s, inputs, o.student.config);
+  const student = networkSide(s, inputs, o.student);
   const needsTeacher = o.weights.output > 0 || (o.weights.feature > 0 && o.pairs.length > 0);
   const pairs = o.weights.feature > 0 ? o.pairs : [];
   const isTogether = needsTeacher && o.turn === null;
@@ -92,8 +87,8 @@ function withoutUnused(feeds: Batch, task: number): Batch {
 }
 
 function checkInputs({ teacher, student, size }: DistillTaskOptions): void {
-  const theirs = Object.entries(unetInputs(teacher.config, size));
-  const own = new Map(Object.entries(unetInputs(student.config, size)));
+  const theirs = Object.entries(teacher.inputs(size));
+  const own = new Map(Object.entries(student.inputs(size)));
   const other = theirs.find(([name, { shape }]) => !sameShape(own.get(name)?.shape ?? [], shape));
   check(theirs.length === own.size && other === undefined, "E_CONFIG", () => ({
     where: "student",
@@ -105,12 +100,12 @@ function checkInputs({ teacher, student, size }: DistillTaskOptions): void {
 
 function teacherSide(
   o: DistillTaskOptions,
-  inputs: ReturnType<typeof denoiserInputs>,
+  inputs: NetworkInputs,
   pairs: readonly FeaturePair[],
   student: Side,
 ): Side {
   return o.turn === null
-    ? unetSide(new Scope(PREFIX), inputs, o.teacher.config)
+    ? networkSide(new Scope(PREFIX), inputs, o.teacher)
     : targetSide(pairs, student.prediction.type, "float16");
 }
 
@@ -143,10 +138,10 @@ class Turns {
     const known = this.#kept.get(index);
     if (known !== undefined) return known;
     this.forget();
-    const { config, store } = this.#o.teacher;
-    const { outputs } = buildUNet(config, this.#o.size);
+    const { teacher, size } = this.#o;
+    const { outputs } = buildNetwork(teacher, size);
     const taps = teacherTaps(this.#pairs);
-    const program = await compile(outputs, { ...this.#o, store, taps });
+    const program = await compile(outputs, { ...this.#o, store: teacher.store, taps });
     try {
       for (let i = index; i < index + this.#length; i++) this.#kept.set(i, await this.#ask(program, i, taps));
     } finally {

@@ -8,7 +8,7 @@ import {
   type FeatureSet,
   featureKinds,
   featureSets,
-} from "../distill/features.ts";
+} from "../distill/sites.ts";
 
 /** @throws KoalaError E_CONFIG with the nearest kind for one that is none */
 export function parseFeatures(text: string): FeatureSet | FeatureSelection {

@@ -3,12 +3,10 @@
  * with text, sizes and target. Everything random follows from seed and micro-batch, so any batch can be made again.
  */
 
-import { timestepEmbedding } from "../../models/conditioning.ts";
-import { type UNetSize, unetInputs } from "../../models/unet.ts";
-import type { UNetConfig } from "../../models/unet-config.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { latentsFromMoments } from "../data/encode.ts";
 import type { Batch as Loaded, Loader } from "../data/loader.ts";
+import type { Network } from "../networks/network.ts";
 import { drawNoise, drawTimesteps, noisedBatch, stepGenerator } from "../objective.ts";
 import type { Batch } from "../trainer.ts";
 import type { TrainingNoise } from "./schedule.ts";
@@ -16,8 +14,7 @@ import type { TrainingNoise } from "./schedule.ts";
 /** What is fed of the data, whatever is learned from it. */
 export interface LatentOptions {
   readonly loader: Pick<Loader, "at">;
-  readonly unet: UNetConfig;
-  readonly size: UNetSize;
+  readonly network: Pick<Network, "timeFeatures" | "conditions">;
   readonly vae: { readonly scalingFactor: number; readonly shiftFactor: number };
   /** Whether "no caption" is zeros to the model, as its pipeline feeds it, or the encoding of "". */
   readonly hasZeroForEmpty: boolean;
@@ -34,7 +31,7 @@ export interface NoisedOptions extends LatentOptions, TrainingNoise {
 export const targetInput = "target";
 export const weightInput = "weight";
 
-/** Micro-batch `index`, from 0: the U-Net's inputs, `target` like the latents, and `weight` [N]. */
+/** Micro-batch `index`, from 0: the network's inputs, `target` like the latents, and `weight` [N]. */
 export async function noisedFeeds(index: number, o: NoisedOptions): Promise<Batch> {
   const loaded = await o.loader.at(index);
   const z0 = drawnLatents(loaded, index, o);
@@ -54,29 +51,10 @@ export async function noisedFeeds(index: number, o: NoisedOptions): Promise<Batc
   });
   return {
     sample: float32(z0.shape, sample),
-    ...timeFeeds("t_emb", timesteps, o),
-    ...conditionFeeds(loaded, o),
+    t_emb: o.network.timeFeatures(timesteps),
+    ...o.network.conditions(loaded, o.hasZeroForEmpty),
     [targetInput]: float32(z0.shape, target),
     [weightInput]: float32([batch], weight),
-  };
-}
-
-/** Features of timesteps under the name of an input. */
-export function timeFeeds(name: string, timesteps: readonly number[], { unet, size }: LatentOptions): Batch {
-  const { shape } = unetInputs(unet, size).t_emb;
-  return { [name]: float32(shape, timestepEmbedding(timesteps, shape[1] ?? 0, unet.sinusoid)) };
-}
-
-/** What a U-Net is told beside latents and timestep: text, and SDXL's pooled text and sizes. */
-export function conditionFeeds(loaded: Loaded, o: LatentOptions): Batch {
-  const { added, sinusoid } = o.unet;
-  const text = withoutEmpty(loaded.text as Tensor, loaded, o);
-  if (added === null) return { text };
-  const { shape } = unetInputs(o.unet, o.size).time_ids;
-  return {
-    text,
-    pooled: withoutEmpty(loaded.pooled as Tensor, loaded, o),
-    time_ids: float32(shape, timestepEmbedding(loaded.sizes, added.sizeChannels, sinusoid)),
   };
 }
 
@@ -85,13 +63,4 @@ export function drawnLatents({ pictures, share }: Loaded, index: number, o: Late
   const noise = new Float32Array(pictures.data.length / 2);
   stepGenerator(o.seed, index, "posterior", share).normal(noise, 1);
   return latentsFromMoments(pictures, noise, o.vae);
-}
-
-/** The rows of empty captions as the pipeline feeds them. */
-function withoutEmpty(states: Tensor, { captions }: Loaded, { hasZeroForEmpty }: LatentOptions): Tensor {
-  if (!hasZeroForEmpty || !captions.includes("")) return states;
-  const data = toFloat32(states).slice();
-  const each = data.length / captions.length;
-  for (const [i, caption] of captions.entries()) if (caption === "") data.fill(0, i * each, (i + 1) * each);
-  return float32(states.shape, data);
 }

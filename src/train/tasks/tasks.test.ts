@@ -14,15 +14,16 @@ import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import type { Batch as Loaded } from "../data/loader.ts";
 import { cutStore, cutUNet } from "../distill/cut.ts";
 import { featurePairs } from "../distill/features.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { adamW } from "../optim/adam.ts";
 import { createTrainer } from "../trainer.ts";
+import { denoiserTask } from "./denoiser.ts";
 import { distillTask } from "./distill.ts";
 import { parseFeatures } from "./feature-text.ts";
 import { freshStore } from "./fresh.ts";
 import { liveBytes, planDistill, runMemory } from "./memory.ts";
 import { type NoisedOptions, noisedFeeds } from "./noised.ts";
 import { trainingNoise } from "./schedule.ts";
-import { unetTask } from "./unet.ts";
 
 const thrownBy = (act: () => unknown): string => {
   try {
@@ -49,6 +50,7 @@ const filled = (parameters: ReadonlyMap<string, { readonly value: Value }>): Ten
   },
 });
 const store = filled(buildUNet(config, size).parameters);
+const network = unetNetwork(json, store);
 
 const random = (name: string, ...shape: number[]): Tensor => float32(shape, fill(`input.${name}`, shape));
 const loader = {
@@ -62,7 +64,7 @@ const loader = {
 };
 const data: NoisedOptions = {
   ...trainingNoise({ beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 }, "scheduler"),
-  ...{ loader, unet: config, size, vae: { scalingFactor: 0.5, shiftFactor: 0 } },
+  ...{ loader, network, vae: { scalingFactor: 0.5, shiftFactor: 0 } },
   ...{ hasZeroForEmpty: true, seed: 1, minSnr: 5, noiseOffset: 0 },
 };
 const engine = await host.engine("ort");
@@ -159,10 +161,10 @@ describe("fresh weights", () => {
 
 describe("a student", () => {
   const cut = cutUNet(json, "koala-700m");
-  const student = { config: unetConfig(cut.config), store: cutStore(cut, store, "teacher") };
+  const student = unetNetwork(cut.config, cutStore(cut, store, "teacher"));
   const options = {
     ...{
-      teacher: { config, store },
+      teacher: network,
       student,
       size,
       data,
@@ -171,7 +173,7 @@ describe("a student", () => {
       engine,
       threads: 1,
     },
-    pairs: featurePairs(config, student.config, { plan: cut.plan, size }),
+    pairs: featurePairs(network, student, { plan: cut.plan, size }),
     weights: { task: 1, output: 0.5, feature: 2 },
     detail: "stage",
   } as const;
@@ -198,8 +200,8 @@ describe("a student", () => {
   });
 
   it("that reads other things than its teacher is refused", () => {
-    const other = unetConfig(goldenJson("families/sd15/unet/config.json"));
-    const act = () => distillTask({ ...options, student: { config: other, store }, pairs: [], turn: null });
+    const other = unetNetwork(goldenJson("families/sd15/unet/config.json"), store);
+    const act = () => distillTask({ ...options, student: other, pairs: [], turn: null });
     expect(thrownBy(act)).toMatch(
       /^student: expected a student that reads what its teacher reads, got another \w+( \w+ \w+)? \[E_CONFIG\]\nA student cut from the teacher does: koala cut shows how\.$/,
     );
@@ -217,7 +219,7 @@ describe("memory", () => {
   });
 
   it("of a run is what its shapes say", () => {
-    const task = unetTask({ config, size, initial: store, data, accumulate: 1 });
+    const task = denoiserTask({ network, size, initial: store, data, accumulate: 1 });
     const weights = [...task.weights.values()].reduce(
       (sum, { shape }) => sum + shape.reduce((p, q) => p * q, 4),
       0,

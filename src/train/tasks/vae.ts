@@ -10,9 +10,9 @@ import type { Loader } from "../data/loader.ts";
 import { noStore } from "../flat.ts";
 import { stepGenerator } from "../objective.ts";
 import type { Batch } from "../trainer.ts";
+import { fedWeights, microBatches } from "./denoiser.ts";
 import { freshStore } from "./fresh.ts";
 import type { Task } from "./task.ts";
-import { fedWeights, microBatches } from "./unet.ts";
 import { type VaeTerm, vaeLossTerms } from "./vae-loss.ts";
 
 export interface PatchOptions {

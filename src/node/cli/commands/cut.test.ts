@@ -129,7 +129,7 @@ describe("koala cut", () => {
 });
 
 describe("koala cut says what is wrong", () => {
-  const names = "koala-1b, koala-700m, bk-sdm-base, bk-sdm-small, bk-sdm-tiny";
+  const names = "koala-1b, koala-700m, bk-sdm-base, bk-sdm-small, bk-sdm-tiny, pixart-N";
   const both = ["--teacher", "teacher", "--student", "koala-1b"];
   it.each([
     [
@@ -174,7 +174,9 @@ describe("koala cut says what is wrong", () => {
   it("of a teacher without a U-Net, and of one whose weights are not its config's", async () => {
     writeFamily("teacher", "sd15");
     const without = await cut(["made", "--teacher", "teacher/vae", "--student", "bk-sdm-base"]);
-    expect(without.err).toBe("teacher/vae: expected a model with a U-Net, got AutoencoderKL [E_MODEL]\n");
+    expect(without.err).toBe(
+      "teacher/vae: expected a model with a U-Net or a transformer, got AutoencoderKL [E_MODEL]\n",
+    );
     const config = json("teacher/unet/config.json");
     writeFileSync("teacher/unet/config.json", JSON.stringify({ ...config, cross_attention_dim: 40 }));
     const other = await cut(["made", "--teacher", "teacher", "--student", "bk-sdm-base"]);

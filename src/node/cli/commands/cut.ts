@@ -1,21 +1,20 @@
-/** `koala cut`: a student out of a teacher by a published rule, as a diffusers folder that differs in its U-Net alone. */
+/** `koala cut`: a student out of a teacher by a published rule, as a diffusers folder that differs in its denoiser alone. */
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { countParameters } from "../../../models/census.ts";
-import { buildUNet } from "../../../models/unet.ts";
-import { unetConfig } from "../../../models/unet-config.ts";
 import { parseRequest } from "../../../pipeline/request.ts";
 import type { TensorStore } from "../../../tensor/stored.ts";
 import { castFloat } from "../../../tensor/tensor.ts";
-import { type Cut, type CutOptions, cutStore, cutUNet } from "../../../train/distill/cut.ts";
+import { type Cut, type CutOptions, cutStore } from "../../../train/distill/cut.ts";
 import { cutRows, runs } from "../../../train/distill/cut-table.ts";
 import { type Keep, keeps } from "../../../train/distill/layers.ts";
 import { CUT_RECORD, cutRecord } from "../../../train/distill/record.ts";
-import { type CutRuleName, cutRuleName, cutRuleNames } from "../../../train/distill/rules.ts";
-import { checkWeights } from "../../../weights/check.ts";
+import { checkRule, ruleForms } from "../../../train/distill/rules.ts";
+import { buildNetwork, checkNetwork, type Network, smallestSize } from "../../../train/networks/network.ts";
+import { denoiserClasses, openNetwork } from "../../../train/networks/open.ts";
 import type { ModelFiles } from "../../../weights/files.ts";
 import { readModelIndex } from "../../../weights/layout.ts";
 import {
@@ -53,10 +52,13 @@ export function define(command: Command, world: World, finish: (exitCode: number
   command
     .argument("<DIR>", "the folder to make; it must not be there yet")
     .option("--teacher <MODEL>", "model folder, checkpoint file or hub id to cut from")
-    .option("--student <NAME>", `the rule to cut by: ${cutRuleNames.join(", ")}`)
-    .option("--keep <WHICH>", `which transformer blocks of a layer stay: ${keeps.join(", ")} (default first)`)
+    .option("--student <NAME>", `the rule to cut by: ${ruleForms.join(", ")} (N blocks of a transformer)`)
+    .option(
+      "--keep <WHICH>",
+      `which transformer blocks of a layer stay, or of a transformer: ${keeps.join(", ")} (default first)`,
+    )
     .option("--seed <N>", "where a random choice starts (default 0)")
-    .option("--depth <K>", "most transformer blocks of a layer (default: the rule's)")
+    .option("--depth <K>", "most transformer blocks of a layer of a U-Net (default: the rule's)")
     .option("--mid", "keep the middle block")
     .option("--no-mid", "leave the middle block out")
     .option("--dtype <NAME>", `how weights are stored: ${weightTypes.join(", ")} (default: as the teacher's)`)
@@ -117,56 +119,50 @@ function cutOptions(o: Options): CutOptions {
 interface Teacher {
   readonly location: string;
   readonly files: ModelFiles;
-  readonly config: unknown;
-  readonly store: TensorStore;
+  readonly network: Network;
   readonly parameters: number;
 }
 
-/** The U-Net of a folder, of its own folder or of a checkpoint file, its weights checked. */
+/** The denoiser of a folder, of its own folder or of a checkpoint file, its weights checked. */
 async function openTeacher(location: string, files: ModelFiles): Promise<Teacher> {
   const { organs } = await modelAnatomy(files);
-  const unet = organs.find(({ className }) => className === "UNet2DConditionModel");
-  check(unet !== undefined && unet.store !== null, "E_MODEL", () => ({
+  const organ = organs.find(({ className }) => className in denoiserClasses);
+  const name = denoiserClasses[organ?.className ?? ""];
+  check(organ !== undefined && organ.store !== null && name !== undefined, "E_MODEL", () => ({
     where: location,
-    expected: "a model with a U-Net",
+    expected: "a model with a U-Net or a transformer",
     got: organs.length === 0 ? "nothing" : organs.map(({ className }) => className).join(", "),
   }));
-  const { config, store } = unet;
-  const { parameters } = buildUNet(unetConfig(config), { batch: 1, height: 8, width: 8, tokens: 1 });
-  const shapes = new Map([...parameters].map(([name, { value }]) => [name, value.shape]));
-  checkWeights(store, shapes, { where: location });
-  return { location, files, config, store, parameters: countParameters(parameters) };
+  const network = openNetwork(name, organ.config, organ.store, `${name}/config.json`);
+  checkNetwork(network, location);
+  const { parameters } = buildNetwork(network, smallestSize(network));
+  return { location, files, network, parameters: countParameters(parameters) };
 }
 
 /** Everything that is known before a byte is written. */
 interface Job {
   readonly teacher: Teacher;
-  readonly rule: CutRuleName;
-  readonly options: CutOptions;
+  readonly rule: string;
   readonly made: Cut;
   readonly store: TensorStore;
   readonly plan: SafetensorsPlan;
 }
 
-function planJob(
-  teacher: Teacher,
-  rule: CutRuleName,
-  options: CutOptions,
-  dtype: WeightType | undefined,
-): Job {
-  const made = cutUNet(teacher.config, rule, options);
-  const store = cutStore(made, teacher.store, teacher.location);
+function planJob(teacher: Teacher, rule: string, options: CutOptions, dtype: WeightType | undefined): Job {
+  const made = teacher.network.cut(rule, options);
+  const store = cutStore(made, teacher.network.store, teacher.location);
   const specs = [...store.tensors].map(([name, stored]) => ({
     name,
     dtype: dtype ?? stored.dtype,
     shape: stored.shape,
   }));
-  return { teacher, rule, options, made, store, plan: planSafetensors(specs, { format: "pt" }) };
+  return { teacher, rule, made, store, plan: planSafetensors(specs, { format: "pt" }) };
 }
 
 async function cut(target: string, o: Options, world: World): Promise<number> {
   const location = required(o.teacher, "--teacher", "the model to cut from");
-  const rule = cutRuleName(required(o.student, "--student", `one of ${cutRuleNames.join(", ")}`));
+  const rule = required(o.student, "--student", `one of ${ruleForms.join(", ")}`);
+  checkRule(rule);
   const options = cutOptions(o);
   const dtype = oneOf(o.dtype, "--dtype", weightTypes);
   checkFree(target);
@@ -201,17 +197,17 @@ async function writeStudent(
   signal: AbortSignal,
   progress: Progress,
 ): Promise<void> {
-  const { files, location } = job.teacher;
+  const { files, location, network } = job.teacher;
   const index = await readModelIndex(files);
-  const unet = index === null ? folder : join(folder, "unet");
-  for (const copy of index === null ? [] : await componentCopies(files, index, "unet")) {
+  const own = index === null ? folder : join(folder, network.name);
+  for (const copy of index === null ? [] : await componentCopies(files, index, network.name)) {
     signal.throwIfAborted();
     await placeCopy(files, copy, folder);
   }
-  await mkdir(unet, { recursive: true });
+  await mkdir(own, { recursive: true });
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
-  await writeFile(join(unet, "config.json"), json({ ...job.made.config, _name_or_path: location }));
-  await writeFile(join(unet, CUT_RECORD), json(cutRecord(job.made, location, job.rule, job.options)));
+  await writeFile(join(own, "config.json"), json({ ...job.made.config, _name_or_path: location }));
+  await writeFile(join(own, CUT_RECORD), json(cutRecord(job.made, location)));
 
   const file = "diffusion_pytorch_model.safetensors";
   async function* pieces(): AsyncGenerator<Uint8Array> {
@@ -227,14 +223,14 @@ async function writeStudent(
       progress.transfer("write", file, done, job.plan.byteLength);
     }
   }
-  await writeAtomically(join(unet, file), pieces());
+  await writeAtomically(join(own, file), pieces());
   signal.throwIfAborted();
 }
 
 const dtypesOf = ({ specs }: SafetensorsPlan): string[] => [...new Set(specs.map(({ dtype }) => dtype))];
 
-function jsonOf(target: string, { teacher, rule, made, plan, options }: Job): string {
-  const { tensors, ...record } = cutRecord(made, teacher.location, rule, options);
+function jsonOf(target: string, { teacher, made, plan }: Job): string {
+  const { tensors, ...record } = cutRecord(made, teacher.location);
   return JSON.stringify({
     folder: target,
     ...record,

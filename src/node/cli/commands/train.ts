@@ -1,14 +1,15 @@
-/** `koala train`: a U-Net, an autoencoder or CLIP's encoders learn from a data set. */
+/** `koala train`: a U-Net, a transformer, an autoencoder or CLIP's encoders learn from a data set. */
 
 import { type Command, Option } from "commander";
 import { check } from "../../../core/assert.ts";
 import { parseRun, type RunKind } from "../../../train/config.ts";
+import { readModelIndex } from "../../../weights/layout.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
 import type { World } from "../world.ts";
 
 /** What this command trains, by `--part`; a student by its teacher is another command's. */
-const kinds = ["unet", "vae", "clip"] as const satisfies readonly RunKind[];
+const kinds = ["unet", "transformer", "vae", "clip"] as const satisfies readonly RunKind[];
 
 interface Options extends TrainingOptions {
   readonly out?: string;
@@ -31,9 +32,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .argument("[RUN.yaml]", "fields of the run; flags go over them")
     .option("--out <DIR>", "the run's folder, which must be new or empty");
   command.addOption(
-    new Option("--part <PART>", "what is trained, where RUN.yaml names no kind (default unet)").choices(
-      kinds,
-    ),
+    new Option(
+      "--part <PART>",
+      "what is trained, where RUN.yaml names no kind (default: what the model draws with)",
+    ).choices(kinds),
   );
   addRunFlags(command, kinds);
   command
@@ -45,9 +47,14 @@ export function define(command: Command, world: World, finish: (exitCode: number
 
 async function train(file: string | undefined, o: Options, world: World): Promise<number> {
   const input = await runInput(file, { ...o }, kinds);
-  const run = parseRun(
-    { kind: "unet", ...input, ...(o.part === undefined ? {} : { kind: o.part }) },
-    runFlagOf,
-  );
-  return training(run, outOf(o, "train"), o, world);
+  const kind = o.part ?? input.kind ?? (await drawingPart(input.model, o, world));
+  return training(parseRun({ ...input, kind }, runFlagOf), outOf(o, "train"), o, world);
+}
+
+/** What the model draws with: that is trained where nobody says. @throws KoalaError as opening the model does */
+async function drawingPart(model: unknown, { offline }: Options, world: World): Promise<RunKind> {
+  if (typeof model !== "string") return "unet"; // whose schema then asks for the model
+  const files = await world.openModel(model, { isOffline: offline === true });
+  const index = await readModelIndex(files);
+  return index?.components.has("transformer") === true ? "transformer" : "unet";
 }
