@@ -89,5 +89,18 @@ export function writeFamily(folder: string, family: string, o: FamilyOptions = {
   return folder;
 }
 
+const pixart = new URL("golden/pixart/", import.meta.url).pathname;
+
+/** Makes `folder` the tiny PixArt of that name in test/golden/pixart: `alpha` or `sigma`. */
+export function writePixart(folder: string, name: string): string {
+  cpSync(join(pixart, name), folder, { recursive: true });
+  cpSync(join(pixart, "tokenizer"), join(folder, "tokenizer"), { recursive: true });
+  for (const component of ["transformer", "vae", "text_encoder"]) {
+    const weights = weightsFor(component, readJsonFile(join(folder, component, "config.json")));
+    writeWeights(join(folder, weightPath(component)), weights);
+  }
+  return folder;
+}
+
 export const copyTokenizer = (folder: string, name: string): void =>
   cpSync(join(emojiModel, name), join(folder, name), { recursive: true });

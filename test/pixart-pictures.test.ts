@@ -10,22 +10,12 @@ import type { LoadOptions } from "../src/pipeline/pipeline.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { RequestInput } from "../src/pipeline/request.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
-import { readJsonFile, weightPath, weightsFor, writeWeights } from "./model-folder.ts";
-
-const golden = new URL("golden/pixart/", import.meta.url).pathname;
+import { readJsonFile, writePixart } from "./model-folder.ts";
 
 let work = "";
 beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "koala-pixart-"));
-  for (const name of ["alpha", "sigma"]) {
-    const folder = join(work, name);
-    cpSync(join(golden, name), folder, { recursive: true });
-    cpSync(join(golden, "tokenizer"), join(folder, "tokenizer"), { recursive: true });
-    for (const component of ["transformer", "vae", "text_encoder"]) {
-      const weights = weightsFor(component, readJsonFile(join(folder, component, "config.json")));
-      writeWeights(join(folder, weightPath(component)), weights);
-    }
-  }
+  for (const name of ["alpha", "sigma"]) writePixart(join(work, name), name);
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
