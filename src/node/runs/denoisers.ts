@@ -129,7 +129,7 @@ const cellOf = ({ vae, network }: Base): number => vaeFactor(vae.config) * netwo
 /** The run with what its model says filled in, and paths that hold from any folder. @throws KoalaError E_CONFIG */
 export function resolved<R extends PromptedRun>(run: R, base: Base): R {
   const resolution = run.resolution ?? base.resolution;
-  checkSide("resolution", resolution, cellOf(base));
+  checkSide("resolution", resolution, cellOf(base), base.network.unit === 1 ? "latent cell" : "patch");
   return {
     ...run,
     data: run.data.map(absolute),

@@ -91,11 +91,11 @@ export class LateLoader {
   }
 }
 
-/** @throws KoalaError E_CONFIG when the side of pictures, in pixels, is no whole number of latent cells */
-export function checkSide(where: string, side: number, cell: number): void {
+/** @throws KoalaError E_CONFIG when the side of pictures, in pixels, is no whole number of latent cells, or of patches of them */
+export function checkSide(where: string, side: number, cell: number, unit = "latent cell"): void {
   check(side % cell === 0, "E_CONFIG", () => ({
     where,
-    expected: `a multiple of ${cell} px, the size of this model's latent cell`,
+    expected: `a multiple of ${cell} px, the size of this model's ${unit}`,
     got: `${side}`,
   }));
 }
