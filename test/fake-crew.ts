@@ -1,5 +1,6 @@
 /** A crew and a model without an engine: pictures are drawn at once, or when the test lets them. */
 
+import type { NsfwVerdict } from "../src/node/nsfw/policy.ts";
 import { type Crew, type DrawEvent, EngineLost, type Task } from "../src/node/server/crew.ts";
 import { Models, type ServedModel } from "../src/node/server/models.ts";
 import { resolveRequest } from "../src/pipeline/request.ts";
@@ -19,6 +20,12 @@ export const fakeModels = (): Models =>
 
 /** Smallest thing that a client takes for a PNG. */
 export const fakePng = (seed: number): Uint8Array => new Uint8Array([137, 80, 78, 71, seed % 256]);
+
+/** Of a check that finds everything explicit. */
+export const fakeVerdict = (policy: NsfwVerdict["policy"]): NsfwVerdict => ({
+  ...{ by: "a test", isExplicit: true, policy },
+  scores: { drawing: 0, hentai: 0.5, neutral: 0, porn: 0.5, sexy: 0 },
+});
 
 /** Draws one task at a time. `before` holds each one up, or makes it fail. */
 export class FakeCrew implements Crew {
@@ -48,7 +55,8 @@ export class FakeCrew implements Crew {
       await Promise.race([this.before(task), aborted]);
       for (let index = 0; index < task.request.count; index++) {
         const seed = task.request.seed + index;
-        await tell({ type: "picture", index, seed, png: fakePng(seed), residentBytes: 1 });
+        const nsfw = task.nsfw === undefined || task.nsfw === "off" ? {} : { nsfw: fakeVerdict(task.nsfw) };
+        await tell({ type: "picture", index, seed, png: fakePng(seed), residentBytes: 1, ...nsfw });
       }
       this.drawn.push(task.request.prompt);
     } finally {

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
+import type { NsfwPolicy } from "../src/node/nsfw/policy.ts";
 import type { AccessOptions } from "../src/node/server/access.ts";
 import { createApp } from "../src/node/server/app.ts";
 import { Jobs } from "../src/node/server/jobs.ts";
@@ -28,6 +29,7 @@ export interface SceneOptions {
   readonly folder?: string;
   readonly runs?: string;
   readonly studio?: string;
+  readonly nsfw?: NsfwPolicy;
 }
 
 export async function openScene(o: SceneOptions = {}): Promise<Scene> {
@@ -36,7 +38,10 @@ export async function openScene(o: SceneOptions = {}): Promise<Scene> {
   const crew = new FakeCrew();
   const meters = new Meters();
   const log = pino({ level: "silent" });
-  const jobs = new Jobs({ store, crew, capacity: o.capacity ?? 4, meters, log });
+  const jobs = new Jobs({
+    ...{ store, crew, capacity: o.capacity ?? 4, meters, log },
+    ...(o.nsfw === undefined ? {} : { nsfw: o.nsfw }),
+  });
   const app = createApp({
     ...{ jobs, store, models: fakeModels(), meters, log },
     access: { host: "127.0.0.1", names: [], tokens: [], origins: [], ...o.access },

@@ -29,6 +29,7 @@ export const errorCodes = {
   E_CONFLICT: "user",
   E_TOO_LARGE: "user",
   E_BUSY: "user",
+  E_REFUSED: "user",
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;

@@ -92,8 +92,8 @@ describe("kill -9", () => {
     let server = await startKoala(...flags);
     const work = (): Promise<Started> => startKoala("worker", "--redis", redis.url);
     const accepted: string[] = [];
-    for (let seed = 0; seed < 6; seed++) accepted.push((await submit(url, seed)) ?? "");
-    for (let kill = 0; kill < 4; kill++) {
+    for (let seed = 0; seed < 12; seed++) accepted.push((await submit(url, seed)) ?? "");
+    for (let kill = 0; kill < 8; kill++) {
       const worker = await work();
       await pause(1000 + Math.random() * 5000);
       await worker.kill();
@@ -104,6 +104,6 @@ describe("kill -9", () => {
     }
     await work();
     await expectAllDone(url, accepted);
-    expect((await list(url)).length).toBe(6);
+    expect((await list(url)).length).toBe(12);
   });
 });

@@ -96,14 +96,14 @@ function read(body: JsonObject): JsonObject {
   const sampler = body.sampler_name ?? body.sampler_index;
   if (isGiven(sampler)) pairs.push(["scheduler", schedulerOf(sampler, body.scheduler)]);
   const counts = [body.batch_size, body.n_iter].filter(isGiven);
-  const wrong = counts.find((n) => !Number.isInteger(n));
-  const product = counts.reduce<number>((all, n) => all * Number(n), 1);
-  if (counts.length > 0) pairs.push(["count", wrong === undefined ? product : wrong]);
+  const wrong = counts.find((n) => !Number.isInteger(n)); // may be anything: not even a number can be made of some
+  if (wrong !== undefined) pairs.push(["count", wrong]);
+  else if (counts.length > 0) pairs.push(["count", counts.reduce<number>((all, n) => all * Number(n), 1)]);
   return Object.fromEntries(pairs.filter(([, value]) => isGiven(value)));
 }
 
 /** What the web UI tells of a picture, as JSON in a string. */
-function infoOf({ request, model, created }: Job): string {
+function infoOf({ request, model, created, pictures }: Job): string {
   const maker = { model, version: packageVersion() };
   const seeds = Array.from({ length: request.count }, (_, i) => request.seed + i);
   return JSON.stringify({
@@ -116,6 +116,9 @@ function infoOf({ request, model, created }: Job): string {
     cfg_scale: request.guidance,
     ...{ steps: request.steps, batch_size: request.count, sd_model_name: model },
     infotexts: seeds.map((seed) => parametersText({ ...request, seed }, maker)),
+    ...(pictures.some(({ nsfw }) => nsfw !== undefined)
+      ? { nsfw: pictures.map(({ nsfw }) => nsfw ?? null) }
+      : {}),
     job_timestamp: timestamp(created),
     version: `koala-diffusion ${maker.version}`,
   });

@@ -3,6 +3,7 @@
 import { KoalaError } from "../../core/errors.ts";
 import type { StageName } from "../../pipeline/events.ts";
 import type { Request } from "../../pipeline/request.ts";
+import type { NsfwPolicy, NsfwVerdict } from "../nsfw/policy.ts";
 import type { JobError } from "./job.ts";
 
 /** What is drawn; everything that a drawer needs to know of a job. */
@@ -11,6 +12,8 @@ export interface Task {
   /** A name of the served list. */
   readonly model: string;
   readonly request: Request;
+  /** What is done about explicit pictures; absent: nobody looks. */
+  readonly nsfw?: NsfwPolicy;
 }
 
 /** The pipeline's events, with pictures as PNG bytes. */
@@ -32,6 +35,7 @@ export type DrawEvent =
       readonly png: Uint8Array;
       /** Of the process that drew it, in bytes. */
       readonly residentBytes: number;
+      readonly nsfw?: NsfwVerdict;
     };
 
 export interface Crew {

@@ -6,10 +6,10 @@
 
 import { KoalaError } from "../../core/errors.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
-import type { Request } from "../../pipeline/request.ts";
 import { pictureText } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
 import { encodePicture } from "../image-file.ts";
+import { blurred, judged } from "../nsfw/check.ts";
 import type { DrawEvent, Task } from "./crew.ts";
 import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
 
@@ -44,7 +44,10 @@ async function pipelineFor(model: string): Promise<Pipeline> {
   return pipeline;
 }
 
-async function* eventsOf(model: string, request: Request, signal: AbortSignal): AsyncGenerator<DrawEvent> {
+async function* eventsOf(
+  { model, request, nsfw = "off" }: Task,
+  signal: AbortSignal,
+): AsyncGenerator<DrawEvent> {
   yield { type: "stage", stage: "load", detail: model };
   const pipeline = await pipelineFor(model);
   const maker = { model, version: packageVersion() };
@@ -61,24 +64,34 @@ async function* eventsOf(model: string, request: Request, signal: AbortSignal): 
       }
       case "preview": {
         const { type, index, step, picture } = event;
-        yield { type, index, step, png: await encodePicture(picture, "png") };
+        // unfinished pictures are not judged: where some pictures must not be seen, none of them is
+        const shown = nsfw === "blur" || nsfw === "refuse" ? await blurred(picture) : picture;
+        yield { type, index, step, png: await encodePicture(shown, "png") };
         break;
       }
       case "image": {
-        const { index, seed, picture } = event;
-        const png = await encodePicture(picture, "png", pictureText({ ...request, seed }, maker));
-        yield { type: "picture", index, seed, png, residentBytes: process.memoryUsage.rss() };
+        const { index, seed } = event;
+        const its = nsfw === "off" ? null : await judged(event.picture, nsfw);
+        const text = pictureText({ ...request, seed }, maker);
+        const png = await encodePicture(
+          its?.picture ?? event.picture,
+          "png",
+          its === null ? text : { ...text, nsfw: JSON.stringify(its.verdict) },
+        );
+        const found = its === null ? {} : { nsfw: its.verdict };
+        yield { type: "picture", index, seed, png, residentBytes: process.memoryUsage.rss(), ...found };
         break;
       }
     }
   }
 }
 
-async function draw({ id, model, request }: Task): Promise<void> {
+async function draw(task: Task): Promise<void> {
+  const { id } = task;
   const stop = new AbortController();
   stops.set(id, stop);
   try {
-    for await (const event of eventsOf(model, request, stop.signal)) tell({ type: "event", id, event });
+    for await (const event of eventsOf(task, stop.signal)) tell({ type: "event", id, event });
     tell({ type: "done", id });
   } catch (thrown) {
     const isOurs = !(thrown instanceof KoalaError);

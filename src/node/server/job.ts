@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import type { KoalaError } from "../../core/errors.ts";
 import type { Request } from "../../pipeline/request.ts";
+import type { NsfwVerdict } from "../nsfw/policy.ts";
 
 export const jobStates = ["waiting", "running", "done", "failed", "cancelled"] as const;
 export type JobState = (typeof jobStates)[number];
@@ -12,6 +13,10 @@ export type JobError = ReturnType<KoalaError["toJSON"]>;
 export interface JobPicture {
   readonly index: number;
   readonly seed: number;
+  /** What was found out about what it shows; absent where nobody looked. */
+  readonly nsfw?: NsfwVerdict;
+  /** Bytes that the process held that drew it, when it was done; absent in pictures of before this was kept. */
+  readonly residentBytes?: number;
 }
 
 export interface Job {

@@ -3,6 +3,7 @@
 import type { Logger } from "pino";
 import { check } from "../../core/assert.ts";
 import type { Request } from "../../pipeline/request.ts";
+import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { Closing, type Crew, type DrawEvent, EngineLost, errorData } from "./crew.ts";
 import { isOver, type Job, type JobView, newJobId, picturePath, viewOf } from "./job.ts";
 import { JobLog } from "./job-log.ts";
@@ -20,6 +21,8 @@ export interface JobsOptions {
   readonly crew: Crew;
   /** Jobs that may wait. */
   readonly capacity: number;
+  /** What is done about explicit pictures. */
+  readonly nsfw?: NsfwPolicy;
   readonly meters: Meters;
   readonly log: Logger;
 }
@@ -174,8 +177,10 @@ export class Jobs {
   private async run(job: Job, signal: AbortSignal): Promise<void> {
     const { store, crew, log, meters } = this.o;
     const { id, model, request } = job;
+    const { nsfw = "off" } = this.o;
+    const task = { id, model, request, ...(nsfw === "off" ? {} : { nsfw }) };
     try {
-      await crew.draw({ id, model, request }, (event) => this.tell(job, event, signal), signal);
+      await crew.draw(task, (event) => this.tell(job, event, signal), signal);
       if (!store.end(id, "done", Date.now())) return; // cancelled meanwhile
       meters.jobSeconds.observe((Date.now() - job.created) / 1000);
       const seconds = (Date.now() - (job.started ?? job.created)) / 1000;
@@ -219,11 +224,12 @@ export class Jobs {
         break;
       }
       case "picture": {
-        const { index, seed, png, residentBytes } = event;
-        meters.engineBytes.set(residentBytes);
-        if (!(await store.addPicture(id, { index, seed }, png))) break; // kept before the engine or the server died
+        const { type: _, png, ...picture } = event;
+        meters.engineBytes.set(picture.residentBytes);
+        if (!(await store.addPicture(id, picture, png))) break; // kept before the engine or the server died
         meters.pictures.inc();
-        log.append("picture", { index, seed, url: picturePath(id, index) });
+        if (picture.nsfw?.isExplicit === true) meters.explicit.inc();
+        log.append("picture", { ...picture, url: picturePath(id, picture.index) });
         break;
       }
       default:

@@ -18,6 +18,7 @@ export class Meters {
   readonly registry: Registry = new Registry();
   readonly jobs: Counter<"state">;
   readonly pictures: Counter;
+  readonly explicit: Counter;
   readonly steps: Counter;
   readonly stepSeconds: Histogram;
   /** From acceptance to the end. */
@@ -31,6 +32,7 @@ export class Meters {
     const name = (what: string, help: string) => ({ name: `koala_${what}`, help, registers });
     this.jobs = new Counter({ ...name("jobs_total", "Jobs by how they ended"), labelNames: ["state"] });
     this.pictures = new Counter(name("pictures_total", "Pictures drawn"));
+    this.explicit = new Counter(name("explicit_pictures_total", "Pictures that the check found explicit"));
     this.steps = new Counter(name("steps_total", "Denoising steps"));
     this.stepSeconds = new Histogram({
       ...name("step_seconds", "Of a denoising step"),

@@ -6,10 +6,11 @@
 import { Hono } from "hono";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
 import { type JsonObject, readJsonObject } from "./body.ts";
-import { picturePath } from "./job.ts";
+import { type JobPicture, picturePath } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 
 /** OpenAI's names for fields of ours. */
@@ -60,6 +61,10 @@ function read(body: JsonObject): { model: unknown; input: JsonObject; isUrl: boo
   };
 }
 
+/** Beside OpenAI's own fields, where pictures are checked. */
+const nsfwOf = (picture: JobPicture | undefined): { nsfw?: NsfwVerdict } =>
+  picture?.nsfw === undefined ? {} : { nsfw: picture.nsfw };
+
 export function openaiDoor(parts: ServerParts): Hono<Env> {
   const { models } = parts;
   const door = new Hono<Env>();
@@ -90,11 +95,17 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
     }));
     const created = seconds(job.created);
     if (!isUrl)
-      return c.json({ created, data: (await picturesOf(parts, job)).map((b64_json) => ({ b64_json })) });
+      return c.json({
+        created,
+        data: (await picturesOf(parts, job)).map((b64_json, i) => ({ b64_json, ...nsfwOf(job.pictures[i]) })),
+      });
     const { origin } = new URL(c.req.url);
     return c.json({
       created,
-      data: job.pictures.map(({ index }) => ({ url: `${origin}${picturePath(job.id, index)}` })),
+      data: job.pictures.map((its) => ({
+        url: `${origin}${picturePath(job.id, its.index)}`,
+        ...nsfwOf(its),
+      })),
     });
   });
   return door;

@@ -166,7 +166,10 @@ function schemas(models: Models): Json {
   const { count, prompt, width: _width, height: _height, ...shared } = fields;
   const picture = {
     type: "object",
-    properties: { index: { type: "integer" }, seed: fields.seed, url: text },
+    properties: {
+      ...{ index: { type: "integer" }, seed: fields.seed, url: text },
+      ...{ residentBytes: { type: "number" }, nsfw: { type: "object" } },
+    },
   };
   const error = { code: text, field: text, expected: text, found: text, message: text, hint: text };
   return {

@@ -52,18 +52,24 @@ export function toldFrom(text: string): { id: string; event: Told } {
   return { id, event: { ...event, png: new Uint8Array(Buffer.from(String(event.png), "base64")) } };
 }
 
-/** A picture as a field of its try's hash: the seed and its process's memory ahead of the PNG. */
-export function pictureField(picture: DrawEvent & { type: "picture" }): Buffer {
-  const head = Buffer.alloc(12);
-  head.writeUInt32LE(picture.seed, 0);
-  head.writeDoubleLE(picture.residentBytes, 4);
-  return Buffer.concat([head, picture.png]);
+/** A picture as a field of its try's hash: what is known of it as JSON, with its length ahead, and then the PNG. */
+export function pictureField({
+  type: _,
+  index: _index,
+  png,
+  ...facts
+}: DrawEvent & { type: "picture" }): Buffer {
+  const told = Buffer.from(JSON.stringify(facts));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(told.length);
+  return Buffer.concat([length, told, png]);
 }
 
-export const pictureFrom = (index: number, field: Buffer): DrawEvent & { type: "picture" } => ({
-  type: "picture",
-  index,
-  seed: field.readUInt32LE(0),
-  residentBytes: field.readDoubleLE(4),
-  png: new Uint8Array(field.subarray(12)),
-});
+export function pictureFrom(index: number, field: Buffer): DrawEvent & { type: "picture" } {
+  const end = 4 + field.readUInt32LE(0);
+  const facts = JSON.parse(field.subarray(4, end).toString()) as Pick<
+    DrawEvent & { type: "picture" },
+    "seed" | "residentBytes" | "nsfw"
+  >;
+  return { type: "picture", index, ...facts, png: new Uint8Array(field.subarray(end)) };
+}

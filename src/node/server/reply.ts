@@ -11,6 +11,7 @@ const statuses: Partial<Record<ErrorCode, ContentfulStatusCode>> = {
   E_REQUEST: 400,
   E_IMAGE: 400,
   E_MODEL: 400,
+  E_REFUSED: 400,
   E_ACCESS: 401,
   E_HOST: 403,
   E_NOT_FOUND: 404,

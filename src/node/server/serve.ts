@@ -9,6 +9,8 @@ import { KoalaError } from "../../core/errors.ts";
 import { packageRoot } from "../cli/package.ts";
 import { physicalCores } from "../cores.ts";
 import { openFolder } from "../files.ts";
+import { nsfwBundle } from "../nsfw/check.ts";
+import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { isLoopback } from "./access.ts";
 import { createApp } from "./app.ts";
 import type { Crew } from "./crew.ts";
@@ -35,6 +37,8 @@ export interface ServeOptions {
   readonly data: string;
   readonly redis?: string;
   readonly runs?: string;
+  /** What is done about explicit pictures; absent: nothing, and nobody looks. */
+  readonly nsfw?: NsfwPolicy;
   readonly limits: Limits;
   readonly log: Logger;
 }
@@ -102,6 +106,8 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
     got: `${o.host} without one`,
     hint: "Others could use this machine: --token SECRET lets in only those who know it.",
   }));
+  const { nsfw = "off" } = o;
+  if (nsfw !== "off" && o.redis === undefined) nsfwBundle(); // says now that it is missing, and not at the first picture
   const models = new Models(
     await Promise.all(Object.entries(o.models).map(([name, place]) => openServed(name, place))),
     o.limits,
@@ -116,7 +122,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
     throw error;
   }
   const meters = new Meters();
-  const jobs = new Jobs({ store, crew, capacity: o.capacity, meters, log: o.log });
+  const jobs = new Jobs({ store, crew, capacity: o.capacity, nsfw, meters, log: o.log });
   const app = createApp({
     ...{ jobs, store, models, meters, log: o.log },
     access: { host: o.host, names: o.names, tokens: o.tokens, origins: o.origins },

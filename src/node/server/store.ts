@@ -19,7 +19,7 @@ create table if not exists jobs (
 create index if not exists jobs_by_time on jobs (owner, created);
 create index if not exists jobs_by_state on jobs (state);
 create table if not exists pictures (
-  job text not null, number integer not null, seed integer not null, primary key (job, number)
+  job text not null, number integer not null, seed integer not null, facts text, primary key (job, number)
 );
 create table if not exists settings (owner text primary key, value text not null);
 `;
@@ -86,6 +86,11 @@ export class Store {
       db.pragma("locking_mode = EXCLUSIVE"); // two servers would both run the same jobs
       db.pragma("synchronous = FULL"); // an accepted job survives a power cut too
       db.exec(tables);
+      const columns = db.prepare("select name from pragma_table_info('pictures')").all() as {
+        name: string;
+      }[];
+      if (!columns.some(({ name }) => name === "facts"))
+        db.exec("alter table pictures add column facts text");
       db.exec("create table if not exists format (number integer)");
       const row = db.prepare("select number from format").get() as { number: number } | undefined;
       if (row === undefined) db.prepare("insert into format values (?)").run(format);
@@ -178,11 +183,11 @@ export class Store {
   }
 
   /** Keeps a picture of a running job: first its file, then its row. False when it was there already. */
-  async addPicture(id: string, { index, seed }: JobPicture, png: Uint8Array): Promise<boolean> {
+  async addPicture(id: string, { index, seed, ...facts }: JobPicture, png: Uint8Array): Promise<boolean> {
     await writeAtomically(this.pathOf(id, index), png);
     const insert =
-      "insert or ignore into pictures select id, ?, ? from jobs where id = ? and state = 'running'";
-    if (this.sql(insert).run(index, seed, id).changes === 1) return true;
+      "insert or ignore into pictures select id, ?, ?, ? from jobs where id = ? and state = 'running'";
+    if (this.sql(insert).run(index, seed, JSON.stringify(facts), id).changes === 1) return true;
     const isKept = this.sql("select 1 from pictures where job = ? and number = ?").get(id, index);
     if (isKept === undefined) await rm(this.pathOf(id, index), { force: true }); // its job was cancelled
     return false;
@@ -228,17 +233,19 @@ export class Store {
 
   private jobOf(row: Row): Job {
     const { id, owner, client, model, state, created, started, ended } = row;
-    const pictures = this.sql("select number, seed from pictures where job = ? order by number").all(id) as {
-      number: number;
-      seed: number;
-    }[];
+    const pictures = this.sql("select number, seed, facts from pictures where job = ? order by number").all(
+      id,
+    ) as { number: number; seed: number; facts: string | null }[];
     return {
       ...{ id, owner, client, model, state, created, started, ended },
       isAwaited: row.awaited === 1,
       isFavourite: row.favourite === 1,
       request: JSON.parse(row.request) as Job["request"],
       error: row.error === null ? null : (JSON.parse(row.error) as JobError),
-      pictures: pictures.map(({ number, seed }) => ({ index: number, seed })),
+      pictures: pictures.map(({ number, seed, facts }) => ({
+        ...{ index: number, seed },
+        ...(JSON.parse(facts ?? "{}") as Omit<JobPicture, "index" | "seed">),
+      })),
     };
   }
 }

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { Logger } from "pino";
 import { check } from "../../../core/assert.ts";
+import { KoalaError } from "../../../core/errors.ts";
+import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
 import { threadsFrom } from "../flags.ts";
 import { packageRoot } from "../package.ts";
@@ -32,6 +34,7 @@ interface Options extends CrewFlags {
   readonly queue?: string;
   readonly data?: string;
   readonly runs?: string;
+  readonly nsfw?: string;
   readonly maxSteps?: string;
   readonly maxSize?: string;
   readonly maxCount?: string;
@@ -92,10 +95,22 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--queue <N>", `jobs that may wait (default ${usual.queue})`)
     .option("--data <DIR>", "jobs, pictures and settings (default .koala in your home folder)")
     .option("--runs <DIR>", "show the training runs in this folder")
+    .option("--nsfw <POLICY>", `explicit pictures: ${nsfwPolicies.join(", ")} (default off; needs nsfwjs)`)
     .option("--max-steps <N>", `most steps a request may ask for (default ${usual.maxSteps})`)
     .option("--max-size <PX>", `largest width and height (default ${usual.maxSize})`)
     .option("--max-count <N>", `most pictures of one request (default ${usual.maxCount})`)
     .action(async (options: Options) => finish(await serve(options, world)));
+}
+
+/** @throws KoalaError E_FLAG */
+function policyFrom(text: string): NsfwPolicy {
+  const found = nsfwPolicies.find((policy) => policy === text);
+  if (found !== undefined) return found;
+  throw new KoalaError("E_FLAG", {
+    where: "--nsfw",
+    expected: `one of ${nsfwPolicies.join(", ")}`,
+    got: JSON.stringify(text),
+  });
 }
 
 /** @throws KoalaError E_FLAG */
@@ -181,6 +196,7 @@ async function serve(o: Options, world: World): Promise<number> {
     ...(threads === undefined ? {} : { threads }),
     ...(o.redis === undefined ? {} : { redis: o.redis }),
     ...(o.runs === undefined ? {} : { runs: o.runs }),
+    ...(o.nsfw === undefined ? {} : { nsfw: policyFrom(o.nsfw) }),
   };
   const { startServer } = await import("../../server/serve.ts"); // one after another: Node 20 trips over modules that two imports share
   const models = await placesFrom(o);
