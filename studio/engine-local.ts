@@ -98,6 +98,10 @@ export function localEngine(): Engine {
     history,
     readPicture: async (file) => readPicture(new Uint8Array(await file.arrayBuffer()), file.name),
     structure: (of) => pipeline.structure("model" in of ? { model: locationOf(of.model) } : of),
+    async times(name, o) {
+      await ensure(name, o.signal);
+      return pipeline.times(o);
+    },
     async explore(name, request, o) {
       await ensure(name, o.signal);
       return pipeline.explore(request, o);

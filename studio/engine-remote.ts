@@ -1,7 +1,7 @@
 /** Draws on the server that the page came from, by its own API; a job goes on when the page is left. */
 
 import { KoalaError, type Request, type RequestInput } from "koala-diffusion";
-import type { Recorded } from "koala-diffusion/web";
+import { type Exploration, type Recorded, type Structure, unpack } from "koala-diffusion/web";
 import type { DrawEvent, Drawing, Engine, Model, Run, RunDetails } from "./engines.ts";
 
 interface JobView {
@@ -37,7 +37,7 @@ const errorOf = (f: Fault): KoalaError =>
   });
 
 /** Calls the API. @throws KoalaError that the server gave, E_OFFLINE where it does not answer */
-async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+async function reach(path: string, init: RequestInit = {}): Promise<Response> {
   const answer = await fetch(path, init).catch((cause: unknown) => {
     if (init.signal?.aborted === true) throw cause;
     throw new KoalaError("E_OFFLINE", {
@@ -47,11 +47,16 @@ async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
       hint: "Is koala serve still running, and the network there? What was accepted is drawn anyway.",
     });
   });
-  const body: unknown = answer.status === 204 ? null : await answer.json().catch(() => null);
-  if (answer.ok) return body as T;
-  const fault = (body as { error?: Fault } | null)?.error;
+  if (answer.ok) return answer;
+  const fault = ((await answer.json().catch(() => null)) as { error?: Fault } | null)?.error;
   if (fault !== undefined) throw errorOf(fault);
   throw new KoalaError("E_HUB", { where: "server", expected: "an answer", got: `${answer.status}` });
+}
+
+/** The same, for what is JSON. */
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const answer = await reach(path, init);
+  return (answer.status === 204 ? null : await answer.json()) as T;
 }
 
 const json = (method: string, body: unknown): RequestInit => ({
@@ -150,11 +155,20 @@ export function remoteEngine(): Engine {
     },
     readPicture: (file) => ask<Recorded>("api/png-info", { method: "POST", body: file }),
     async structure(of) {
-      const name = "model" in of ? of.model : of.preset;
-      const { unet } = await ask<{ unet: never }>(`api/inspect/${name}`);
-      return { name, census: unet, flops: {}, cells: 0, presets: [] };
+      return ask<Structure>(
+        "model" in of ? `api/structure/model/${of.model}` : `api/structure/preset/${of.preset}`,
+      );
     },
-    explore: null,
+    async times(name, { signal }) {
+      const answer = await ask<{ stages: Readonly<Record<string, number>> }>(`api/times/${name}`, {
+        ...{ method: "POST", signal },
+      });
+      return answer.stages;
+    },
+    async explore(model, request, { signal }) {
+      const answer = await reach("api/explore", { ...json("POST", { model, ...request }), signal });
+      return unpack(new Uint8Array(await answer.arrayBuffer())) as Exploration;
+    },
     storage: null,
     runs: {
       list: async () => (await ask<{ runs: readonly Run[] }>("api/runs")).runs,

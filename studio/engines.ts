@@ -78,6 +78,12 @@ export interface RunDetails extends Run {
   readonly samples: readonly { readonly step: number; readonly url: string }[];
 }
 
+/** A call that takes a while; `onStep` is not called by all of them. */
+export interface Watched {
+  readonly signal: AbortSignal;
+  onStep(step: number, steps: number): void;
+}
+
 export interface Engine {
   /** Where it computes. */
   readonly kind: "browser" | "server";
@@ -88,14 +94,9 @@ export interface Engine {
   readonly history: History;
   readPicture(file: File): Promise<Recorded>;
   structure(of: StructureRequest): Promise<Structure>;
-  /** Null where it cannot be looked inside. */
-  readonly explore:
-    | ((
-        model: string,
-        request: RequestInput,
-        o: { readonly signal: AbortSignal; onStep(step: number, steps: number): void },
-      ) => Promise<Exploration>)
-    | null;
+  /** Seconds of each stage of a model's network in one forward, measured. */
+  times(model: string, o: Watched): Promise<Readonly<Record<string, number>>>;
+  explore(model: string, request: RequestInput, o: Watched): Promise<Exploration>;
   /** Null where models are not this page's to keep. */
   readonly storage: { surroundings(): Promise<Surroundings>; remove(name: string): Promise<void> } | null;
   readonly runs: { list(): Promise<readonly Run[]>; read(name: string): Promise<RunDetails> } | null;

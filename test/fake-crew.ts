@@ -1,5 +1,6 @@
 /** A crew and a model without an engine: pictures are drawn at once, or when the test lets them. */
 
+import { presetStructure } from "../src/pipeline/structure.ts";
 import type { NsfwVerdict } from "../src/node/nsfw/policy.ts";
 import { type Crew, type DrawEvent, EngineLost, type Task } from "../src/node/server/crew.ts";
 import { Models, type ServedModel } from "../src/node/server/models.ts";
@@ -13,6 +14,7 @@ export const fakeModel = (name: string): ServedModel => ({
   defaults,
   resolve: (input) => resolveRequest(input, defaults),
   facts: async () => ({ model: name, parameters: 1 }),
+  structure: async () => presetStructure("koala-700m"),
 });
 
 export const fakeModels = (): Models =>

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { NsfwPolicy } from "../src/node/nsfw/policy.ts";
+import type { Exploration } from "../src/analyze/explore.ts";
+import type { Inspector } from "../src/node/server/inspector.ts";
 import type { AccessOptions } from "../src/node/server/access.ts";
 import { createApp } from "../src/node/server/app.ts";
 import { Jobs } from "../src/node/server/jobs.ts";
@@ -32,6 +34,13 @@ export interface SceneOptions {
   readonly nsfw?: NsfwPolicy;
 }
 
+/** Says the same of every model. */
+const fakeInspector: Inspector = {
+  explore: async (_model, request) =>
+    ({ request, looks: [{ self: Float32Array.of(0.25, 0.75) }] }) as unknown as Exploration,
+  times: async () => ({ DW1: 0.5, stem: 0.25 }),
+};
+
 export async function openScene(o: SceneOptions = {}): Promise<Scene> {
   const folder = o.folder ?? mkdtempSync(join(tmpdir(), "koala-server-"));
   const store = await Store.open(folder);
@@ -45,6 +54,7 @@ export async function openScene(o: SceneOptions = {}): Promise<Scene> {
   const app = createApp({
     ...{ jobs, store, models: fakeModels(), meters, log },
     access: { host: "127.0.0.1", names: [], tokens: [], origins: [], ...o.access },
+    inspector: fakeInspector,
     runs: o.runs ?? null,
     page: openStudio(o.studio ?? join(folder, "no-studio")),
   });

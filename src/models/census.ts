@@ -49,12 +49,13 @@ export function flopsOf(outputs: Iterable<Value>): number {
 }
 
 const STAGES: readonly [RegExp, string][] = [
-  [/^down_blocks\.(\d+)\./, "DW"],
-  [/^up_blocks\.(\d+)\./, "UP"],
-  [/^mid_block()\./, "MID"],
+  [/^down_blocks\.(\d+)(?:\.|$)/, "DW"],
+  [/^up_blocks\.(\d+)(?:\.|$)/, "UP"],
+  [/^mid_block()(?:\.|$)/, "MID"],
 ];
 
-function stageOf(name: string): string {
+/** `down_blocks.0.…` → DW1: of a parameter's name or a node's label. */
+export function stageOf(name: string): string {
   for (const [pattern, stage] of STAGES) {
     const match = pattern.exec(name);
     if (match !== null) return match[1] === "" ? stage : `${stage}${Number(match[1]) + 1}`;

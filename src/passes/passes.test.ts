@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { interpret, type Leaves } from "../graph/interpret.ts";
-import type { NdArray, Value } from "../graph/op.ts";
+import { labelled, type NdArray, type Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
 import { verify } from "../graph/verify.ts";
 import {
@@ -21,6 +21,7 @@ import { fold } from "./fold.ts";
 import { hoist } from "./hoist.ts";
 import { inference } from "./index.ts";
 import { share } from "./share.ts";
+import { stageGraphs } from "./stages.ts";
 
 const array = (shape: number[], ...data: number[]): NdArray => ({ shape, data: Float64Array.from(data) });
 const leaves: Leaves = new Map([
@@ -106,4 +107,27 @@ test("the inference pipeline folds and shares", () => {
   const c = (): Value => mul(constant([1], [2]), 3);
   const after = inference({ y: mul(add(x, c()), add(x, c())) });
   expect(count(after)).toBe(4);
+});
+
+test("stages, run one after another on what the others gave, give what the whole gives", () => {
+  const first = labelled("a.0", () => linear(x, w, null));
+  const middle = labelled("b.0", () => exp(add(first, text)));
+  const last = labelled("a.1", () => mul(middle, add(first, middle)));
+  const whole = { y: tap("end", last), z: middle };
+  const graphs = stageGraphs(whole, (label) => label[0] ?? "");
+  expect([...graphs.keys()]).toEqual(["a", "b"]);
+  const known = new Map<string, NdArray>(leaves);
+  for (let round = 0; round < 2; round++)
+    for (const outputs of graphs.values()) {
+      verify(Object.values(outputs));
+      for (const [name, value] of Object.entries(outputs)) {
+        const needs = topological([value]).flatMap(({ op, attrs }) =>
+          op.name === "input" ? [attrs.name as string] : [],
+        );
+        if (!needs.every((need) => known.has(need))) continue; // another stage has not run yet
+        const [result] = interpret([value], known);
+        known.set(name, result as NdArray);
+      }
+    }
+  expect([known.get("y"), known.get("z")].map((found) => [...(found?.data ?? [])])).toEqual(values(whole));
 });

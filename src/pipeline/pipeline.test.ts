@@ -80,6 +80,15 @@ const inShort = (event: PipelineEvent): string => {
   }
 };
 
+it("tells how long each stage of the denoiser takes", async () => {
+  const opened = await open(koala);
+  const done: string[] = [];
+  const times = await opened.stageTimes({ onStage: (at, of) => void done.push(`${at}/${of}`) });
+  expect(Object.keys(times).sort()).toEqual(["DW1", "DW2", "DW3", "UP1", "UP2", "UP3", "stem"]);
+  for (const seconds of Object.values(times)) expect(seconds).toBeGreaterThan(0);
+  expect(done).toEqual(["1/7", "2/7", "3/7", "4/7", "5/7", "6/7", "7/7"]);
+});
+
 describe("events", () => {
   it("come in the order of the work", async () => {
     expect((await eventsOf(pipeline, small)).map(inShort)).toEqual([

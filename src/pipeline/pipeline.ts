@@ -1,7 +1,6 @@
 /** Prompt to picture: text, denoise, decode, each a stage whose program is loaded when needed. */
 
 import { check } from "../core/assert.ts";
-import { KoalaError } from "../core/errors.ts";
 import { silent } from "../core/log.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
 import { chain } from "../engine/chain.ts";
@@ -17,8 +16,7 @@ import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { host } from "../runtime/host.ts";
 import type { Engine, Precision } from "../runtime/session.ts";
-import { dtypes } from "../tensor/dtype.ts";
-import { type Shape, size } from "../tensor/shape.ts";
+import type { Shape } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
 import {
@@ -39,9 +37,11 @@ import { type Model, openDrawable } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
+import { explainBase, float32Bytes, storesOf } from "./parts-of.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
+import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
 
 export type { GenerateOptions, LoadOptions };
 
@@ -51,29 +51,8 @@ const usualResidentBytes = 2 ** 30;
 /** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
 const previewVaeBytes = 2 ** 24;
 
-const float32Bytes = (store: TensorStore): number =>
-  [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape) * dtypes.float32.bytes, 0);
-
 const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
   precision === "auto" ? "f32" : precision;
-
-const storesOf = (parts: Model): TensorStore[] => [
-  ...parts.texts.map(({ store }) => store),
-  parts.denoiser.store,
-  parts.vae.store,
-];
-
-/** What could not be opened is a model that the user never named: says why it was wanted. */
-const explainBase =
-  (location: string) =>
-  (error: unknown): never => {
-    if (!(error instanceof KoalaError)) throw error;
-    const { code, where, expected, got, hint } = error;
-    throw new KoalaError(code, {
-      ...{ where, expected, got, cause: error },
-      hint: `It completes ${location}, which has only some parts of a model: --base DIR (base in the library) names another that does.${hint === undefined ? "" : `\n${hint}`}`,
-    });
-  };
 
 /** A loaded model. Hold one a model; `dispose` frees it. Calls of `generate` run one after another. */
 export class Pipeline {
@@ -227,6 +206,22 @@ export class Pipeline {
       ...{ height: size.height / factor, width: size.width / factor },
     });
     return new Map([...tapsOf(Object.values(outputs))].map(([name, { shape }]) => [name, shape]));
+  }
+
+  /**
+   * Seconds that each stage of the denoiser takes in one forward at the model's own size, measured here and now.
+   * @throws KoalaError E_ENGINE, the signal's reason
+   */
+  async stageTimes(o: StageTimesOptions = {}): Promise<Record<string, number>> {
+    const { turn, release } = this.queue();
+    try {
+      await turn;
+      await this.freeStages();
+      const { name, store } = this.parts.denoiser;
+      return await stageTimes(this.parts, this.defaults, (outputs) => this.compile(name, outputs, store), o);
+    } finally {
+      release();
+    }
   }
 
   /** Attention heads of the block `down_blocks.1`, `mid_block`, `transformer_blocks.3`, … of the denoiser; 0 where there is no such block. */

@@ -96,6 +96,15 @@ export class WorkerPipeline {
     return this.#call("structure", of);
   }
 
+  /** Seconds of each stage of the loaded model's denoiser. @throws KoalaError as `Pipeline.stageTimes`, the signal's reason */
+  times(
+    o: { readonly signal?: AbortSignal; onStep?(step: number, steps: number): void } = {},
+  ): Promise<Readonly<Record<string, number>>> {
+    return this.#call("times", null, o.signal, (message) => {
+      if (message.type === "explored") o.onStep?.(message.step, message.steps);
+    });
+  }
+
   /** What this browser can do and keeps. */
   surroundings(): Promise<Surroundings> {
     return this.#call("surroundings", null);

@@ -1,6 +1,7 @@
 /** The door `koala-diffusion/web`: a pipeline in a worker, models in the browser's storage, pictures with their settings. */
 
 export type { Exploration, StageLook } from "../analyze/explore.ts";
+export { unpack } from "../analyze/packed.ts";
 export { blend, heat, rgb, type TokenGrid } from "../analyze/paint.ts";
 export type { Maker, Recorded } from "../pipeline/request-text.ts";
 export { type LoadCalls, WorkerPipeline } from "./client.ts";

@@ -51,6 +51,8 @@ export interface Calls {
   explore: { argument: ExploreRequest; result: Exploration };
   /** What a U-Net consists of: a loaded model's or a preset's. */
   structure: { argument: StructureRequest; result: Structure };
+  /** Seconds of each stage of the loaded model's denoiser; tells its stages before its end. */
+  times: { argument: null; result: Readonly<Record<string, number>> };
   surroundings: { argument: null; result: Surroundings };
   remove: { argument: string; result: null };
 }

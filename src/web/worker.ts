@@ -60,6 +60,14 @@ async function perform(
       });
     case "structure":
       return structureOf(message.argument);
+    case "times":
+      return loaded("times").stageTimes({
+        signal,
+        async onStage(step, steps) {
+          tell({ id: message.id, type: "explored", step, steps });
+          await turn();
+        },
+      });
     case "surroundings":
       return surroundings();
     case "remove":

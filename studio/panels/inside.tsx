@@ -58,9 +58,9 @@ export function Inside({ studio }: { readonly studio: Studio }) {
   const run = () =>
     studio.exclusively(async (signal) => {
       const name = model.value?.name;
-      if (name === undefined || engine.explore === null) return;
+      if (name === undefined) return;
       const { preview: _, ...request } = studio.request();
-      done.value = "Starting";
+      done.value = engine.kind === "server" ? "The server looks inside; this takes as long as a picture" : "Starting";
       try {
         const its = await engine.explore(
           name,
@@ -95,7 +95,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
           <button
             type="submit"
             class="main"
-            disabled={isBusy.value || model.value === null || engine.explore === null}
+            disabled={isBusy.value || model.value === null}
           >
             Draw and look inside
           </button>
@@ -106,17 +106,9 @@ export function Inside({ studio }: { readonly studio: Studio }) {
           )}
           <span role="status">{done.value}</span>
         </div>
-        {engine.explore === null && (
-          <p class="hint">
-            Attention maps are made where the model runs in the browser (npm run site); on this machine, koala
-            analyze writes them as a report.
-          </p>
-        )}
       </form>
       {found.value === null ? (
-        engine.explore !== null && (
-          <p class="card empty">Draw once, then click on the picture or on a word.</p>
-        )
+        <p class="card empty">Draw once, then click on the picture or on a word.</p>
       ) : (
         <Maps found={found.value} choice={choice.value} change={change} />
       )}

@@ -10,13 +10,22 @@ const millions = (n: number): string =>
 const operations = (n: number): string =>
   n >= 1e12 ? `${(n / 1e12).toFixed(2)} T` : `${(n / 1e9).toFixed(1)} G`;
 
+/** Milliseconds with three digits at most. */
+const milliseconds = (seconds: number): string =>
+  seconds >= 1 ? `${seconds.toFixed(1)} s` : `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+
+type Times = Readonly<Record<string, number>>;
+
 export function UNetFigure({ studio }: { readonly studio: Studio }) {
   const own = useSignal<Structure | null>(null);
   const beside = useSignal<Structure | null>(null);
-  const name = studio.model.value?.name;
+  const times = useSignal<Readonly<Record<string, Times>>>({});
+  const measuring = useSignal("");
+  const { engine, model, models } = studio;
+  const name = model.value?.name;
   const load = async (of: { model: string } | { preset: string }, into: typeof own): Promise<void> => {
     try {
-      into.value = await studio.engine.structure(of);
+      into.value = await engine.structure(of);
     } catch (error) {
       studio.problem.value = problemOf(error);
     }
@@ -26,34 +35,67 @@ export function UNetFigure({ studio }: { readonly studio: Studio }) {
     if (name !== undefined && !isBusy && own.value?.name !== name) void load({ model: name }, own);
   }, [name, isBusy]);
   const presets = own.value?.presets ?? [];
-  const others = studio.models.value.filter((model) => model.name !== name);
+  const others = models.value.filter((one) => one.name !== name);
+  const titleOf = (structure: Structure): string =>
+    models.value.find((one) => structure.name.endsWith(one.name.replace(/^\./, "")))?.title ?? structure.name;
+  const figures = [own.value, beside.value].filter((found) => found !== null);
+  const most = Math.max(1, ...figures.flatMap(({ census }) => Object.values(census.stages)));
+
+  const measure = (): Promise<void> =>
+    studio.exclusively(async (signal) => {
+      for (const { name: its } of figures) {
+        const one = models.value.find(({ name: known }) => its.endsWith(known.replace(/^\./, "")));
+        if (one === undefined) continue; // a published model that is not here has no weights to run
+        measuring.value = `Measuring ${one.title}`;
+        try {
+          const found = await engine.times(one.name, {
+            signal,
+            onStep: (done, stages) => {
+              measuring.value = `Measuring ${one.title}: ${done} of ${stages} stages`;
+            },
+          });
+          times.value = { ...times.value, [its]: found };
+        } finally {
+          measuring.value = "";
+        }
+      }
+    });
+
   return (
     <section class="card unet" aria-label="U-Net">
       <div class="row">
         <h2>The U-Net by stage</h2>
-        <label>
-          Beside it{" "}
-          <select
-            disabled={isBusy}
-            onChange={(event) => {
-              const [kind, what = ""] = event.currentTarget.value.split(/:(.*)/s);
-              if (kind === "") beside.value = null;
-              else void load(kind === "preset" ? { preset: what } : { model: what }, beside);
-            }}
-          >
-            <option value="">nothing</option>
-            {others.map((model) => (
-              <option key={model.name} value={`model:${model.name}`}>
-                {model.title}
-              </option>
-            ))}
-            {presets.map((preset) => (
-              <option key={preset} value={`preset:${preset}`}>
-                {preset}
-              </option>
-            ))}
-          </select>
-        </label>
+        <div class="row">
+          <span class="hint" role="status">
+            {measuring.value}
+          </span>
+          <button type="button" disabled={isBusy || own.value === null} onClick={() => void measure()}>
+            Measure time
+          </button>
+          <label>
+            Beside it{" "}
+            <select
+              disabled={isBusy}
+              onChange={(event) => {
+                const [kind, what = ""] = event.currentTarget.value.split(/:(.*)/s);
+                if (kind === "") beside.value = null;
+                else void load(kind === "preset" ? { preset: what } : { model: what }, beside);
+              }}
+            >
+              <option value="">nothing</option>
+              {others.map((one) => (
+                <option key={one.name} value={`model:${one.name}`}>
+                  {one.title}
+                </option>
+              ))}
+              {presets.map((preset) => (
+                <option key={preset} value={`preset:${preset}`}>
+                  {preset}
+                </option>
+              ))}
+            </select>
+          </label>
+        </div>
       </div>
       {own.value === null ? (
         <p class="empty">
@@ -61,36 +103,46 @@ export function UNetFigure({ studio }: { readonly studio: Studio }) {
         </p>
       ) : (
         <div class="figures">
-          <Figure structure={own.value} title={studio.model.value?.title ?? own.value.name} />
-          {beside.value !== null && <Figure structure={beside.value} title={beside.value.name} />}
+          {figures.map((structure) => (
+            <Figure
+              key={structure.name}
+              structure={structure}
+              title={titleOf(structure)}
+              most={most}
+              times={times.value[structure.name] ?? null}
+            />
+          ))}
         </div>
       )}
     </section>
   );
 }
 
-function Figure({
-  structure: { census, flops, cells },
-  title,
-}: {
+interface FigureProps {
   readonly structure: Structure;
   readonly title: string;
-}) {
-  const most = Math.max(...Object.values(census.stages));
+  /** Parameters of the longest bar, of all figures: they are drawn to one scale. */
+  readonly most: number;
+  readonly times: Times | null;
+}
+
+function Figure({ structure: { census, flops, cells }, title, most, times }: FigureProps) {
   const work = Object.values(flops).reduce((a, b) => a + b, 0);
+  const all = times === null ? 0 : Object.values(times).reduce((a, b) => a + b, 0);
   const order = Object.keys(census.stages).filter((stage) => stage !== "stem");
   return (
     <table class="bars">
       <caption>
-        {title}: {millions(census.parameters)} parameters
-        {work > 0 && `, ${operations(work)} operations a step at ${cells} × ${cells} latent cells`}
+        {title}: {millions(census.parameters)} parameters, {operations(work)} operations a step at {cells} ×{" "}
+        {cells} latent cells{times !== null && `, ${milliseconds(all)}`}
       </caption>
-      <thead class="sr">
+      <thead>
         <tr>
           <th scope="col">Stage</th>
-          <th scope="col">Share</th>
           <th scope="col">Parameters</th>
-          <th scope="col">Operations</th>
+          <td />
+          <th scope="col">Work</th>
+          {times !== null && <th scope="col">Time</th>}
         </tr>
       </thead>
       <tbody>
@@ -104,7 +156,8 @@ function Figure({
                 <span class={kind} style={{ width: `${(100 * n) / most}%` }} />
               </td>
               <td>{millions(n)}</td>
-              <td>{work > 0 ? `${((100 * (flops[stage] ?? 0)) / work).toFixed(0)} % of work` : ""}</td>
+              <td>{((100 * (flops[stage] ?? 0)) / work).toFixed(0)} %</td>
+              {times !== null && <td>{milliseconds(times[stage] ?? 0)}</td>}
             </tr>
           );
         })}

@@ -7,7 +7,7 @@ import { drawn } from "../../../test/nsfw-pictures.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { psnr } from "../../image/psnr.ts";
 import { judged, nsfwBundle, nsfwClassifier } from "./check.ts";
-import type { KerasModel } from "./keras.ts";
+import type { KerasModel } from "../../models/keras.ts";
 
 interface Golden {
   readonly pictures: readonly (readonly [number, number, number])[];

@@ -1,10 +1,13 @@
 /** Our own door, `/api`: jobs that outlive their client, their events, models, pictures' settings, training runs. */
 
 import { type Context, Hono } from "hono";
+import { pack } from "../../analyze/packed.ts";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { requestFields, requestJsonSchema } from "../../pipeline/request.ts";
 import { readPictureText } from "../../pipeline/request-text.ts";
+import { presetStructure } from "../../pipeline/structure.ts";
+import { presetNames } from "../../models/presets.ts";
 import { readText } from "../png-text.ts";
 import type { Env } from "./access.ts";
 import { jsonBytes, pictureBytes, queryNumber, readBody, readJsonObject } from "./body.ts";
@@ -20,7 +23,7 @@ const largestPage = 500;
 
 const modelView = ({ name, family, engine, defaults }: ServedModel) => ({ name, family, engine, defaults });
 
-export function apiDoor({ jobs, store, models, runs }: ServerParts): Hono<Env> {
+export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): Hono<Env> {
   const door = new Hono<Env>();
 
   /** The job of the path, if it is the asker's. @throws KoalaError E_NOT_FOUND */
@@ -123,16 +126,38 @@ export function apiDoor({ jobs, store, models, runs }: ServerParts): Hono<Env> {
     }),
   );
 
-  door.get("/inspect/:model{.+}", async (c) => {
-    const name = c.req.param("model");
+  /** The model of the path. @throws KoalaError E_NOT_FOUND */
+  function modelOf(c: Context<Env>): ServedModel {
+    const name = c.req.param("model") ?? "";
     const model = models.all.find((served) => served.name === name);
-    if (model === undefined)
-      throw new KoalaError("E_NOT_FOUND", {
-        where: "model",
-        expected: `one of ${models.all.map((served) => served.name).join(", ")}`,
-        got: JSON.stringify(name.slice(0, 80)),
-      });
-    return c.json(await model.facts());
+    if (model !== undefined) return model;
+    throw new KoalaError("E_NOT_FOUND", {
+      where: "model",
+      expected: `one of ${models.all.map((served) => served.name).join(", ")}`,
+      got: JSON.stringify(name.slice(0, 80)),
+    });
+  }
+
+  door.get("/inspect/:model{.+}", async (c) => c.json(await modelOf(c).facts()));
+  door.get("/structure/model/:model{.+}", async (c) => c.json(await modelOf(c).structure()));
+  door.get("/structure/preset/:preset", (c) => {
+    const name = c.req.param("preset");
+    check((presetNames as readonly string[]).includes(name), "E_NOT_FOUND", () => ({
+      where: "preset",
+      expected: `one of ${presetNames.join(", ")}`,
+      got: JSON.stringify(name.slice(0, 80)),
+    }));
+    return c.json(presetStructure(name));
+  });
+  door.post("/times/:model{.+}", async (c) =>
+    c.json({ stages: await inspector.times(modelOf(c).name, c.req.raw.signal) }),
+  );
+  door.post("/explore", async (c) => {
+    const { model: name, ...input } = await readJsonObject(c);
+    const model = models.named(name);
+    const request = models.accept(model, input);
+    const found = await inspector.explore(model.name, request, c.req.raw.signal);
+    return c.body(pack(found), 200, { "Content-Type": "application/octet-stream" });
   });
 
   /** The body is the PNG itself. */

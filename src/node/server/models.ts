@@ -13,6 +13,8 @@ import {
   type RequestInput,
   requestFields,
 } from "../../pipeline/request.ts";
+import { type Structure, unetStructure } from "../../pipeline/structure.ts";
+import { modelAnatomy } from "../cli/anatomy.ts";
 import { modelFacts } from "../cli/model-facts.ts";
 import { openModel } from "../open-model.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
@@ -27,6 +29,8 @@ export interface ServedModel {
   resolve(input: RequestInput): Request;
   /** Parameters, operations and memory by network, the U-Net by stage. */
   facts(): Promise<unknown>;
+  /** The U-Net by stage. @throws KoalaError E_MODEL where it has none */
+  structure(): Promise<Structure>;
 }
 
 /** What one request may ask of a shared machine; the schema's own bounds are those of the models. */
@@ -123,6 +127,12 @@ export async function openServed(name: string, place: ModelPlace): Promise<Serve
     defaults: pipeline.defaults,
     resolve: (input) => pipeline.resolve(input),
     facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),
+    async structure() {
+      const { organs } = await modelAnatomy(await openModel(location, options));
+      const unet = organs.find(({ className }) => className === "UNet2DConditionModel");
+      check(unet !== undefined, "E_MODEL", () => ({ where: name, expected: "a U-Net", got: "another network" }));
+      return unetStructure(name, unet.config);
+    },
   };
 }
 

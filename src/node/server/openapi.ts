@@ -12,6 +12,7 @@ const json = (schema: Json): Json => ({ "application/json": { schema } });
 const png: Json = { "image/png": { schema: { type: "string", contentEncoding: "binary" } } };
 const list = (key: string, items: Json): Json =>
   json({ type: "object", properties: { [key]: { type: "array", items } }, required: [key] });
+const bytes: Json = { "application/octet-stream": { schema: { type: "string", contentEncoding: "binary" } } };
 const object: Json = json({ type: "object" });
 
 interface Route {
@@ -83,6 +84,19 @@ export const routes: readonly Route[] = [
   route("get", "/api/schema", "The request's fields, for a form", [200, object]),
   route("get", "/api/inspect/{model}", "Parameters by network, the U-Net by stage", [200, object], {
     errors: [404],
+  }),
+  route("get", "/api/structure/model/{model}", "A served model's U-Net by stage", [200, object], {
+    errors: [404],
+  }),
+  route("get", "/api/structure/preset/{preset}", "A published model's U-Net by stage", [200, object], {
+    errors: [404],
+  }),
+  route("post", "/api/times/{model}", "Seconds of each stage of the denoiser, measured", [200, object], {
+    errors: [404, 429],
+  }),
+  route("post", "/api/explore", "Draw and look inside: attention maps, packed", [200, bytes], {
+    body: json(ref("JobInput")),
+    errors: [413, 429],
   }),
   route("post", "/api/png-info", "The request that a PNG records", [200, object], {
     body: png,

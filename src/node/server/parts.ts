@@ -2,6 +2,7 @@
 
 import type { Logger } from "pino";
 import type { AccessOptions } from "./access.ts";
+import type { Inspector } from "./inspector.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Meters } from "./metrics.ts";
 import type { Models } from "./models.ts";
@@ -12,6 +13,7 @@ export interface ServerParts {
   readonly jobs: Jobs;
   readonly store: Store;
   readonly models: Models;
+  readonly inspector: Inspector;
   readonly meters: Meters;
   readonly log: Logger;
   readonly access: AccessOptions;

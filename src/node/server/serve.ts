@@ -16,6 +16,7 @@ import { createApp } from "./app.ts";
 import type { Crew } from "./crew.ts";
 import type { ModelPlaces } from "./engine-messages.ts";
 import { Jobs } from "./jobs.ts";
+import { LocalInspector } from "./inspector.ts";
 import { LocalCrew } from "./local-crew.ts";
 import { Meters } from "./metrics.ts";
 import { type Limits, Models, openServed } from "./models.ts";
@@ -125,6 +126,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
   const jobs = new Jobs({ store, crew, capacity: o.capacity, nsfw, meters, log: o.log });
   const app = createApp({
     ...{ jobs, store, models, meters, log: o.log },
+    inspector: new LocalInspector(o.models, o.threads),
     access: { host: o.host, names: o.names, tokens: o.tokens, origins: o.origins },
     runs: o.runs ?? null,
     page: openStudio(join(packageRoot, "dist/studio")),

@@ -3,8 +3,8 @@
  * MobileNetV2 and no others. Layouts are turned from channels last to channels first.
  */
 
-import { KoalaError } from "../../core/errors.ts";
-import type { Value } from "../../graph/op.ts";
+import { KoalaError } from "../core/errors.ts";
+import type { Value } from "../graph/op.ts";
 import {
   add,
   clamp,
@@ -19,10 +19,10 @@ import {
   reshape,
   slice,
   softmax,
-} from "../../ops/index.ts";
-import { type Shape, size } from "../../tensor/shape.ts";
-import type { StoredTensor, TensorStore } from "../../tensor/stored.ts";
-import { float32, type Tensor } from "../../tensor/tensor.ts";
+} from "../ops/index.ts";
+import { type Shape, size } from "../tensor/shape.ts";
+import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
+import { float32, type Tensor } from "../tensor/tensor.ts";
 
 type Pair = readonly [number, number];
 

@@ -1,0 +1,28 @@
+/** Small facts about an opened model's parts: where its weights lie, how large they are, why a part came from elsewhere. */
+
+import { KoalaError } from "../core/errors.ts";
+import { dtypes } from "../tensor/dtype.ts";
+import { size } from "../tensor/shape.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import type { Model } from "./model.ts";
+
+export const float32Bytes = (store: TensorStore): number =>
+  [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape) * dtypes.float32.bytes, 0);
+
+export const storesOf = (parts: Model): TensorStore[] => [
+  ...parts.texts.map(({ store }) => store),
+  parts.denoiser.store,
+  parts.vae.store,
+];
+
+/** What could not be opened is a model that the user never named: says why it was wanted. */
+export const explainBase =
+  (location: string) =>
+  (error: unknown): never => {
+    if (!(error instanceof KoalaError)) throw error;
+    const { code, where, expected, got, hint } = error;
+    throw new KoalaError(code, {
+      ...{ where, expected, got, cause: error },
+      hint: `It completes ${location}, which has only some parts of a model: --base DIR (base in the library) names another that does.${hint === undefined ? "" : `\n${hint}`}`,
+    });
+  };
