@@ -154,7 +154,7 @@ const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
 
 /** What the page has to say: a download on its way, warnings, what went wrong and the way on. */
 function Said({ studio }: { readonly studio: Studio }) {
-  const { loading, notes, problem, model } = studio;
+  const { engine, isOnline, loading, notes, problem, model } = studio;
   const { value: failure } = problem;
   return (
     <div class="said">
@@ -163,6 +163,13 @@ function Said({ studio }: { readonly studio: Studio }) {
           <p class="note">
             Fetching the model, once: {megabytes(loading.value.bytes)} of {megabytes(loading.value.total)} MB{" "}
             <progress aria-label="Download" value={loading.value.bytes} max={loading.value.total} />
+          </p>
+        )}
+        {!isOnline.value && (
+          <p class="note">
+            {engine.kind === "browser"
+              ? "No network. Models that are kept here still draw; the gallery and looking inside work too."
+              : "No network: the server cannot be reached. It goes on with what it has accepted."}
           </p>
         )}
         {notes.value.map((note) => (
@@ -175,10 +182,21 @@ function Said({ studio }: { readonly studio: Studio }) {
         {failure !== null && failure.field === null && (
           <p class="note bad">
             {failure.message}. {failure.hint}{" "}
-            {model.value === null && (
-              <button type="button" onClick={() => void studio.start()}>
-                Try again
+            {failure.code === "E_FILE" && engine.storage !== null ? (
+              <button type="button" onClick={() => void studio.fetchAgain()}>
+                Fetch it again
               </button>
+            ) : (
+              model.value === null && (
+                <button type="button" onClick={() => void studio.start()}>
+                  Try again
+                </button>
+              )
+            )}
+            {failure.code === "E_DISK" && (
+              <a class="button" href="#models">
+                See what is kept
+              </a>
             )}
             <button
               type="button"

@@ -15,9 +15,9 @@ interface SiteList {
 const titleOf = (name: string): string => name.split("/").filter(Boolean).at(-1) ?? name;
 
 export function localEngine(): Engine {
-  const pipeline = new WorkerPipeline(
-    new Worker(new URL("./worker.ts", import.meta.url), { type: "module" }),
-  );
+  const start = (): WorkerPipeline =>
+    new WorkerPipeline(new Worker(new URL("./worker.ts", import.meta.url), { type: "module" }));
+  let pipeline = start();
   const history = localHistory();
   let loaded: LoadedModel | null = null;
   let locations = new Map<string, string>();
@@ -38,6 +38,10 @@ export function localEngine(): Engine {
   const open: Engine["open"] = async (name, o) => {
     const files = new Map<string, readonly [number, number]>();
     if (loaded?.location === locationOf(name)) return modelOf(name, loaded);
+    if (loaded !== null) {
+      pipeline.dispose(); // WebAssembly gives memory back only with its worker
+      pipeline = start();
+    }
     loaded = null;
     const location = locationOf(name);
     const its = await pipeline.load(location, "auto", {
@@ -66,7 +70,8 @@ export function localEngine(): Engine {
           const own = { ...request, seed: event.seed, count: 1 };
           const maker = { model: titleOf(name), version: __VERSION__ };
           const png = new Blob([await encodePicture(event.picture, own, maker)], { type: "image/png" });
-          const drawing = { model: name, request: own, png, seconds, created: Date.now() };
+          const bytes = await pipeline.engineBytes();
+          const drawing = { model: name, request: own, png, seconds, bytes, created: Date.now() };
           yield { type: "picture", drawing: await history.add(drawing) };
           break;
         }
@@ -108,6 +113,7 @@ export function localEngine(): Engine {
     },
     storage: {
       surroundings: () => pipeline.surroundings(),
+      needs: () => pipeline.needs("koala-lightning-700m", 1024),
       async remove(name) {
         await pipeline.remove(locationOf(name));
         if (loaded?.location === locationOf(name)) loaded = null;

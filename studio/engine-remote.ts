@@ -15,7 +15,13 @@ interface JobView {
   readonly started: number | null;
   readonly ended: number | null;
   readonly error: Fault | null;
-  readonly pictures: readonly { readonly index: number; readonly seed: number; readonly url: string }[];
+  readonly pictures: readonly {
+    readonly index: number;
+    readonly seed: number;
+    readonly url: string;
+    readonly residentBytes?: number;
+    readonly nsfw?: { readonly isExplicit: boolean; readonly policy: "flag" | "blur" | "refuse" };
+  }[];
 }
 
 interface Fault {
@@ -65,20 +71,25 @@ const json = (method: string, body: unknown): RequestInit => ({
   body: JSON.stringify(body),
 });
 
-const drawingOf = (job: JobView, { index, seed, url }: JobView["pictures"][number]): Drawing => ({
-  ...{ id: `${job.id}/${index}`, model: job.model, url: `.${url}` },
-  request: { ...job.request, seed, count: 1 },
+const noteOf = ({ nsfw }: JobView["pictures"][number]): string | null =>
+  nsfw?.isExplicit === true ? `found explicit${nsfw.policy === "blur" ? ", so blurred" : ""}` : null;
+
+const drawingOf = (job: JobView, picture: JobView["pictures"][number]): Drawing => ({
+  ...{ id: `${job.id}/${picture.index}`, model: job.model, url: `.${picture.url}` },
+  request: { ...job.request, seed: picture.seed, count: 1 },
   seconds:
     job.started === null || job.ended === null
       ? null
       : (job.ended - job.started) / 1000 / Math.max(job.pictures.length, 1),
   ...{ created: job.created, isFavourite: job.isFavourite },
+  ...{ bytes: picture.residentBytes ?? null, note: noteOf(picture) },
 });
 
 /** The events of a job until its end; a broken connection is taken up where it was. */
 async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEvent> {
   const waiting: { name: string; data: unknown }[] = [];
   let wake = (): void => {};
+  let isLost = false;
   const source = new EventSource(`api/jobs/${job.id}/events`);
   const stop = (): void => {
     void fetch(`api/jobs/${job.id}/cancel`, { method: "POST" }).catch(() => {});
@@ -89,11 +100,22 @@ async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEv
       waiting.push({ name, data: JSON.parse((event as MessageEvent<string>).data) });
       wake();
     });
+  source.addEventListener("error", () => {
+    isLost = source.readyState === EventSource.CLOSED; // else it tries again by itself
+    wake();
+  });
   signal.addEventListener("abort", stop, { once: true });
   try {
     for (;;) {
       signal.throwIfAborted();
       const next = waiting.shift();
+      if (next === undefined && isLost)
+        throw new KoalaError("E_OFFLINE", {
+          where: "server",
+          expected: "the job's events",
+          got: "no answer",
+          hint: "Its picture appears in the gallery when it is done.",
+        });
       if (next === undefined) {
         await new Promise<void>((resolve) => {
           wake = resolve;

@@ -1,7 +1,7 @@
 /** What draws for the page: a worker of this browser or a server. The panels know only this. */
 
 import type { ModelDefaults, Picture, Request, RequestInput, StageName } from "koala-diffusion";
-import type { Exploration, Recorded, Structure, StructureRequest, Surroundings } from "koala-diffusion/web";
+import type { Exploration, Needs, Recorded, Structure, StructureRequest, Surroundings } from "koala-diffusion/web";
 
 /** A picture to show: pixels, or the address of a file. */
 export type Shown = { readonly picture: Picture } | { readonly url: string };
@@ -15,6 +15,10 @@ export interface Drawing {
   readonly url: string;
   /** That it took; null where that is not known. */
   readonly seconds: number | null;
+  /** That who drew it held in memory; null where that is not known. */
+  readonly bytes: number | null;
+  /** What a check of the picture found; null where there was none, or it found nothing. */
+  readonly note: string | null;
   /** Milliseconds since 1970. */
   readonly created: number;
   readonly isFavourite: boolean;
@@ -98,7 +102,12 @@ export interface Engine {
   times(model: string, o: Watched): Promise<Readonly<Record<string, number>>>;
   explore(model: string, request: RequestInput, o: Watched): Promise<Exploration>;
   /** Null where models are not this page's to keep. */
-  readonly storage: { surroundings(): Promise<Surroundings>; remove(name: string): Promise<void> } | null;
+  readonly storage: {
+    surroundings(): Promise<Surroundings>;
+    remove(name: string): Promise<void>;
+    /** Of KOALA-Lightning-700M in 4 bits at 1024 px. */
+    needs(): Promise<Needs>;
+  } | null;
   readonly runs: { list(): Promise<readonly Run[]>; read(name: string): Promise<RunDetails> } | null;
   /** A picture that was being drawn when the page was left, if it still is. */
   unfinished(): Promise<AsyncGenerator<DrawEvent> | null>;

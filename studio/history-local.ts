@@ -9,6 +9,7 @@ interface Kept {
   readonly request: Request;
   readonly png: Blob;
   readonly seconds: number;
+  readonly bytes?: number;
   readonly created: number;
   readonly isFavourite: boolean;
 }
@@ -54,7 +55,7 @@ export function localHistory(): LocalHistory {
   const shown = ({ png, ...rest }: Kept): Drawing => {
     const url = urls.get(rest.id) ?? URL.createObjectURL(png);
     urls.set(rest.id, url);
-    return { ...rest, url };
+    return { ...rest, url, bytes: rest.bytes ?? null, note: null };
   };
   const named = async (id: string): Promise<Kept | undefined> => (await all()).find((kept) => kept.id === id);
 

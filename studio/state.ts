@@ -29,17 +29,19 @@ export interface Work {
 /** What went wrong, for people. */
 export interface Problem {
   readonly field: string | null;
+  /** Null for what is no error of the package. */
+  readonly code: KoalaError["code"] | null;
   readonly message: string;
   readonly hint: string | null;
 }
 
 export function problemOf(error: unknown): Problem {
   if (!(error instanceof KoalaError))
-    return { field: null, message: String((error as Error)?.message ?? error), hint: null };
-  const { where, expected, got, hint = null } = error;
+    return { field: null, code: null, message: String((error as Error)?.message ?? error), hint: null };
+  const { code, where, expected, got, hint = null } = error;
   const field = where.split(".")[0] ?? "";
   const isField = requestFields().some(({ key }) => key === field);
-  return { field: isField ? field : null, message: `${where}: expected ${expected}, got ${got}`, hint };
+  return { field: isField ? field : null, code, message: `${where}: expected ${expected}, got ${got}`, hint };
 }
 
 const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
@@ -77,11 +79,14 @@ export interface Studio {
   readonly onlyFavourites: Signal<boolean>;
   readonly presets: Signal<Readonly<Record<string, Form>>>;
   readonly isBusy: ReadonlySignal<boolean>;
+  readonly isOnline: Signal<boolean>;
   start(): Promise<void>;
   set(key: string, value: unknown): void;
   /** The typed request. @throws KoalaError E_REQUEST */
   request(): RequestInput;
   choose(name: string): Promise<void>;
+  /** Takes the chosen model out of the browser's storage and fetches it again. */
+  fetchAgain(): Promise<void>;
   draw(): Promise<void>;
   cancel(): void;
   /** Runs something else than `draw` with the page's one worker; `cancel` ends it. */
@@ -111,11 +116,21 @@ export function createStudio(engine: Engine): Studio {
     drawings: signal<readonly Drawing[]>([]),
     search: signal(""),
     onlyFavourites: signal(false),
+    isOnline: signal(navigator.onLine),
     presets: signal(remembered<Readonly<Record<string, Form>>>("presets", {})),
   };
   const stop = signal<AbortController | null>(null);
   addEventListener("hashchange", () => {
     s.view.value = asView(location.hash);
+  });
+  for (const name of ["online", "offline"])
+    addEventListener(name, () => {
+      s.isOnline.value = navigator.onLine;
+    });
+  // the page's life cycle: a browser may stop a tab that nobody looks at, and go on later
+  document.addEventListener("resume", () => {
+    if (s.work.value !== null)
+      s.notes.value = [...s.notes.value, "The browser had suspended this tab; the picture goes on now."];
   });
 
   function set(key: string, value: unknown): void {
@@ -155,7 +170,11 @@ export function createStudio(engine: Engine): Studio {
     }
   }
 
+  /** The one that is open, or that could not be opened. */
+  let wantedModel = "";
+
   async function open(name: string, signal: AbortSignal): Promise<void> {
+    wantedModel = name;
     s.model.value = await engine.open(name, {
       signal,
       onBytes: (bytes, total) => {
@@ -245,10 +264,20 @@ export function createStudio(engine: Engine): Studio {
       if (going !== null) await exclusively(() => follow(going));
       else if (wasUnfinished) {
         remember("unfinished", false);
-        s.notes.value = ["A picture was not done when the page was left. Draw starts it again."];
+        const wasDiscarded = (document as { wasDiscarded?: boolean }).wasDiscarded === true;
+        s.notes.value = [
+          wasDiscarded
+            ? "The browser had put this tab away to save memory, with a picture half drawn. Draw starts it again."
+            : "A picture was not done when the page was left. Draw starts it again.",
+        ];
       }
     },
     choose: (name) => exclusively((signal) => open(name, signal)),
+    fetchAgain: () =>
+      exclusively(async (signal) => {
+        await engine.storage?.remove(wantedModel);
+        await open(wantedModel, signal);
+      }),
     draw: () =>
       exclusively(async (signal) => {
         const asked = request();

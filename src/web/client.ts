@@ -3,6 +3,7 @@
 import type { Exploration } from "../analyze/explore.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
+import type { Needs } from "../pipeline/needs.ts";
 import type { RequestInput } from "../pipeline/request.ts";
 import type {
   CallName,
@@ -105,9 +106,19 @@ export class WorkerPipeline {
     });
   }
 
+  /** Bytes that the engine holds in the worker, without a graphics adapter's own memory. They only grow while the worker lives. */
+  engineBytes(): Promise<number> {
+    return this.#call("engineBytes", null);
+  }
+
   /** What this browser can do and keeps. */
   surroundings(): Promise<Surroundings> {
     return this.#call("surroundings", null);
+  }
+
+  /** What a published model in 4 bits needs at a size in pixels. @throws KoalaError E_MODEL */
+  needs(preset: string, pixels: number): Promise<Needs> {
+    return this.#call("needs", { preset, pixels });
   }
 
   /** Takes a model out of this browser's storage. */

@@ -4,7 +4,8 @@ import { check } from "../core/assert.ts";
 import { nearest } from "../core/nearest.ts";
 import { checkedEngine } from "../engine/self-test.ts";
 import type { Engine, EngineStatus } from "../runtime/session.ts";
-import { wasmEngine, wasmStatus, webgpuEngine, webgpuStatus } from "./ort-web.ts";
+import type { AdapterLimits } from "./messages.ts";
+import { largestBuffer, wasmEngine, wasmStatus, webgpuEngine, webgpuStatus } from "./ort-web.ts";
 
 let checked: Promise<Engine> | null = null;
 const checkedWebgpu = (): Promise<Engine> => (checked ??= checkedEngine(webgpuEngine()));
@@ -20,6 +21,12 @@ export const engines = (): Promise<readonly EngineStatus[]> =>
 /** A software adapter is for tests: WebAssembly is many times faster. */
 const isSoftware = ({ detail }: EngineStatus): boolean =>
   /swiftshader|llvmpipe|software|basic render/i.test(detail);
+
+/** What the adapter of this browser allows; null where there is none. */
+export async function adapterLimits(): Promise<AdapterLimits | null> {
+  const [status, bufferBytes] = await Promise.all([webgpuStatus(), largestBuffer()]);
+  return bufferBytes === null ? null : { bufferBytes, isSoftware: isSoftware(status) };
+}
 
 /** `auto`: WebGPU on a real adapter, else WebAssembly. @throws KoalaError E_ENGINE */
 export async function engine(name: string): Promise<Engine> {

@@ -4,6 +4,7 @@ import type { Exploration } from "../analyze/explore.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { ModelDefaults } from "../models/detect.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
+import type { Needs } from "../pipeline/needs.ts";
 import type { RequestInput } from "../pipeline/request.ts";
 import type { EngineStatus } from "../runtime/session.ts";
 import type { Structure, StructureRequest } from "./structure.ts";
@@ -29,9 +30,18 @@ export interface KeptModel {
   readonly hereBytes: number;
 }
 
+/** What a graphics adapter allows. */
+export interface AdapterLimits {
+  /** Of one buffer that a shader sees. */
+  readonly bufferBytes: number;
+  readonly isSoftware: boolean;
+}
+
 /** What this browser can do, for a page that must say what works. */
 export interface Surroundings {
   readonly engines: readonly EngineStatus[];
+  /** Null where there is no adapter. */
+  readonly adapter: AdapterLimits | null;
   /** Whether models outlive the page. */
   readonly isKept: boolean;
   /** Bytes; null where the browser does not tell. */
@@ -53,7 +63,11 @@ export interface Calls {
   structure: { argument: StructureRequest; result: Structure };
   /** Seconds of each stage of the loaded model's denoiser; tells its stages before its end. */
   times: { argument: null; result: Readonly<Record<string, number>> };
+  /** What the engine holds now. */
+  engineBytes: { argument: null; result: number };
   surroundings: { argument: null; result: Surroundings };
+  /** What a published model in 4 bits needs at a size in pixels. */
+  needs: { argument: { readonly preset: string; readonly pixels: number }; result: Needs };
   remove: { argument: string; result: null };
 }
 export type CallName = keyof Calls;

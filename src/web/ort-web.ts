@@ -118,11 +118,16 @@ interface GPUAdapterLike {
   readonly info?: { readonly vendor?: string; readonly architecture?: string; readonly description?: string };
 }
 
+/** Bytes that one buffer may have; null where there is no adapter. */
+export async function largestBuffer(): Promise<number | null> {
+  const limits = (await adapter())?.limits;
+  return limits === undefined ? null : Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+}
+
 /** @throws KoalaError E_ENGINE for a weight that no buffer of this adapter holds */
 async function checkLimits(model: OnnxModel): Promise<void> {
-  const limits = (await adapter())?.limits;
-  check(limits !== undefined, "E_ENGINE", () => ({ where: "webgpu", expected: "an adapter", got: "none" }));
-  const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+  const most = await largestBuffer();
+  check(most !== null, "E_ENGINE", () => ({ where: "webgpu", expected: "an adapter", got: "none" }));
   const largest = model.weights.reduce<OnnxModel["weights"][number] | undefined>(
     (a, b) => (a === undefined || b.stored.byteLength > a.stored.byteLength ? b : a),
     undefined,

@@ -3,13 +3,17 @@
 import { explore } from "../analyze/explore.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
+import { needsInFourBits } from "../pipeline/needs.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
-import { engines } from "./engines.ts";
+import { engineBytes, watchMemories } from "./engine-memory.ts";
+import { adapterLimits, engines } from "./engines.ts";
 import type { Calls, FromWorker, LoadRequest, SentError, Surroundings, ToWorker } from "./messages.ts";
 import { theShelf } from "./models.ts";
 import { structureOf } from "./structure.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
+
+watchMemories();
 
 let pipeline: Pipeline | null = null;
 /** By the id of the call that each ends. */
@@ -70,6 +74,10 @@ async function perform(
       });
     case "surroundings":
       return surroundings();
+    case "engineBytes":
+      return engineBytes();
+    case "needs":
+      return needsInFourBits(message.argument.preset, message.argument.pixels);
     case "remove":
       await (await theShelf()).remove(message.argument);
       return null;
@@ -117,6 +125,7 @@ async function surroundings(): Promise<Surroundings> {
   }));
   return {
     engines: await engines(),
+    adapter: await adapterLimits(),
     isKept: shelf.isKept,
     quota: estimate?.quota ?? null,
     usage: estimate?.usage ?? null,

@@ -12,6 +12,8 @@ interface Cell {
   readonly row: string;
   readonly shown: Shown | null;
   readonly seconds: number | null;
+  /** That who drew it held. */
+  readonly bytes: number | null;
 }
 
 /** An axis takes any setting that one word can say, and the model. */
@@ -36,6 +38,11 @@ const listed = (text: string): string[] =>
 function typed(field: RequestField | undefined, text: string): unknown {
   return field?.kind === "number" ? Number(text) : text;
 }
+
+const costOf = (seconds: number | null, bytes: number | null): string =>
+  seconds === null
+    ? " "
+    : `${seconds.toFixed(1)} s${bytes === null ? "" : ` · ${(bytes / 1e9).toFixed(2)} GB`}`;
 
 export function Compare({ studio }: { readonly studio: Studio }) {
   const mode = useSignal<"values" | "strip">("values");
@@ -68,7 +75,10 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     for await (const event of studio.engine.draw(name, request, { signal })) {
       if (event.type === "preview") put(column, row, { shown: event.shown });
       if (event.type === "picture")
-        put(column, row, { shown: { url: event.drawing.url }, seconds: event.drawing.seconds });
+        {
+        const { url, seconds, bytes } = event.drawing;
+        put(column, row, { shown: { url }, seconds, bytes });
+      }
     }
   }
 
@@ -81,12 +91,15 @@ export function Compare({ studio }: { readonly studio: Studio }) {
       if (mode.value === "strip") {
         cells.value = [];
         for await (const event of studio.engine.draw(first, fixed, { signal })) {
-          const add = (column: string, shown: Shown, seconds: number | null): void => {
-            cells.value = [...cells.value, { column, row: "", shown, seconds }];
+          const add = (column: string, shown: Shown, of: Pick<Cell, "seconds" | "bytes">): void => {
+            cells.value = [...cells.value, { column, row: "", shown, ...of }];
           };
           if (event.type === "preview" && event.step % stripEvery === 0)
-            add(`step ${event.step}`, event.shown, null);
-          if (event.type === "picture") add("done", { url: event.drawing.url }, event.drawing.seconds);
+            add(`step ${event.step}`, event.shown, { seconds: null, bytes: null });
+          if (event.type === "picture") {
+            const { url, seconds, bytes } = event.drawing;
+            add("done", { url }, { seconds, bytes });
+          }
         }
         return;
       }
@@ -100,7 +113,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
           hint: "Write values with commas between them.",
         });
       cells.value = rows.flatMap((row) =>
-        columns.map((column) => ({ column, row, shown: null, seconds: null })),
+        columns.map((column) => ({ column, row, shown: null, seconds: null, bytes: null })),
       );
       for (const row of rows)
         for (const column of columns) {
@@ -206,7 +219,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         </div>
       </form>
       {cells.value.length === 0 ? (
-        <p class="empty card">Pictures appear side by side here, each with the time that it took.</p>
+        <p class="empty card">Pictures appear side by side here, each with the time and the memory that it took.</p>
       ) : (
         <div class="card scroll">
           <table class="grid">
@@ -231,12 +244,12 @@ export function Compare({ studio }: { readonly studio: Studio }) {
                   {y.value !== "" && mode.value === "values" && <th scope="row">{row}</th>}
                   {cells.value
                     .filter((cell) => cell.row === row)
-                    .map(({ column, shown, seconds }) => (
+                    .map(({ column, shown, seconds, bytes }) => (
                       <td key={column}>
                         <div class="cell">
                           {shown !== null && <PictureView shown={shown} label={`${column} ${row}`} />}
                         </div>
-                        <span class="seconds">{seconds === null ? " " : `${seconds.toFixed(1)} s`}</span>
+                        <span class="seconds">{costOf(seconds, bytes)}</span>
                       </td>
                     ))}
                 </tr>

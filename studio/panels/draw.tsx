@@ -113,6 +113,7 @@ function Stage({ studio }: { readonly studio: Studio }) {
             {last.request.width} × {last.request.height} px · seed {last.request.seed} · {last.request.steps}{" "}
             steps
             {last.seconds !== null && ` · ${last.seconds.toFixed(1)} s`}
+            {last.note !== null && ` · ${last.note}`}
           </span>
         ) : (
           <span>

@@ -4,6 +4,7 @@ import { useSignal } from "@preact/signals";
 import type { Surroundings } from "koala-diffusion/web";
 import { useEffect } from "preact/hooks";
 import { problemOf, type Studio } from "../state.ts";
+import { Offer } from "./offer.tsx";
 
 const megabytes = (bytes: number): string =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.ceil(bytes / 1e6)} MB`;
@@ -102,6 +103,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
           </form>
         )}
       </section>
+      {engine.storage !== null && <Offer studio={studio} here={here.value} />}
       <Abilities here={here.value} isHistoryKept={isHistoryKept.value} isServer={engine.kind === "server"} />
       <section class="card" aria-label="Keys">
         <h2>Keys</h2>

@@ -104,3 +104,32 @@ describe.skipIf(!hasScript)("koala in a terminal", () => {
     expect(readdirSync(folder)).toEqual(before);
   });
 });
+
+describe.skipIf(!hasScript)("koala serve in a terminal", () => {
+  it("says where what is, with the token in the page's address, and ends on Ctrl-C", async () => {
+    let isStopped = false;
+    const { raw, code } = await inTerminal(
+      `node ${bin} serve --port 0 --data ${join(folder, "data")} --token "s3/t" --threads 1`,
+      (child, soFar) => {
+        if (isStopped || !soFar.includes("Ctrl-C stops.")) return;
+        isStopped = true;
+        child.stdin?.write("\u0003");
+      },
+    );
+    const { lines, width } = screen(raw);
+    const url = lines[0] ?? "";
+    expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    expect(lines.slice(1).map((line) => line.replace("^C", ""))).toEqual([
+      `  Studio  ${url}/?token=s3%2Ft`,
+      `  OpenAI  ${url}/v1`,
+      `  A1111   ${url}`,
+      `  API     ${url}/openapi.json`,
+      "  Models  koala-emoji",
+      `  Data    ${join(folder, "data")}`,
+      "  Ctrl-C stops.",
+      "Stopping: pictures that are not done are drawn after the next start.",
+    ]);
+    expect(width).toBeLessThanOrEqual(80);
+    expect(code).toBe(0);
+  });
+});

@@ -102,6 +102,24 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .action(async (options: Options) => finish(await serve(options, world)));
 }
 
+/** What someone at a terminal wants to know. */
+export function welcome(
+  url: string,
+  models: readonly string[],
+  { tokens, data }: { readonly tokens: readonly string[]; readonly data: string },
+): string {
+  const [token] = tokens;
+  const lines = [
+    ["Studio", token === undefined ? `${url}/` : `${url}/?token=${encodeURIComponent(token)}`],
+    ["OpenAI", `${url}/v1`],
+    ["A1111", url],
+    ["API", `${url}/openapi.json`],
+    ["Models", models.join(", ")],
+    ["Data", data],
+  ];
+  return `${lines.map(([what = "", where = ""]) => `  ${what.padEnd(8)}${where}\n`).join("")}  Ctrl-C stops.\n`;
+}
+
 /** @throws KoalaError E_FLAG */
 function policyFrom(text: string): NsfwPolicy {
   const found = nsfwPolicies.find((policy) => policy === text);
@@ -203,7 +221,10 @@ async function serve(o: Options, world: World): Promise<number> {
   const log = await loggerFor(o, world);
   const server = await startServer({ ...options, models, log });
   world.stdout.write(`${server.url}\n`);
+  const isTold = world.stderr.isTTY === true && o.quiet !== true;
+  if (isTold) world.stderr.write(welcome(server.url, Object.keys(models), options));
   await untilStopped(world);
+  if (isTold) world.stderr.write("Stopping: pictures that are not done are drawn after the next start.\n");
   await server.close();
   return 0;
 }
