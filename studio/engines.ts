@@ -1,7 +1,14 @@
 /** What draws for the page: a worker of this browser or a server. The panels know only this. */
 
 import type { ModelDefaults, Picture, Request, RequestInput, StageName } from "koala-diffusion";
-import type { Exploration, Needs, Recorded, Structure, StructureRequest, Surroundings } from "koala-diffusion/web";
+import type {
+  Exploration,
+  Needs,
+  Recorded,
+  Structure,
+  StructureRequest,
+  Surroundings,
+} from "koala-diffusion/web";
 
 /** A picture to show: pixels, or the address of a file. */
 export type Shown = { readonly picture: Picture } | { readonly url: string };

@@ -1,10 +1,10 @@
 /** A crew and a model without an engine: pictures are drawn at once, or when the test lets them. */
 
-import { presetStructure } from "../src/pipeline/structure.ts";
 import type { NsfwVerdict } from "../src/node/nsfw/policy.ts";
 import { type Crew, type DrawEvent, EngineLost, type Task } from "../src/node/server/crew.ts";
 import { Models, type ServedModel } from "../src/node/server/models.ts";
 import { resolveRequest } from "../src/pipeline/request.ts";
+import { presetStructure } from "../src/pipeline/structure.ts";
 import { defaults } from "./fake-world.ts";
 
 export const fakeModel = (name: string): ServedModel => ({

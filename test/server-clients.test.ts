@@ -11,6 +11,7 @@ import { StableDiffusionApi } from "stable-diffusion-api";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodePicture } from "../src/node/image-file.ts";
 import { readText } from "../src/node/png-text.ts";
+import { readPictureText } from "../src/pipeline/request-text.ts";
 import type { JobView } from "../src/node/server/job.ts";
 import { type RunningServer, startServer } from "../src/node/server/serve.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
@@ -75,6 +76,31 @@ describe("openai", () => {
       await drawn("red apple", 5),
       await drawn("red apple", 6),
     ]);
+  });
+
+  it.each([
+    "jpeg",
+    "webp",
+  ] as const)("gets a %s that records its request, as base64 and by address", async (format) => {
+    const wanted = {
+      prompt: "red apple",
+      output_format: format,
+      ...({ size: "64x64", steps: 1, seed: 5 } as object),
+    };
+    const { data: [inline] = [] } = await client().images.generate({
+      ...wanted,
+      response_format: "b64_json",
+    });
+    const { data: [linked] = [] } = await client().images.generate({ ...wanted, response_format: "url" });
+    const answer = await fetch(linked?.url ?? "");
+    expect(answer.headers.get("content-type")).toBe(`image/${format}`);
+    for (const bytes of [
+      Buffer.from(inline?.b64_json ?? "", "base64"),
+      Buffer.from(await answer.arrayBuffer()),
+    ]) {
+      expect((await sharp(bytes).metadata()).format).toBe(format);
+      expect(readPictureText(readText(bytes, "x"), "x").request).toMatchObject({ seed: 5, steps: 1 });
+    }
   });
 
   it("gets addresses that open without a token, and the request inside the picture", async () => {

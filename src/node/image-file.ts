@@ -4,8 +4,9 @@ import { readFile, stat } from "node:fs/promises";
 import { extname } from "node:path";
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
+import { jpegWithText, webpWithText } from "../image/exif.ts";
 import type { Picture } from "../image/pixels.ts";
-import { withText } from "./png-text.ts";
+import { readText, withText } from "./png-text.ts";
 
 export type PictureFormat = "png" | "jpeg" | "webp";
 
@@ -35,7 +36,7 @@ export function pictureFormat(path: string): PictureFormat {
   return format;
 }
 
-/** The picture as a file's bytes. `texts` become text chunks of a PNG; the other formats carry none. */
+/** The picture as a file's bytes. `texts` become text chunks of a PNG; the others carry `koala` and `parameters`, as Exif. */
 export async function encodePicture(
   picture: Picture,
   format: PictureFormat,
@@ -45,9 +46,20 @@ export async function encodePicture(
   const { width, height, data } = picture;
   const image = sharp(data, { raw: { width, height, channels: 3 } });
   if (format === "png") return withText(await image.png().toBuffer(), texts);
-  return new Uint8Array(
-    await (format === "jpeg" ? image.jpeg({ quality }) : image.webp({ quality })).toBuffer(),
-  );
+  return format === "jpeg"
+    ? jpegWithText(await image.jpeg({ quality }).toBuffer(), texts)
+    : webpWithText(await image.webp({ quality }).toBuffer(), [width, height], texts);
+}
+
+/** A PNG of ours in another format, with its text. */
+export async function convertPng(
+  png: Uint8Array,
+  format: Exclude<PictureFormat, "png">,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { default: sharp } = await import("sharp");
+  const { data, info } = await sharp(png).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+  const picture = { width: info.width, height: info.height, data: new Uint8Array(data) };
+  return encodePicture(picture, format, readText(png, "picture"));
 }
 
 /** The bytes of a picture file. @throws KoalaError E_FILE when it cannot be read, E_IMAGE when it is too large */

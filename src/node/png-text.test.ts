@@ -67,12 +67,12 @@ describe("a PNG that lies", () => {
     [
       "is empty",
       new Uint8Array(),
-      "x.png: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+      "x.png: expected a PNG, JPEG or WebP picture, got a file that does not begin like one [E_IMAGE]",
     ],
     [
-      "is a JPEG",
-      Uint8Array.of(255, 216, 255, 224),
-      "x.png: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+      "is a GIF",
+      Buffer.from("GIF89a"),
+      "x.png: expected a PNG, JPEG or WebP picture, got a file that does not begin like one [E_IMAGE]",
     ],
     [
       "is cut between chunks",

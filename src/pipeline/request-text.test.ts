@@ -85,16 +85,16 @@ describe("a picture's own record", () => {
       "guidance: expected a number from 0 to 50, got NaN [E_REQUEST]",
     );
     expect(() => readPictureText({ koala: "{" }, "x.png")).toThrow(
-      "x.png: expected JSON with a request in text chunk koala, got { [E_IMAGE]",
+      "x.png: expected JSON with a request in text koala, got { [E_IMAGE]",
     );
   });
 
   it("has to be there", () => {
     expect(() => readPictureText({}, "x.png")).toThrow(
-      "x.png: expected a picture that records its request (text chunk koala or parameters), got no text chunks [E_IMAGE]",
+      "x.png: expected a picture that records its request (text koala or parameters), got no text [E_IMAGE]",
     );
     expect(() => readPictureText({ Software: "gimp" }, "x.png")).toThrow(
-      "x.png: expected a picture that records its request (text chunk koala or parameters), got only Software [E_IMAGE]",
+      "x.png: expected a picture that records its request (text koala or parameters), got only Software [E_IMAGE]",
     );
   });
 });

@@ -119,8 +119,8 @@ export function readPictureText(texts: Readonly<Record<string, string>>, where: 
   if (texts.koala === undefined) {
     check(texts.parameters !== undefined, "E_IMAGE", () => ({
       where,
-      expected: "a picture that records its request (text chunk koala or parameters)",
-      got: Object.keys(texts).length === 0 ? "no text chunks" : `only ${Object.keys(texts).join(", ")}`,
+      expected: "a picture that records its request (text koala or parameters)",
+      got: Object.keys(texts).length === 0 ? "no text" : `only ${Object.keys(texts).join(", ")}`,
     }));
     return readParameters(texts.parameters);
   }
@@ -132,7 +132,7 @@ export function readPictureText(texts: Readonly<Record<string, string>>, where: 
   }
   check(typeof recorded === "object" && recorded !== null && "request" in recorded, "E_IMAGE", () => ({
     where,
-    expected: "JSON with a request in text chunk koala",
+    expected: "JSON with a request in text koala",
     got: (texts.koala ?? "").slice(0, 60),
   }));
   const { model, loras } = recorded as { readonly model?: unknown; readonly loras?: unknown };

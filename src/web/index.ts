@@ -3,8 +3,8 @@
 export type { Exploration, StageLook } from "../analyze/explore.ts";
 export { unpack } from "../analyze/packed.ts";
 export { blend, heat, rgb, type TokenGrid } from "../analyze/paint.ts";
-export type { Maker, Recorded } from "../pipeline/request-text.ts";
 export type { Needs } from "../pipeline/needs.ts";
+export type { Maker, Recorded } from "../pipeline/request-text.ts";
 export { type LoadCalls, WorkerPipeline } from "./client.ts";
 export type { Download, ExploreRequest, KeptModel, LoadedModel, Surroundings } from "./messages.ts";
 export { encodePicture, readPicture } from "./picture-file.ts";

@@ -1,7 +1,8 @@
 /** Picture files in a browser: PNGs that carry their request, as the command line writes and reads them. */
 
+import { storedTextsOf } from "../image/exif.ts";
 import type { Picture } from "../image/pixels.ts";
-import { pngOf, type StoredText, storedTexts, TextReader, withText } from "../image/png.ts";
+import { pngOf, type StoredText, TextReader, withText } from "../image/png.ts";
 import type { Request } from "../pipeline/request.ts";
 import { type Maker, pictureText, type Recorded, readPictureText } from "../pipeline/request-text.ts";
 
@@ -54,11 +55,11 @@ async function inflated({ bytes, isDeflated }: StoredText, room: number): Promis
 }
 
 /**
- * The request that a PNG records, and the model it was for. `where` names the picture in errors.
- * @throws KoalaError E_IMAGE when it is no PNG or records nothing, E_REQUEST when what it records is no request
+ * The request that a PNG, JPEG or WebP records, and the model it was for. `where` names the picture in errors.
+ * @throws KoalaError E_IMAGE when it is none of them or records nothing, E_REQUEST when what it records is no request
  */
-export async function readPicture(png: Uint8Array, where: string): Promise<Recorded> {
+export async function readPicture(file: Uint8Array, where: string): Promise<Recorded> {
   const reader = new TextReader(where);
-  for (const stored of storedTexts(png, where)) reader.add(stored, await inflated(stored, reader.room));
+  for (const stored of storedTextsOf(file, where)) reader.add(stored, await inflated(stored, reader.room));
   return readPictureText(reader.texts, where);
 }

@@ -74,8 +74,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     await studio.engine.open(name, { signal, onBytes() {}, onWarning() {} });
     for await (const event of studio.engine.draw(name, request, { signal })) {
       if (event.type === "preview") put(column, row, { shown: event.shown });
-      if (event.type === "picture")
-        {
+      if (event.type === "picture") {
         const { url, seconds, bytes } = event.drawing;
         put(column, row, { shown: { url }, seconds, bytes });
       }
@@ -219,10 +218,12 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         </div>
       </form>
       {cells.value.length === 0 ? (
-        <p class="empty card">Pictures appear side by side here, each with the time and the memory that it took.</p>
+        <p class="empty card">
+          Pictures appear side by side here, each with the time and the memory that it took.
+        </p>
       ) : (
         <div class="card scroll">
-          <table class="grid">
+          <table class={mode.value === "strip" ? "grid strip" : "grid"}>
             <caption class="sr">Pictures by {labelOf(x.value)}</caption>
             <thead>
               <tr>

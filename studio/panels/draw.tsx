@@ -43,8 +43,8 @@ export function Draw({ studio }: { readonly studio: Studio }) {
           <input
             ref={file}
             type="file"
-            accept="image/png"
-            aria-label="PNG whose settings to read"
+            accept="image/png,image/jpeg,image/webp"
+            aria-label="Picture whose settings to read"
             hidden
             onChange={(event) => {
               const [chosen] = event.currentTarget.files ?? [];

@@ -60,7 +60,8 @@ export function Inside({ studio }: { readonly studio: Studio }) {
       const name = model.value?.name;
       if (name === undefined) return;
       const { preview: _, ...request } = studio.request();
-      done.value = engine.kind === "server" ? "The server looks inside; this takes as long as a picture" : "Starting";
+      done.value =
+        engine.kind === "server" ? "The server looks inside; this takes as long as a picture" : "Starting";
       try {
         const its = await engine.explore(
           name,
@@ -92,11 +93,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
       >
         {prompt !== undefined && <Field field={prompt} studio={studio} />}
         <div class="row">
-          <button
-            type="submit"
-            class="main"
-            disabled={isBusy.value || model.value === null}
-          >
+          <button type="submit" class="main" disabled={isBusy.value || model.value === null}>
             Draw and look inside
           </button>
           {isBusy.value && (

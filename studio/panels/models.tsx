@@ -105,7 +105,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
       </section>
       {engine.storage !== null && <Offer studio={studio} here={here.value} />}
       <Abilities here={here.value} isHistoryKept={isHistoryKept.value} isServer={engine.kind === "server"} />
-      <section class="card" aria-label="Keys">
+      <section class="card keyboard" aria-label="Keys">
         <h2>Keys</h2>
         <dl class="keys">
           <dt>

@@ -9,8 +9,7 @@ const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 /** What stands in the way; null where nothing does. */
 export function refusal(needs: Needs, { adapter, quota, usage }: Surroundings): string | null {
-  if (adapter === null)
-    return "It needs a graphics adapter (WebGPU), and this browser offers none to pages.";
+  if (adapter === null) return "It needs a graphics adapter (WebGPU), and this browser offers none to pages.";
   if (adapter.bufferBytes < needs.bufferBytes)
     return `It needs buffers of ${gigabytes(needs.bufferBytes)} (${needs.bufferOf}), and this graphics adapter allows ${gigabytes(adapter.bufferBytes)}.`;
   if (adapter.isSoftware)
@@ -44,15 +43,15 @@ export function Offer({ studio, here }: { readonly studio: Studio; readonly here
       ) : (
         <>
           <p class="hint">
-            {gigabytes(wanted.downloadBytes)} to fetch, {gigabytes(wanted.memoryBytes)} of memory while it draws,
-            buffers up to {gigabytes(wanted.bufferBytes)}.
+            {gigabytes(wanted.downloadBytes)} to fetch, {gigabytes(wanted.memoryBytes)} of memory while it
+            draws, buffers up to {gigabytes(wanted.bufferBytes)}.
           </p>
           {why !== null ? (
-            <p>Not here: {why} koala serve draws with it on another machine.</p>
+            <p>Not here. {why} koala serve draws with it on another machine.</p>
           ) : its === undefined ? (
             <p>
-              This browser could run it, but this site has not got its files. Whoever keeps the site adds them with
-              npm run site -- --model DIR.
+              This browser could run it, but this site has not got its files. Whoever keeps the site adds them
+              with npm run site -- --model DIR.
             </p>
           ) : (
             <div class="row">

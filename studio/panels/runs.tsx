@@ -75,7 +75,7 @@ function Details({ run }: { readonly run: RunDetails }) {
   const sample = run.samples.find(({ step }) => step === shown.value) ?? last;
   return (
     <section class="card" aria-label={run.name}>
-      <Curve label="Loss" points={run.records.map(({ step, loss }) => [step, loss])} />
+      <Curve records={run.records} />
       {sample !== undefined && (
         <figure>
           <img src={`.${sample.url}`} alt={`Samples at step ${sample.step}`} />
@@ -99,38 +99,88 @@ function Details({ run }: { readonly run: RunDetails }) {
   );
 }
 
-function Curve({
-  label,
-  points,
-}: {
-  readonly label: string;
-  readonly points: readonly (readonly [number, number])[];
-}) {
+type Records = RunDetails["records"];
+
+/** The loss and what it is made of, as columns: steps first. */
+function columnsOf(records: Records): {
+  readonly names: readonly string[];
+  readonly data: uPlot.AlignedData;
+  /** Whether a logarithm can be drawn. */
+  readonly isPositive: boolean;
+} {
+  const terms = [...new Set(records.flatMap(({ terms: its = {} }) => Object.keys(its)))];
+  const values = terms.map((term) => records.map(({ terms: its = {} }) => its[term] ?? null));
+  const curves = [records.map(({ loss }) => loss), ...values];
+  return {
+    names: ["loss", ...terms],
+    data: [records.map(({ step }) => step), ...curves],
+    isPositive: curves.flat().every((value) => value === null || value > 0),
+  };
+}
+
+const chartHeight = 260;
+
+function Curve({ records }: { readonly records: Records }) {
   const box = useRef<HTMLDivElement>(null);
+  const width = useSignal(0);
+  const scheme = useSignal(0);
   useEffect(() => {
     const { current } = box;
-    if (current === null || points.length === 0) return;
+    if (current === null) return;
+    const watch = new ResizeObserver(() => {
+      width.value = current.clientWidth;
+    });
+    watch.observe(current);
+    // a canvas keeps the colours that it was drawn in
+    const redraw = (): void => {
+      scheme.value++;
+    };
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    media.addEventListener("change", redraw);
+    const theme = new MutationObserver(redraw);
+    theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    return () => {
+      watch.disconnect();
+      media.removeEventListener("change", redraw);
+      theme.disconnect();
+    };
+  }, []);
+  useEffect(() => {
+    const { current } = box;
+    if (current === null || records.length === 0 || width.value === 0) return;
     const style = getComputedStyle(current);
-    const axis = { stroke: style.color, grid: { stroke: style.borderColor, width: 1 } };
+    const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 } };
+    const { names, data, isPositive } = columnsOf(records);
+    const strokes = [style.outlineColor, style.caretColor, style.color];
     const plot = new uPlot(
       {
-        ...{ width: current.clientWidth, height: 260 },
-        scales: { x: { time: false }, y: { distr: points.every(([, v]) => v > 0) ? 3 : 1 } },
-        axes: [axis, axis],
-        series: [{ label: "Step" }, { label, stroke: style.outlineColor, width: 1.5 }],
+        ...{ width: width.value, height: chartHeight },
+        scales: { x: { time: false }, y: { distr: isPositive ? 3 : 1 } },
+        axes: [
+          { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] },
+          axis,
+        ],
+        series: [
+          { label: "step" },
+          ...names.map((label, i) => ({
+            ...{ label, width: i === 0 ? 1.5 : 1 },
+            stroke: strokes[i % strokes.length] ?? style.color,
+            ...(i < strokes.length ? {} : { dash: [4, 2 * i] }),
+          })),
+        ],
       },
-      [points.map(([x]) => x), points.map(([, y]) => y)],
+      data,
       current,
     );
     return () => plot.destroy();
-  }, [points.length]);
-  const [from, to] = [points[0]?.[1], points.at(-1)?.[1]];
+  }, [records.length, width.value, scheme.value]);
+  const [from, to] = [records[0]?.loss, records.at(-1)?.loss];
   return (
     <div
       ref={box}
       class="curve"
       role="img"
-      aria-label={`${label} by step, from ${from?.toPrecision(3) ?? "nothing"} to ${to?.toPrecision(3) ?? "nothing"}`}
+      aria-label={`Loss by step, from ${from?.toPrecision(3) ?? "nothing"} to ${to?.toPrecision(3) ?? "nothing"}`}
     />
   );
 }

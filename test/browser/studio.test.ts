@@ -1,6 +1,6 @@
 /** The studio in a real Chromium, as someone uses it: the static site, drawn for by WebAssembly. */
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { buildSite } from "../../scripts/site/build.js";
 import { readText } from "../../src/node/png-text.ts";
 import { readPictureText } from "../../src/pipeline/request-text.ts";
-import { hasChromium, startChromium } from "./chromium.ts";
+import { hasChromium, startChromium, startChromiumWith } from "./chromium.ts";
 import { type Site, startSite } from "./site.ts";
 
 const axePath = createRequire(import.meta.url).resolve("axe-core");
@@ -121,7 +121,8 @@ describe.skipIf(!hasChromium)("the studio", () => {
     await page.getByLabel("Values, with commas").first().fill("1, 2");
     await press("Compare");
     await expect.poll(() => page.locator(".cell img").count(), { timeout: 120_000 }).toBe(2);
-    for (const text of await page.locator(".seconds").allTextContents()) expect(text).toMatch(/^\d+\.\d s$/);
+    for (const text of await page.locator(".seconds").allTextContents())
+      expect(text).toMatch(/^\d+\.\d s · 0\.\d\d GB$/);
     expect(await page.locator("th[scope=col]").allTextContents()).toEqual(["Steps 1", "Steps 2"]);
   });
 
@@ -136,6 +137,11 @@ describe.skipIf(!hasChromium)("the studio", () => {
     await page.getByLabel(/^What is told apart: UP-\d, step 1$/).waitFor();
     await page.getByLabel("Beside it").selectOption("koala-700m");
     await page.getByText(/^koala-700m: 782\.\d M parameters/).waitFor();
+    await press("Measure time");
+    await page.getByRole("columnheader", { name: "Time" }).waitFor({ timeout: 120_000 });
+    expect(await page.locator(".bars").first().locator("tr:nth-child(1) td").last().textContent()).toMatch(
+      /^\d+(\.\d)? (ms|s)$/,
+    );
   });
 
   test("reloaded in the middle, it says so and has what was typed", async () => {
@@ -192,7 +198,7 @@ describe.skipIf(!hasChromium)("the studio", () => {
     expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("something else");
     await drop("notes.png", new TextEncoder().encode("no picture"));
     await page
-      .getByText("notes.png: expected a PNG picture, got a file that does not begin like one")
+      .getByText("notes.png: expected a PNG, JPEG or WebP picture, got a file that does not begin like one")
       .waitFor();
   });
 
@@ -202,6 +208,115 @@ describe.skipIf(!hasChromium)("the studio", () => {
     await press("Draw");
     await page.getByText("steps: expected a whole number from 1 to 1000, got 5000").waitFor();
     expect(await page.getByLabel("Steps", { exact: true }).getAttribute("aria-invalid")).toBe("true");
+  });
+
+  test("what the browser took away is fetched again by a button", async () => {
+    await open();
+    await page.evaluate(async () => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("koala");
+      for await (const folder of (root as unknown as { values(): AsyncIterable<FileSystemHandle> }).values())
+        await (folder as FileSystemDirectoryHandle).removeEntry(
+          encodeURIComponent("unet/diffusion_pytorch_model.safetensors"),
+        );
+    });
+    await page.reload();
+    await page.getByText("The browser has taken away what was stored: fetch the model again.").waitFor();
+    await press("Fetch it again");
+    await ready();
+    await press("Draw");
+    await pictureDone();
+  });
+
+  test("a storage too small for a model is said with the numbers and a way to what is kept", async () => {
+    await page.goto(site.url); // the origin must be there to have a quota
+    await ready();
+    const client = await context.newCDPSession(page);
+    await page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      await root.removeEntry("koala", { recursive: true });
+    });
+    await client.send("Storage.overrideQuotaForOrigin", { origin: site.url, quotaSize: 2_000_000 });
+    await page.reload();
+    const note = page.getByRole("alert");
+    await note
+      .getByText(
+        /expected room for \d+ MB in this browser's storage, got \d+ MB\. Remove a model that is kept/,
+      )
+      .waitFor();
+    await note.getByRole("link", { name: "See what is kept" }).click();
+    await page.getByRole("heading", { name: "What works here" }).waitFor();
+  });
+
+  test("the large model is refused with what this adapter lacks", async () => {
+    await open();
+    await page.getByRole("link", { name: "Models" }).click();
+    await page
+      .getByText(/^1\.0\d GB to fetch, \d\.\d\d GB of memory while it draws, buffers up to 1\.07 GB\.$/)
+      .waitFor({ timeout: 60_000 });
+    await page
+      .getByText("It needs a graphics adapter, and this browser's is software: one picture would take hours.")
+      .waitFor();
+  });
+
+  test("says what works still when the network goes, and when it is back", async () => {
+    await open();
+    const note = page.getByText("No network. Models that are kept here still draw");
+    await context.setOffline(true);
+    await note.waitFor();
+    await context.setOffline(false);
+    await note.waitFor({ state: "detached" });
+  });
+
+  test("where the browser keeps nothing, it draws, and says what is not kept", async () => {
+    const profile = await mkdtemp(join(tmpdir(), "koala-profile-"));
+    await mkdir(join(profile, "Default"));
+    const blocked = { profile: { default_content_setting_values: { cookies: 2 } } }; // "block all site data"
+    await writeFile(join(profile, "Default/Preferences"), JSON.stringify(blocked));
+    const own = await startChromiumWith(profile);
+    try {
+      page = await own.newPage();
+      await page.goto(site.url);
+      await ready();
+      await page.getByLabel("Steps", { exact: true }).fill("1");
+      await press("Draw");
+      await pictureDone();
+      await page.getByRole("link", { name: "Models" }).click();
+      await page
+        .getByText("this window keeps no files: a model is fetched again each time; drawing works")
+        .waitFor();
+      await page.getByText("this window keeps nothing: download what you like").waitFor();
+    } finally {
+      await own.close();
+      await rm(profile, { recursive: true, force: true });
+    }
+  });
+
+  test("a suspended tab says so when it goes on", async () => {
+    await open({ steps: 200 });
+    await press("Draw");
+    await page.getByText("step 1 of 200").waitFor();
+    await page.evaluate(() => document.dispatchEvent(new Event("resume")));
+    await page.getByText("The browser had suspended this tab; the picture goes on now.").waitFor();
+    await page.keyboard.press("Escape");
+  });
+
+  test("nothing jumps while a picture comes", async () => {
+    await page.addInitScript(() => {
+      const jumps: number[] = [];
+      Object.assign(globalThis, { jumps });
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries() as (PerformanceEntry & {
+          value: number;
+          hadRecentInput: boolean;
+        })[])
+          if (!entry.hadRecentInput) jumps.push(entry.value);
+      }).observe({ type: "layout-shift", buffered: true });
+    });
+    await open();
+    await press("Draw");
+    await pictureDone();
+    const jumps = await page.evaluate(() => (globalThis as unknown as { jumps: number[] }).jumps);
+    expect(jumps.reduce((a, b) => a + b, 0)).toBeLessThan(0.1); // web.dev/articles/cls: good
   });
 
   test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {

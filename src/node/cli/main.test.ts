@@ -261,7 +261,7 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     ],
     [
       ["generate", "--from", "text.txt"],
-      "text.txt: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+      "text.txt: expected a PNG, JPEG or WebP picture, got a file that does not begin like one [E_IMAGE]",
     ],
     [["download", "koala"], 'koala download: expected a hub id, owner/name, got "koala" [E_FLAG]'],
     [

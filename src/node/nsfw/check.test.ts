@@ -6,8 +6,8 @@ import { describe, expect, it } from "vitest";
 import { drawn } from "../../../test/nsfw-pictures.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { psnr } from "../../image/psnr.ts";
-import { judged, nsfwBundle, nsfwClassifier } from "./check.ts";
 import type { KerasModel } from "../../models/keras.ts";
+import { judged, nsfwBundle, nsfwClassifier } from "./check.ts";
 
 interface Golden {
   readonly pictures: readonly (readonly [number, number, number])[];

@@ -9,10 +9,10 @@ import { dirname, join } from "node:path";
 import { KoalaError } from "../../core/errors.ts";
 import { compile } from "../../engine/compile.ts";
 import type { Picture } from "../../image/pixels.ts";
+import { type KerasModel, kerasGraph } from "../../models/keras.ts";
 import type { Engine } from "../../runtime/session.ts";
 import { float32, toFloat32 } from "../../tensor/tensor.ts";
 import { ortEngine } from "../ort-node.ts";
-import { type KerasModel, kerasGraph } from "../../models/keras.ts";
 import type { NsfwPolicy, NsfwVerdict } from "./policy.ts";
 
 /** In the order of the network's output; nsfwjs 4.4.0, nsfw_classes.ts. */

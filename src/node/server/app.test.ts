@@ -263,13 +263,13 @@ describe("every door", () => {
       "/sdapi/v1/png-info",
       { image: "AAAA" },
       400,
-      "image: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+      "image: expected a PNG, JPEG or WebP picture, got a file that does not begin like one [E_IMAGE]",
     ],
     [
       "/api/png-info",
       "x",
       400,
-      "picture: expected a PNG picture, got a file that does not begin like one [E_IMAGE]",
+      "picture: expected a PNG, JPEG or WebP picture, got a file that does not begin like one [E_IMAGE]",
     ],
     ["/nowhere", {}, 404, "path: expected one that /openapi.json lists, got POST /nowhere [E_NOT_FOUND]"],
   ] as const)("POST %s %o is refused", async (path, body, status, sentence) => {

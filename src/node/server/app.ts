@@ -2,6 +2,7 @@
 
 import { Hono } from "hono";
 import { KoalaError } from "../../core/errors.ts";
+import { convertPng, pictureFormat } from "../image-file.ts";
 import { a1111Door } from "./a1111.ts";
 import { access, type Env } from "./access.ts";
 import { apiDoor } from "./api.ts";
@@ -62,12 +63,13 @@ export function createApp(parts: ServerParts): Hono<Env> {
     c.body(await meters.registry.metrics(), 200, { "Content-Type": meters.registry.contentType }),
   );
   app.get("/openapi.json", (c) => c.json(openapiDocument(parts.models)));
-  app.get("/pictures/:id/:file{[0-9]+\\.png}", async (c) => {
+  app.get("/pictures/:id/:file{[0-9]+\\.(?:png|jpg|webp)}", async (c) => {
     const { id, file } = c.req.param();
     const png = await store.picture(id, Number.parseInt(file, 10));
     if (png === null) return c.notFound();
-    return c.body(png, 200, {
-      "Content-Type": "image/png",
+    const format = pictureFormat(file);
+    return c.body(format === "png" ? png : await convertPng(png, format), 200, {
+      "Content-Type": `image/${format}`,
       "Cache-Control": "private, max-age=31536000, immutable",
     });
   });

@@ -2,6 +2,7 @@
 
 import type { Context } from "hono";
 import type { Request } from "../../pipeline/request.ts";
+import { convertPng, type PictureFormat } from "../image-file.ts";
 import type { Env } from "./access.ts";
 import { errorFrom } from "./crew.ts";
 import type { Job } from "./job.ts";
@@ -32,7 +33,13 @@ export async function awaitJob(
 }
 
 /** Its pictures in base64. */
-export async function picturesOf({ store }: ServerParts, job: Job): Promise<string[]> {
+export async function picturesOf(
+  { store }: ServerParts,
+  job: Job,
+  format: PictureFormat = "png",
+): Promise<string[]> {
   const pngs = await Promise.all(job.pictures.map(({ index }) => store.picture(job.id, index)));
-  return pngs.filter((png) => png !== null).map((png) => Buffer.from(png).toString("base64"));
+  const there = pngs.filter((png) => png !== null);
+  const files = format === "png" ? there : await Promise.all(there.map((png) => convertPng(png, format)));
+  return files.map((bytes) => Buffer.from(bytes).toString("base64"));
 }

@@ -71,7 +71,10 @@ describe("/api", () => {
   it("sends maps as packed numbers", async () => {
     const answer = await s.ask("POST", "/api/explore", { prompt: "a", seed: 3 });
     const found = unpack(new Uint8Array(await answer.arrayBuffer()));
-    expect(found).toMatchObject({ request: { prompt: "a", seed: 3 }, looks: [{ self: Float32Array.of(0.25, 0.75) }] });
+    expect(found).toMatchObject({
+      request: { prompt: "a", seed: 3 },
+      looks: [{ self: Float32Array.of(0.25, 0.75) }],
+    });
     expect((await s.ask("POST", "/api/explore", { prompt: "a", steps: 151 })).status).toBe(400);
   });
 });

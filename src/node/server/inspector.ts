@@ -56,7 +56,11 @@ export class LocalInspector implements Inspector {
     return (await this.ask(model, {}, signal)) as Readonly<Record<string, number>>;
   }
 
-  private async ask(model: string, what: Pick<ToInspector, "request">, signal: AbortSignal): Promise<unknown> {
+  private async ask(
+    model: string,
+    what: Pick<ToInspector, "request">,
+    signal: AbortSignal,
+  ): Promise<unknown> {
     check(!this.isBusy, "E_BUSY", () => ({
       where: "looking inside",
       expected: "one at a time",

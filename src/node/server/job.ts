@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import type { KoalaError } from "../../core/errors.ts";
 import type { Request } from "../../pipeline/request.ts";
+import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 
 export const jobStates = ["waiting", "running", "done", "failed", "cancelled"] as const;
@@ -46,7 +47,8 @@ export const newJobId = (): string => randomBytes(16).toString("hex");
 export const isOver = (state: JobState): boolean =>
   state === "done" || state === "failed" || state === "cancelled";
 
-export const picturePath = (id: string, index: number): string => `/pictures/${id}/${index}.png`;
+export const picturePath = (id: string, index: number, format: PictureFormat = "png"): string =>
+  `/pictures/${id}/${index}.${format === "jpeg" ? "jpg" : format}`;
 
 /** A job as `/api/jobs` shows it. */
 export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "pictures"> {

@@ -130,7 +130,11 @@ export async function openServed(name: string, place: ModelPlace): Promise<Serve
     async structure() {
       const { organs } = await modelAnatomy(await openModel(location, options));
       const unet = organs.find(({ className }) => className === "UNet2DConditionModel");
-      check(unet !== undefined, "E_MODEL", () => ({ where: name, expected: "a U-Net", got: "another network" }));
+      check(unet !== undefined, "E_MODEL", () => ({
+        where: name,
+        expected: "a U-Net",
+        got: "another network",
+      }));
       return unetStructure(name, unet.config);
     },
   };

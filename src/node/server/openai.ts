@@ -6,6 +6,7 @@
 import { Hono } from "hono";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
@@ -24,7 +25,7 @@ const ignored = ["quality", "style", "user", "moderation", "output_compression",
 const only: Readonly<Record<string, readonly unknown[]>> = {
   stream: [false],
   background: ["auto", "opaque"],
-  output_format: ["png"],
+  output_format: ["png", "jpeg", "webp"],
   response_format: ["url", "b64_json"],
 };
 
@@ -41,7 +42,12 @@ function sizeOf(size: unknown): { width?: number; height?: number } {
 }
 
 /** The request and where the answer's pictures go. @throws KoalaError E_REQUEST */
-function read(body: JsonObject): { model: unknown; input: JsonObject; isUrl: boolean } {
+function read(body: JsonObject): {
+  readonly model: unknown;
+  readonly input: JsonObject;
+  readonly isUrl: boolean;
+  readonly format: PictureFormat;
+} {
   for (const [field, values] of Object.entries(only)) {
     const value = body[field];
     check(value === undefined || value === null || values.includes(value), "E_REQUEST", () => ({
@@ -50,14 +56,15 @@ function read(body: JsonObject): { model: unknown; input: JsonObject; isUrl: boo
       got: (JSON.stringify(value) ?? "").slice(0, 80),
     }));
   }
-  const { model, n, size, response_format: format, ...rest } = body;
+  const { model, n, size, response_format: where, output_format: format, ...rest } = body;
   const input = Object.fromEntries(
     Object.entries(rest).filter(([key]) => !ignored.includes(key) && only[key] === undefined),
   );
   return {
     model,
     input: { ...input, ...sizeOf(size), ...(n === undefined || n === null ? {} : { count: n }) },
-    isUrl: format !== "b64_json",
+    isUrl: where !== "b64_json",
+    format: (format ?? "png") as PictureFormat,
   };
 }
 
@@ -84,7 +91,7 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
   });
 
   door.post("/images/generations", async (c) => {
-    const { model: name, input, isUrl } = read(await readJsonObject(c));
+    const { model: name, input, isUrl, format } = read(await readJsonObject(c));
     const model = models.named(name);
     const request = models.accept(model, input, nameOf);
     const job = await awaitJob(c, parts, model.name, request);
@@ -97,13 +104,16 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
     if (!isUrl)
       return c.json({
         created,
-        data: (await picturesOf(parts, job)).map((b64_json, i) => ({ b64_json, ...nsfwOf(job.pictures[i]) })),
+        data: (await picturesOf(parts, job, format)).map((b64_json, i) => ({
+          b64_json,
+          ...nsfwOf(job.pictures[i]),
+        })),
       });
     const { origin } = new URL(c.req.url);
     return c.json({
       created,
       data: job.pictures.map((its) => ({
-        url: `${origin}${picturePath(job.id, its.index)}`,
+        url: `${origin}${picturePath(job.id, its.index, format)}`,
         ...nsfwOf(its),
       })),
     });
