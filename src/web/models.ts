@@ -149,7 +149,7 @@ async function checkRoom(location: string, missing: readonly RemoteFile[]): Prom
   check(quota === undefined || quota - usage >= needed, "E_DISK", () => ({
     where: location,
     expected: `room for ${megabytes(needed)} in this browser's storage`,
-    got: megabytes((quota ?? 0) - usage),
+    got: megabytes(Math.max(0, (quota ?? 0) - usage)),
     hint: "Remove a model that is kept here, or free space on the device.",
   }));
 }

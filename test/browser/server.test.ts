@@ -1,0 +1,115 @@
+/** The studio of `koala serve` in a real Chromium: drawn for by a server of its own. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { build } from "vite";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { killAll, startKoala } from "../slow/server-processes.ts";
+import { hasChromium, startChromium } from "./chromium.ts";
+
+let folder: string;
+let url: string;
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "koala-server-page-"));
+  await build({
+    configFile: resolve(import.meta.dirname, "../../studio/vite.config.ts"),
+    mode: "server",
+    logLevel: "error",
+  });
+  const server = await startKoala(
+    "serve",
+    "--port",
+    "0",
+    "--data",
+    folder,
+    "--token",
+    "secret",
+    "--runs",
+    folder,
+  );
+  url = server.line;
+  browser = await startChromium();
+}, 240_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await killAll();
+  await rm(folder, { recursive: true, force: true });
+});
+
+beforeEach(async () => {
+  page = await (await browser.newContext()).newPage();
+  await page.goto(`${url}/?token=secret`);
+  await page.getByText("koala-emoji is ready").waitFor();
+  await page.getByLabel("Prompt", { exact: true }).fill("a red apple");
+});
+
+const draw = (): Promise<void> => page.getByRole("button", { name: "Draw" }).first().click();
+const steps = (n: number): Promise<void> => page.getByLabel("Steps", { exact: true }).fill(String(n));
+
+describe.skipIf(!hasChromium)("the studio of koala serve", () => {
+  test("takes the token out of the address, draws with previews, and keeps the picture", async () => {
+    expect(page.url()).toBe(`${url}/`);
+    await steps(8);
+    await draw();
+    await page.locator(".stage .frame img[alt=Preview]").waitFor();
+    await page.getByText(/128 × 128 px · seed \d+ · 8 steps/).waitFor({ timeout: 120_000 });
+    await page.reload();
+    await page.getByRole("button", { name: "a red apple" }).first().waitFor();
+  });
+
+  test("a picture goes on while the page is away, and is followed again", async () => {
+    await steps(150);
+    await draw();
+    await page.getByText("step 2 of 150").waitFor();
+    await page.reload();
+    await page.getByText(/step \d+ of 150/).waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Draw" }).first().waitFor();
+  });
+
+  test("what the server refuses stands next to its field", async () => {
+    await steps(151);
+    await draw();
+    await page.getByText("steps: expected at most 150 on this server, got 151").waitFor();
+    expect(await page.getByLabel("Steps", { exact: true }).getAttribute("aria-invalid")).toBe("true");
+  });
+
+  test("compares with time and memory, looks inside, measures, and says how runs come here", async () => {
+    await steps(2);
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByLabel("Values, with commas").first().fill("1, 2");
+    await page.getByRole("button", { name: "Compare" }).click();
+    await expect
+      .poll(() => page.locator(".seconds").allTextContents(), { timeout: 120_000 })
+      .toEqual([
+        expect.stringMatching(/^\d+\.\d s · \d\.\d\d GB$/),
+        expect.stringMatching(/^\d+\.\d s · \d\.\d\d GB$/),
+      ]);
+    await page.getByRole("link", { name: "Look inside" }).click();
+    await page.getByRole("button", { name: "Draw and look inside" }).click();
+    await page.getByLabel("Where a word is: apple, step 1").waitFor({ timeout: 120_000 });
+    await page.getByRole("button", { name: "Measure time" }).click();
+    await page.getByRole("columnheader", { name: "Time" }).waitFor({ timeout: 120_000 });
+    await page.getByRole("link", { name: "Runs" }).click();
+    await page.getByText("No training run is shown.").waitFor();
+  });
+
+  test("says that the server is gone, and what becomes of the picture", async () => {
+    await steps(150);
+    await draw();
+    await page.getByText("step 2 of 150").waitFor();
+    await killAll();
+    await page.getByRole("link", { name: "Models" }).click();
+    await page.getByRole("link", { name: "Draw" }).click();
+    await page.getByLabel("Search the gallery").fill("apple");
+    await page
+      .getByText("Is koala serve still running, and the network there? What was accepted is drawn anyway.")
+      .waitFor();
+  });
+});
