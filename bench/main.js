@@ -4,6 +4,7 @@
  *   unet    seconds a step of KOALA-700M with random weights, float32 and bf16     --size 512,1024  --steps 3
  *   load    process start to the end of the first step, and peak memory   --size 512
  *   serve   a picture by `koala serve` over the library's, and 200 clients for a minute
+ *   browser a picture by the static site over Node's, previews, and how soon the page can be used (npm run site first)
  *   image   `koala generate` with the model of the repository, process start to PNG
  *   all     --rounds 3  --threads 2  --only koala,openvino  --model DIR  --out FILE.json
  *
@@ -210,6 +211,20 @@ questions.serve = async () => {
     `\none picture at 128 px, s\nlibrary  ${number(library)}\nserver   ${number(server)}  ratio ${(server.median / library.median).toFixed(3)}\n` +
       `200 clients, 64 px, 4 steps: p50 ${p50?.toFixed(1)} s, p95 ${p95?.toFixed(1)} s, ${picturesPerMinute.toFixed(0)} pictures a minute, ` +
       `answers ${JSON.stringify(statuses)}, server ${bytes.map((n) => `${(n / 1e6).toFixed(0)} MB`).join(" → ")}\n`,
+  );
+  return run;
+};
+
+questions.browser = async () => {
+  const run = await once([process.execPath, join(root, "bench/browser.js"), o.rounds]);
+  const [node, previews, page, usable] = [run.node, run.nodePreviews, run.browser, run.interactive].map(
+    summary,
+  );
+  const preview = (previews.median - node.median) / (run.steps - 1);
+  process.stdout.write(
+    `\na picture of ${run.steps} steps, s\nNode              ${number(node)}\nNode, previews    ${number(previews)}  ` +
+      `a preview is ${((100 * preview * run.steps) / node.median).toFixed(1)} % of a step\n` +
+      `browser           ${number(page)}  ratio ${(page.median / node.median).toFixed(2)}\npage can be used  ${number(usable)}\n`,
   );
   return run;
 };

@@ -228,23 +228,25 @@ describe.skipIf(!hasChromium)("the studio", () => {
   });
 
   test("a storage too small for a model is said with the numbers and a way to what is kept", async () => {
-    await page.goto(site.url); // the origin must be there to have a quota
-    await ready();
-    const client = await context.newCDPSession(page);
-    await page.evaluate(async () => {
-      const root = await navigator.storage.getDirectory();
-      await root.removeEntry("koala", { recursive: true });
-    });
-    await client.send("Storage.overrideQuotaForOrigin", { origin: site.url, quotaSize: 2_000_000 });
-    await page.reload();
-    const note = page.getByRole("alert");
-    await note
-      .getByText(
-        /expected room for \d+ MB in this browser's storage, got \d+ MB\. Remove a model that is kept/,
-      )
-      .waitFor();
-    await note.getByRole("link", { name: "See what is kept" }).click();
-    await page.getByRole("heading", { name: "What works here" }).waitFor();
+    const profile = await mkdtemp(join(tmpdir(), "koala-profile-"));
+    const own = await startChromiumWith(profile); // a quota can be set only where storage is a profile's
+    try {
+      page = await own.newPage();
+      const client = await own.newCDPSession(page);
+      await client.send("Storage.overrideQuotaForOrigin", { origin: site.url, quotaSize: 2_000_000 });
+      await page.goto(site.url);
+      const note = page.getByRole("alert");
+      await note
+        .getByText(
+          /expected room for \d+ MB in this browser's storage, got \d MB\. Remove a model that is kept here/,
+        )
+        .waitFor({ timeout: 60_000 });
+      await note.getByRole("link", { name: "See what is kept" }).click();
+      await page.getByRole("heading", { name: "What works here" }).waitFor();
+    } finally {
+      await own.close();
+      await rm(profile, { recursive: true, force: true });
+    }
   });
 
   test("the large model is refused with what this adapter lacks", async () => {
