@@ -11,10 +11,10 @@ import { StableDiffusionApi } from "stable-diffusion-api";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodePicture } from "../src/node/image-file.ts";
 import { readText } from "../src/node/png-text.ts";
-import { readPictureText } from "../src/pipeline/request-text.ts";
 import type { JobView } from "../src/node/server/job.ts";
 import { type RunningServer, startServer } from "../src/node/server/serve.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { readPictureText } from "../src/pipeline/request-text.ts";
 
 const model = join(import.meta.dirname, "../models/koala-emoji");
 let data = "";

@@ -228,25 +228,20 @@ describe.skipIf(!hasChromium)("the studio", () => {
   });
 
   test("a storage too small for a model is said with the numbers and a way to what is kept", async () => {
-    const profile = await mkdtemp(join(tmpdir(), "koala-profile-"));
-    const own = await startChromiumWith(profile); // a quota can be set only where storage is a profile's
-    try {
-      page = await own.newPage();
-      const client = await own.newCDPSession(page);
-      await client.send("Storage.overrideQuotaForOrigin", { origin: site.url, quotaSize: 2_000_000 });
-      await page.goto(site.url);
-      const note = page.getByRole("alert");
-      await note
-        .getByText(
-          /expected room for \d+ MB in this browser's storage, got \d MB\. Remove a model that is kept here/,
-        )
-        .waitFor({ timeout: 60_000 });
-      await note.getByRole("link", { name: "See what is kept" }).click();
-      await page.getByRole("heading", { name: "What works here" }).waitFor();
-    } finally {
-      await own.close();
-      await rm(profile, { recursive: true, force: true });
-    }
+    await context.route("**/koala-files.json", async (route) => {
+      const list = (await (await route.fetch()).json()) as { files: { path: string; size: number }[] };
+      const files = list.files.map((file) => ({ ...file, size: file.size * 1e6 }));
+      await route.fulfill({ json: { files } });
+    });
+    await page.goto(site.url);
+    const note = page.getByRole("alert");
+    await note
+      .getByText(
+        /expected room for \d+ MB in this browser's storage, got \d+ MB\. Remove a model that is kept here/,
+      )
+      .waitFor();
+    await note.getByRole("link", { name: "See what is kept" }).click();
+    await page.getByRole("heading", { name: "What works here" }).waitFor();
   });
 
   test("the large model is refused with what this adapter lacks", async () => {
