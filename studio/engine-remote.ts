@@ -199,7 +199,7 @@ export function remoteEngine(): Engine {
     async unfinished() {
       for (const state of ["running", "waiting"]) {
         const [job] = (await ask<{ jobs: readonly JobView[] }>(`api/jobs?state=${state}&limit=1`)).jobs;
-        if (job !== undefined) return follow(job, new AbortController().signal);
+        if (job !== undefined) return (signal) => follow(job, signal);
       }
       return null;
     },

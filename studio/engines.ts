@@ -117,5 +117,5 @@ export interface Engine {
   } | null;
   readonly runs: { list(): Promise<readonly Run[]>; read(name: string): Promise<RunDetails> } | null;
   /** A picture that was being drawn when the page was left, if it still is. */
-  unfinished(): Promise<AsyncGenerator<DrawEvent> | null>;
+  unfinished(): Promise<((signal: AbortSignal) => AsyncGenerator<DrawEvent>) | null>;
 }

@@ -127,6 +127,15 @@ export function createStudio(engine: Engine): Studio {
     addEventListener(name, () => {
       s.isOnline.value = navigator.onLine;
     });
+  /** A page that is left loses its connections first: what it draws is not over by that. */
+  let isLeaving = false;
+  for (const name of ["beforeunload", "pagehide"])
+    addEventListener(name, () => {
+      isLeaving = true;
+    });
+  addEventListener("pageshow", () => {
+    isLeaving = false;
+  });
   // the page's life cycle: a browser may stop a tab that nobody looks at, and go on later
   document.addEventListener("resume", () => {
     if (s.work.value !== null)
@@ -234,7 +243,7 @@ export function createStudio(engine: Engine): Studio {
     try {
       for await (const event of events) hear(event);
     } finally {
-      remember("unfinished", false);
+      if (!isLeaving) remember("unfinished", false);
     }
   }
 
@@ -261,7 +270,7 @@ export function createStudio(engine: Engine): Studio {
         }),
       ]);
       const going = wasUnfinished ? await engine.unfinished().catch(() => null) : null;
-      if (going !== null) await exclusively(() => follow(going));
+      if (going !== null) await exclusively((signal) => follow(going(signal)));
       else if (wasUnfinished) {
         remember("unfinished", false);
         const wasDiscarded = (document as { wasDiscarded?: boolean }).wasDiscarded === true;

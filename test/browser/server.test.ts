@@ -74,8 +74,10 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     await page.getByText(/step \d+ of 150/).waitFor();
     await page.reload();
     await page.getByText(/step \d+ of 150/).waitFor();
-    await page.keyboard.press("Escape");
+    await page.keyboard.press("Escape"); // a picture that is followed again can be cancelled too
     await page.getByRole("button", { name: "Draw" }).first().waitFor();
+    const left = await page.evaluate(async () => (await fetch("/api/jobs?state=running")).json());
+    expect(left).toEqual({ jobs: [] });
   });
 
   test("what the server refuses stands next to its field", async () => {
