@@ -11,6 +11,7 @@ import type { PipelineEvent } from "../src/pipeline/events.ts";
 import type { MemoryPlan } from "../src/pipeline/memory.ts";
 import { type RequestInput, resolveRequest } from "../src/pipeline/request.ts";
 import { float32 } from "../src/tensor/tensor.ts";
+import { single } from "../src/train/parallel.ts";
 
 export const defaults = {
   steps: 4,
@@ -116,6 +117,7 @@ export async function run(
     stdout,
     stderr,
     onInterrupt: () => () => {},
+    join: async () => single,
     async load(location, o) {
       loaded.push([location, o]);
       return generator;

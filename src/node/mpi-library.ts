@@ -4,6 +4,7 @@
  * of Open MPI 4.1. What waits for other processes runs on a worker thread, so that the event loop goes on.
  */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { KoalaError } from "../core/errors.ts";
 import { type Koffi, keepLoaded, type Library, later, loadKoffi, message, type Native } from "./koffi.ts";
 
@@ -18,6 +19,7 @@ export interface MpiLibrary {
   /** Sums in place over all processes. */
   allReduceSum(data: Float32Array): Promise<MpiCode>;
   broadcast(data: Uint8Array, root: number): Promise<MpiCode>;
+  /** Resolves once every process has come to it. Asks now and then instead of spinning, which Open MPI's own waiting does. */
   barrier(): Promise<MpiCode>;
   errorText(code: MpiCode): string;
   /** Ends every process of the job, this one too. */
@@ -31,6 +33,8 @@ export const THREADS_SERIALIZED = 2;
 const THREADS_MULTIPLE = 3;
 /** `MPI_IN_PLACE`: the sum is taken from where it is put. */
 const IN_PLACE = 1n;
+/** Milliseconds between two questions at a barrier that lasts: a tenth of what was waited so far, and no more than this. */
+const LONGEST_PAUSE = 20;
 /** `MPI_MAX_ERROR_STRING`. */
 const ERROR_CHARS = 256;
 export interface MpiLibraryOptions {
@@ -99,7 +103,8 @@ function bind(library: Library): MpiLibrary {
     "int MPI_Allreduce(uintptr_t from, void *to, int count, void *type, void *op, void *comm)",
   );
   const bcast = library.func("int MPI_Bcast(void *data, int count, void *type, int root, void *comm)");
-  const barrier = library.func("int MPI_Barrier(void *comm)");
+  const startBarrier = library.func("int MPI_Ibarrier(void *comm, _Out_ void **request)");
+  const test = library.func("int MPI_Test(_Inout_ void **request, _Out_ int *isDone, void *status)");
   const errorString = library.func("int MPI_Error_string(int code, void *text, _Out_ int *length)");
   const abort = library.func("int MPI_Abort(void *comm, int code)");
   const finalize = library.func("int MPI_Finalize()");
@@ -126,7 +131,20 @@ function bind(library: Library): MpiLibrary {
     size: () => ask(commSize),
     allReduceSum: (data) => later(allReduce, IN_PLACE, data, data.length, float, sum, world),
     broadcast: (data, root) => later(bcast, data, data.length, byte, root, world),
-    barrier: () => later(barrier, world),
+    async barrier() {
+      const request: unknown[] = [null];
+      let code = startBarrier(world, request) as MpiCode;
+      const beganMs = performance.now();
+      while (code === 0) {
+        const isDone = [0];
+        code = test(request, isDone, null) as MpiCode;
+        if (isDone[0] !== 0) break;
+        const waitedMs = performance.now() - beganMs;
+        if (waitedMs < 1) await new Promise((resolve) => setImmediate(resolve));
+        else await sleep(Math.min(LONGEST_PAUSE, waitedMs / 10));
+      }
+      return code;
+    },
     errorText(code) {
       const text = new Uint8Array(ERROR_CHARS);
       const length = [0];

@@ -1,8 +1,11 @@
 /**
  * Several processes that train one model: each has all weights and its share of a batch, and gradients are summed between
- * them. Here is what training knows of the others, the process that is alone, and the gathering of small gradients into
- * buckets: a message costs its latency however short it is. Li et al. 2020, PyTorch Distributed, arXiv:2006.15704, 3.2.2.
+ * them. Here is what training knows of the others, the process that is alone, how a failure of one becomes that of all, and
+ * the gathering of small gradients into buckets: a message costs its latency however short it is. Li et al. 2020, PyTorch
+ * Distributed, arXiv:2006.15704, 3.2.2.
  */
+
+import { type ErrorCode, KoalaError } from "../core/errors.ts";
 
 export interface Communicator {
   /** Which process of the job this is, from 0. */
@@ -17,7 +20,7 @@ export interface Communicator {
   allReduceSum(arrays: readonly Float32Array[]): Promise<void>;
   /** Overwrites the arrays of all by those of process `root`; lengths are equal everywhere. @throws KoalaError E_ENGINE */
   broadcast(arrays: readonly ArrayBufferView[], root: number): Promise<void>;
-  /** Resolves once every process has come to it. @throws KoalaError E_ENGINE */
+  /** Resolves once every process has come to it, and leaves the cores to those that have not. @throws KoalaError E_ENGINE */
   barrier(): Promise<void>;
   /** Ends the job, all processes of it, because this one cannot go on: the others would wait for it without end. */
   abort(failure: Error): never;
@@ -35,6 +38,107 @@ export async function isOnAny(communicator: Communicator, isHere: boolean): Prom
   await communicator.allReduceSum([count]);
   return count[0] !== 0;
 }
+
+/** Errors that every process of a job throws alike. */
+const ofAll = new WeakSet<object>();
+
+/** Marks an error that every process throws, since all have come to it by the same numbers. */
+export function thrownByAll<E extends Error>(error: E): E {
+  ofAll.add(error);
+  return error;
+}
+
+/** Whether every process has thrown this, or what it came from: nobody waits for this one then. */
+export const isThrownByAll = (error: unknown): boolean =>
+  error instanceof Error && (ofAll.has(error) || isThrownByAll(error.cause));
+
+/** What of an error reaches the other processes. */
+interface Told {
+  readonly name: string;
+  readonly message: string;
+  /** Of a `KoalaError`. */
+  readonly koala?: {
+    readonly code: ErrorCode;
+    readonly where: string;
+    readonly expected: string;
+    readonly got: string;
+    readonly hint?: string;
+  };
+}
+
+function tell(error: unknown): Told {
+  const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
+  if (!(error instanceof KoalaError)) return { name, message };
+  const { code, where, expected, got, hint } = error;
+  return { name, message, koala: { code, where, expected, got, ...(hint === undefined ? {} : { hint }) } };
+}
+
+/** The error of process `rank`, which is named where the first process has no part in it. */
+function heard({ name, message, koala }: Told, rank: number, size: number): Error {
+  const who = `rank ${rank} of ${size}`;
+  if (koala !== undefined) {
+    const { code, where, ...data } = koala;
+    return new KoalaError(code, { ...data, where: rank === 0 ? where : `${who}, ${where}` });
+  }
+  const isPlain = rank === 0 || name === "AbortError"; // a stop is no one's fault
+  return Object.assign(new Error(isPlain ? message : `${who}: ${message}`), { name });
+}
+
+/** The text that process 0 gives, on all of them. @throws KoalaError E_ENGINE */
+export const textOfFirst = (communicator: Communicator, text: string): Promise<string> =>
+  textOf(communicator, 0, text);
+
+async function textOf(communicator: Communicator, root: number, text: string): Promise<string> {
+  if (communicator.size === 1) return text;
+  const isRoot = communicator.rank === root;
+  const own = isRoot ? new TextEncoder().encode(text) : new Uint8Array();
+  const length = Uint32Array.of(own.length);
+  await communicator.broadcast([length], root);
+  const bytes = isRoot ? own : new Uint8Array(length[0] ?? 0);
+  await communicator.broadcast([bytes], root);
+  return new TextDecoder().decode(bytes);
+}
+
+/**
+ * What every process does for itself, without a call to the others. Where it fails on any, all throw: the error of the first
+ * that failed, with its rank unless that is 0.
+ */
+export async function together<T>(communicator: Communicator, work: () => Promise<T>): Promise<T> {
+  const { rank, size } = communicator;
+  if (size === 1) return work();
+  const outcome = await work().then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+  const failed = new Float32Array(size);
+  if ("error" in outcome) failed[rank] = 1;
+  await communicator.barrier();
+  await communicator.allReduceSum([failed]);
+  const first = failed.findIndex((isFailed) => isFailed !== 0);
+  if (first === -1 && "value" in outcome) return outcome.value;
+  const own = "error" in outcome && rank === first ? outcome.error : undefined;
+  const told = await textOf(communicator, first, own === undefined ? "" : JSON.stringify(tell(own)));
+  throw thrownByAll(own instanceof Error && rank === 0 ? own : heard(JSON.parse(told) as Told, first, size));
+}
+
+/** What process 0 does, and then, once it has succeeded, the others. Throws as `together` does. */
+export async function firstThenOthers<T>(
+  communicator: Communicator,
+  first: () => Promise<T>,
+  others: () => Promise<T>,
+): Promise<T> {
+  if (communicator.size === 1) return first();
+  const isFirst = communicator.rank === 0;
+  const made = await together(communicator, async () => (isFirst ? { value: await first() } : null));
+  const found = await together(communicator, async () => (isFirst ? null : { value: await others() }));
+  return ((made ?? found) as { value: T }).value;
+}
+
+/** What process 0 alone does, while the others wait. Throws as `together` does. */
+export const byFirst = (communicator: Communicator, work: () => Promise<void>): Promise<void> =>
+  together(communicator, async () => {
+    if (communicator.rank === 0) await work();
+  });
 
 /** A process that is alone. */
 export const single: Communicator = {

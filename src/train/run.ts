@@ -9,7 +9,7 @@ import type { CommonRun } from "./config.ts";
 import { adafactor } from "./optim/adafactor.ts";
 import { adam8bit, adamW } from "./optim/adam.ts";
 import { type Optimizer, sgd } from "./optim/transform.ts";
-import { type Communicator, isOnAny, single } from "./parallel.ts";
+import { type Communicator, isOnAny, single, together } from "./parallel.ts";
 import { rivals } from "./rivals.ts";
 import { learningRate, type Rate } from "./schedule-lr.ts";
 import type { TrainingState } from "./state.ts";
@@ -28,7 +28,7 @@ export interface StepRecord extends StepReport {
   readonly measures?: Measures;
 }
 
-/** Where a run leaves what it makes. */
+/** Where a run leaves what it makes. In a job of several processes it is that of the first; the others have `nowhere`. */
 export interface RunPlace {
   log(record: StepRecord): Promise<void>;
   /** Must be whole, or the one before it still there, whatever happens meanwhile. */
@@ -37,10 +37,17 @@ export interface RunPlace {
   sample(step: number, trainer: Trainer): Promise<Measures>;
 }
 
+/** The place of a process that is not the first of its job. */
+export const nowhere: RunPlace = {
+  log: async () => {},
+  checkpoint: async () => {},
+  sample: async () => ({}),
+};
+
 export interface LoopOptions extends Pick<CommonRun, "steps" | "checkpointEvery" | "sampleEvery"> {
   /** Ends the run after the step at hand, with a checkpoint. */
   readonly signal?: AbortSignal;
-  /** The processes that train together; all end by the signal of any. */
+  /** The processes that train together; all end by the signal or the failure of any. */
   readonly communicator?: Communicator;
 }
 
@@ -107,21 +114,24 @@ export async function trainingLoop(
 ): Promise<RunEnd> {
   const samples = o.sampleEvery > 0;
   const { communicator = single } = o;
-  if (samples && trainer.step === 0) await place.sample(0, trainer);
+  if (samples && trainer.step === 0) await together(communicator, () => place.sample(0, trainer));
   while (trainer.step < o.steps) {
     const beganMs = performance.now();
-    const report = await trainer.train(await task.batches(trainer.step + 1));
+    const batches = await together(communicator, () => task.batches(trainer.step + 1));
+    const report = await trainer.train(batches);
     const seconds = (performance.now() - beganMs) / 1000;
     const isLast = report.step === o.steps;
     const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
     const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
     const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
-    const measures = isShown ? await place.sample(report.step, trainer) : {};
-    await place.log({
-      ...{ ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds },
-      ...(Object.keys(measures).length === 0 ? {} : { measures }),
+    await together(communicator, async () => {
+      const measures = isShown ? await place.sample(report.step, trainer) : {};
+      await place.log({
+        ...{ ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds },
+        ...(Object.keys(measures).length === 0 ? {} : { measures }),
+      });
+      if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
     });
-    if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
     if (isStopped && !isLast) return "stopped";
   }
   return "done";

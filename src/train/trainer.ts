@@ -5,7 +5,7 @@
  */
 
 import { check } from "../core/assert.ts";
-import { KoalaError } from "../core/errors.ts";
+import { type ErrorData, KoalaError } from "../core/errors.ts";
 import { firstNonFinite } from "../engine/non-finite.ts";
 import type { TensorType, Value } from "../graph/op.ts";
 import { add, input, square, sum } from "../ops/index.ts";
@@ -16,7 +16,7 @@ import { averageOf, emaDecay, emaUpdate } from "./ema.ts";
 import { compileFlat, type FlatProgram } from "./flat.ts";
 import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
 import type { Optimizer } from "./optim/transform.ts";
-import { type Communicator, single } from "./parallel.ts";
+import { type Communicator, single, thrownByAll, together } from "./parallel.ts";
 import type { Rate } from "./schedule-lr.ts";
 import type { Objective } from "./segments.ts";
 import { restoreTensors, type StateInfo, type StoredState, type TrainingState } from "./state.ts";
@@ -62,7 +62,7 @@ export interface Trainer {
    * One step on the mean of the batches' losses; more than one batch is gradient accumulation. Every process of a
    * communicator gives the same number of batches.
    * @throws KoalaError E_NAN naming step, term and tap when a loss or gradient is not finite, or the loss has run away:
-   *   the weights are then those before the step
+   *   the weights are then those before the step. All processes of a communicator throw it.
    */
   train(batches: readonly Batch[]): Promise<StepReport>;
   /** What a checkpoint holds; tensors are views: write them before the next step. */
@@ -207,19 +207,21 @@ class Machine implements Trainer {
     const communicator = this.#o.communicator ?? single;
     const names = Object.keys(this.#objective.terms);
     const totals = new Float32Array(names.length);
-    const sum = batches.length > 1 ? await this.#summing(this.#arenas.gradients) : null;
-    for (const batch of batches) {
-      const { gradients } = this.#arenas;
-      const feeds = { ...batch, ...this.#averages };
-      const values = await this.#programs.gradients.run(feeds, this.weights, gradients.tensors);
-      for (const [i, name] of names.entries()) {
-        const value = values[name] ?? Number.NaN;
-        if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, feeds);
-        totals[i] = (totals[i] ?? 0) + value;
+    const gradients = await together(communicator, async () => {
+      const sum = batches.length > 1 ? await this.#summing(this.#arenas.gradients) : null;
+      for (const batch of batches) {
+        const feeds = { ...batch, ...this.#averages };
+        const own = this.#arenas.gradients;
+        const values = await this.#programs.gradients.run(feeds, this.weights, own.tensors);
+        for (const [i, name] of names.entries()) {
+          const value = values[name] ?? Number.NaN;
+          if (!Number.isFinite(value)) throw await this.#notFinite(step, name, value, feeds);
+          totals[i] = (totals[i] ?? 0) + value;
+        }
+        await sum?.program.run({ sum: sum.arena, gradient: own });
       }
-      await sum?.program.run({ sum: sum.arena, gradient: gradients });
-    }
-    const gradients = sum?.arena ?? this.#arenas.gradients;
+      return sum?.arena ?? this.#arenas.gradients;
+    });
     if (communicator.size > 1)
       await communicator.allReduceSum([totals, ...(gradients.slabs as readonly Float32Array[])]);
     const count = batches.length * communicator.size;
@@ -259,7 +261,7 @@ class Machine implements Trainer {
   #checkFinite(step: number, norm: number, gradients: Arena): void {
     if (Number.isFinite(norm)) return;
     const first = [...gradients.tensors].find(([, t]) => !toFloat32(t).every(Number.isFinite));
-    throw new KoalaError("E_NAN", {
+    throw numbersFailed({
       where: `step ${step}, gradient of ${first?.[0] ?? "all weights"}`,
       expected: "a finite norm",
       got: `${norm}`,
@@ -273,7 +275,7 @@ class Machine implements Trainer {
     const part = ([name, x]: readonly [string, number]): number =>
       Math.abs((this.#objective.factors?.[name] ?? 1) * x);
     const worst = Object.entries(terms).reduce((a, b) => (part(b) > part(a) ? b : a));
-    throw new KoalaError("E_NAN", {
+    throw numbersFailed({
       where: `step ${step}, loss term ${worst[0]}`,
       expected: `a loss of at most ${limit.toPrecision(3)}, from the steps before`,
       got: loss.toPrecision(3),
@@ -311,6 +313,9 @@ class Machine implements Trainer {
     for (const thing of this.#owned.splice(0)) await thing.dispose();
   }
 }
+
+/** Of numbers that are summed over all processes, which all see alike. */
+const numbersFailed = (data: ErrorData): KoalaError => thrownByAll(new KoalaError("E_NAN", data));
 
 /** Copies the weights of `store`, whatever float type they have there, into an arena. */
 async function fillFrom(store: TensorStore, arena: Arena): Promise<void> {

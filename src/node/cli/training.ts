@@ -4,7 +4,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KoalaError } from "../../core/errors.ts";
 import type { Run } from "../../train/config.ts";
-import { type ExecuteOptions, resumeRun, startRun } from "../runs/execute.ts";
+import type { Communicator } from "../../train/parallel.ts";
+import { type ExecuteOptions, isAbort, resumeRun, startRun } from "../runs/execute.ts";
 import { trainingProgress } from "./training-progress.ts";
 import { bytes } from "./units.ts";
 import type { World } from "./world.ts";
@@ -17,23 +18,28 @@ export interface TrainingOptions {
 /** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
 const interrupted = 130;
 
+/** What asks a run to stop: Ctrl-C; what mpirun makes of it, and batch systems send; and what mpirun passes on to all. */
+const stops = ["SIGINT", "SIGTERM", "SIGUSR2"] as const;
+
 /** Begins `run` in the folder `path`, or goes on with what is there where `run` is null; gives the exit code. */
 export async function training(
   run: Run | null,
   path: string,
   o: TrainingOptions,
   world: World,
+  communicator: Communicator,
 ): Promise<number> {
   const progress = trainingProgress(world.stderr, o.quiet === true);
   const stop = new AbortController();
   const ignoreInterrupt = world.onInterrupt(() => {
     progress.note("stops after this step; a second Ctrl-C ends at once");
     stop.abort();
-  });
+  }, stops);
   const options: ExecuteOptions = {
     open: (location) => world.openModel(location, { isOffline: o.offline === true, signal: stop.signal }),
     watch: progress,
     signal: stop.signal,
+    communicator,
   };
   try {
     const end = run === null ? await resumeRun(path, options) : await startRun(run, path, options);
@@ -47,7 +53,8 @@ export async function training(
     return 0;
   } catch (error) {
     progress.end();
-    if (!stop.signal.aborted || error instanceof KoalaError) throw error;
+    const isStopped = stop.signal.aborted || isAbort(error); // by a signal here or, of a job, elsewhere
+    if (!isStopped || error instanceof KoalaError) throw error;
     const isBegun = existsSync(join(path, "run.json"));
     progress.note(isBegun ? `Stopped; koala resume ${path} goes on.` : "Stopped before anything was made.");
     return interrupted;

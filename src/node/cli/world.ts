@@ -8,6 +8,7 @@ import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
 import type { EngineStatus, Precision } from "../../runtime/session.ts";
+import { type Communicator, single } from "../../train/parallel.ts";
 
 /** What the command line needs of a `Pipeline`. */
 export interface Generator {
@@ -47,8 +48,13 @@ export interface World {
     readonly columns?: number;
     hasColors?(): boolean;
   };
-  /** Calls `stop` on the first Ctrl-C; the second ends the process as always. Returns how to stop listening. */
-  onInterrupt(stop: () => void): () => void;
+  /**
+   * Calls `stop` on the first Ctrl-C, or the first of `signals`; the second ends the process as always. Returns how to stop
+   * listening.
+   */
+  onInterrupt(stop: () => void, signals?: readonly NodeJS.Signals[]): () => void;
+  /** The processes of the job that this one is of; `single` where it was started alone. Once a process. */
+  join(): Promise<Communicator>;
   load(location: string, o: GeneratorOptions): Promise<Generator>;
   openModel(location: string, o: OpenOptions): Promise<HostFiles>;
   engines(): Promise<readonly EngineStatus[]>;
@@ -57,9 +63,15 @@ export interface World {
 export const realWorld: World = {
   stdout: process.stdout,
   stderr: process.stderr,
-  onInterrupt(stop) {
-    process.once("SIGINT", stop);
-    return () => process.removeListener("SIGINT", stop);
+  onInterrupt(stop, signals = ["SIGINT"]) {
+    for (const signal of signals) process.once(signal, stop);
+    return () => {
+      for (const signal of signals) process.removeListener(signal, stop);
+    };
+  },
+  async join() {
+    const { openMpi } = await import("../mpi.ts");
+    return (await openMpi()) ?? single;
   },
   async load(location, o) {
     const { Pipeline } = await import("../../pipeline/pipeline.ts");

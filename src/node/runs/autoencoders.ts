@@ -24,6 +24,7 @@ import {
   type JobOptions,
   memoryLine,
   memoryOf,
+  ownBatch,
   type SamplePlace,
   type Weights,
 } from "./job.ts";
@@ -130,7 +131,8 @@ export async function vaeJob(given: VaeRun, o: JobOptions): Promise<Job> {
   const { config } = start;
   const run = resolved(given, start);
   const task = vaeTask({
-    ...{ config, batch: run.batch, accumulate: run.accumulate, loader: o.loader, seed: run.seed },
+    ...{ config, batch: ownBatch(run, o.share), accumulate: run.accumulate },
+    ...{ loader: o.loader, seed: run.seed },
     patch: { side: run.patch ?? 0, hasFlips: run.flips },
     initial: start.store ?? freshVae(config, run.seed, run.logVariance),
     factors: { l1: run.l1Weight, l2: run.l2Weight, edges: run.edgeWeight, kl: run.klWeight },

@@ -125,7 +125,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
   const { network: student, files } = await beginning(run, base, o);
   const config = unetConfig(student.json);
   const { store } = base.network;
-  const size = sizeOf(run, base);
+  const size = sizeOf(run, base, o);
   const lora = loraOf(run);
   // a LoRA on the teacher's own weights reads them where the teacher does
   const prefix = run.student === undefined ? TEACHER : "student.";
@@ -135,7 +135,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     accumulate: run.accumulate,
     learner: lora === undefined ? wholeLearner(student.store) : loraLearner(student.store, prefix, lora),
     path: { ...noiseOf(base), method: run.method, grid: run.grid, phases: run.phases },
-    data: latentsOf(run, base, student, o.loader),
+    data: latentsOf(run, base, student, o),
     empty: async () => empty as CaptionStates,
     guidance: [run.guidanceFrom, run.guidanceTo],
     ...{ loss: run.loss, huberC: run.huberC },

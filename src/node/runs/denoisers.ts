@@ -23,7 +23,6 @@ import {
   type VaeEncoderPart,
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
-import type { Loader } from "../../train/data/loader.ts";
 import { cutStore } from "../../train/distill/cut.ts";
 import { featurePairs } from "../../train/distill/features.ts";
 import { distillMemory } from "../../train/distill/memory.ts";
@@ -54,6 +53,7 @@ import {
   memoryOf,
   memoryText,
   type OpenModel,
+  ownBatch,
 } from "./job.ts";
 import { openModelFile } from "./json-file.ts";
 import { absolute, indexOf, type NewPart } from "./model-folder.ts";
@@ -168,15 +168,17 @@ export function denoiserJob(
   };
 }
 
-export const sizeOf = (run: PromptedRun, { vae, model }: Base): DenoiserSize => {
+/** @throws KoalaError E_CONFIG for a batch that the processes cannot share */
+export const sizeOf = (run: PromptedRun, { vae, model }: Base, { share }: JobOptions): DenoiserSize => {
   const side = (run.resolution ?? 0) / vaeFactor(vae.config);
-  return { batch: run.batch, height: side, width: side, tokens: model.texts[0]?.tokenizer.maxLength ?? 0 };
+  const tokens = model.texts[0]?.tokenizer.maxLength ?? 0;
+  return { batch: ownBatch(run, share), height: side, width: side, tokens };
 };
 
-function dataOf(run: DenoiserRun, base: Base, network: Network, loader: Pick<Loader, "at">): NoisedOptions {
+function dataOf(run: DenoiserRun, base: Base, network: Network, o: JobOptions): NoisedOptions {
   return {
     ...noiseOf(base),
-    ...latentsOf(run, base, network, loader),
+    ...latentsOf(run, base, network, o),
     minSnr: run.minSnr,
     noiseOffset: run.noiseOffset,
   };
@@ -190,7 +192,7 @@ export const latentsOf = (
   run: PromptedRun,
   base: Base,
   network: Network,
-  loader: Pick<Loader, "at">,
+  { loader }: JobOptions,
 ): LatentOptions => ({
   ...{ loader, network, vae: base.vae.config, seed: run.seed },
   hasZeroForEmpty: base.model.isXL && base.model.hasZeroForEmpty,
@@ -206,10 +208,10 @@ export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): 
     ...(shape === undefined ? {} : { [given.kind]: resolve(shape) }),
   };
   const network = shape === undefined ? base.network : await otherNetwork(resolve(shape), base);
-  const size = sizeOf(run, base);
+  const size = sizeOf(run, base, o);
   const isFresh = run.fresh || shape !== undefined;
   const initial = isFresh ? freshStore(buildNetwork(network, size).parameters, run.seed) : network.store;
-  const data = dataOf(run, base, network, o.loader);
+  const data = dataOf(run, base, network, o);
   const lora = run.kind === "unet" ? loraOf(run) : undefined;
   const task = denoiserTask({
     ...{ network, size, initial, data, accumulate: run.accumulate },
@@ -308,7 +310,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   };
   const { network: student, plan: cut, files } = await studentOf(run, base, o.open);
   const teacher = base.network;
-  const size = sizeOf(run, base);
+  const size = sizeOf(run, base, o);
   const pairs =
     run.featureWeight === 0
       ? []
@@ -322,7 +324,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
     ...{ teacher, student, size, pairs, detail: run.detail, accumulate: run.accumulate, engine: o.engine },
     ...(run.threads === undefined ? {} : { threads: run.threads }),
     weights: { task: run.taskWeight, output: run.outputWeight, feature: run.featureWeight },
-    data: dataOf(run, base, student, o.loader),
+    data: dataOf(run, base, student, o),
   };
   const together = distillTask({ ...common, turn: null });
   const apart = distillTask({ ...common, turn: run.turn });

@@ -14,6 +14,7 @@ import { loadTokenizer, type Tokenizer, type TokenizerFiles } from "../../text/t
 import { trainBpe } from "../../text/train-bpe.ts";
 import type { ClipRun } from "../../train/config.ts";
 import { pixelEncoder } from "../../train/data/encode.ts";
+import type { Share } from "../../train/parallel.ts";
 import type { Measures } from "../../train/run.ts";
 import { clipParameters, clipTask, MOST_LOGIT_SCALE, type PixelNorm } from "../../train/tasks/clip.ts";
 import { type ClipMeter, clipMeter } from "../../train/tasks/clip-measure.ts";
@@ -109,12 +110,13 @@ export async function clipJob(given: ClipRun, o: JobOptions): Promise<Job> {
   const found = await startOf(given, o);
   const start = found.tokenizer === null ? withOwnEnds(found) : found;
   const run = resolved(given, start);
+  checkShared(run, o.share);
   const { config, json, norm } = start;
   const tokenizer = new LateTokenizer(start, o.warn);
   const task = clipTask({
     ...{ config, batch: run.batch, accumulate: run.accumulate, seed: run.seed, leastCrop: run.leastCrop },
     initial: start.store ?? freshStore(clipParameters(config), run.seed),
-    ...{ loader: o.loader, tokenizer, norm },
+    ...{ loader: o.loader, tokenizer, norm, share: o.share },
   });
   const threads = run.threads === undefined ? {} : { threads: run.threads };
   const judge = new Judge(() => clipMeter({ config, tokenizer, norm }, { engine: o.engine, ...threads }));
@@ -132,12 +134,22 @@ export async function clipJob(given: ClipRun, o: JobOptions): Promise<Job> {
     },
     heldOut: run.heldOut ?? [],
     loading: { emptyCaptions: 0, hasText: false },
+    hasWholeBatches: true,
     begin: async (data) => componentsOf(start, tokenizer.begin(data)),
     encoders: async () => ({ pictures: pixelEncoder, captions: null }),
     result: async (weights) => ({ weights: withinScale(weights), config: {} }),
     sample: (_, weights, data) => judge.measure(weights, data),
     dispose: () => judge.dispose(),
   };
+}
+
+/** A picture is told from all others of its batch, so that a batch cannot be shared: the batches of a step can. */
+function checkShared({ accumulate }: ClipRun, { size }: Share): void {
+  check(accumulate % size === 0, "E_CONFIG", () => ({
+    where: "accumulate",
+    expected: `a multiple of the ${size} processes: CLIP tells the pictures of a batch from each other, so each process takes whole batches`,
+    got: `${accumulate}`,
+  }));
 }
 
 /** Tells how well pictures find their captions. */

@@ -7,8 +7,10 @@ import type { Run } from "../../train/config.ts";
 import { makeBuckets } from "../../train/data/buckets.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import type { DataSource } from "../../train/data/sample.ts";
+import { byFirst, type Communicator, firstThenOthers, textOfFirst, together } from "../../train/parallel.ts";
 import {
   type Measures,
+  nowhere,
   type RunEnd,
   type RunPlace,
   rateOf,
@@ -19,15 +21,16 @@ import {
 } from "../../train/run.ts";
 import { openState } from "../../train/state.ts";
 import type { Trainer } from "../../train/trainer.ts";
+import { packageVersion } from "../cli/package.ts";
 import { contentHash } from "../data/hash.ts";
 import { openSource } from "../data/open-source.ts";
-import { type Prepared, type PrepareOptions, prepareData } from "../data/prepare.ts";
+import { openPrepared, type Prepared, type PrepareOptions, prepareData } from "../data/prepare.ts";
 import { openFolder } from "../files.ts";
 import { vaeJob } from "./autoencoders.ts";
 import { consistencyJob } from "./consistency.ts";
 import { distillJob, trainJob } from "./denoisers.ts";
 import { clipJob } from "./encoders.ts";
-import { RunFolder } from "./folder.ts";
+import { configText, RunFolder } from "./folder.ts";
 import { type Job, type JobData, type JobOptions, LateLoader, type OpenModel, type Weights } from "./job.ts";
 import { makeModelFolder, type NewPart, writePart } from "./model-folder.ts";
 import { digits, writeReport } from "./report.ts";
@@ -38,6 +41,8 @@ export interface ExecuteOptions {
   readonly watch: RunWatch;
   /** Ends the run after the step at hand, with a checkpoint. */
   readonly signal: AbortSignal;
+  /** The processes that train together. Only the first of them writes. */
+  readonly communicator: Communicator;
 }
 
 /** What is new in the result, the job's own part first. */
@@ -70,14 +75,15 @@ function jobOf(run: Run, o: JobOptions): Promise<Job> {
   }
 }
 
-async function plan(run: Run, { open, watch }: ExecuteOptions): Promise<Planned> {
+async function plan(run: Run, { open, watch, communicator }: ExecuteOptions): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
   const engine = await host.engine(run.engine);
   const loader = new LateLoader();
-  const job = await jobOf(run, { engine, open, loader, warn: watch.warn });
+  const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator });
   const source = await openSource(job.run.data, job.records);
   const heldOut = job.heldOut.length === 0 ? null : await openSource(job.heldOut, job.records);
-  watch.note(job.memory);
+  const { size } = communicator;
+  watch.note(size === 1 ? job.memory : `${job.memory}, in each of ${size} processes`);
   return { job, engine, source, heldOut, loader };
 }
 
@@ -87,12 +93,17 @@ async function plan(run: Run, { open, watch }: ExecuteOptions): Promise<Planned>
  * @throws KoalaError E_CONFIG, E_MODEL, E_FILE, E_OUTPUT, E_DISK, E_MEMORY, E_NAN, E_ENGINE
  */
 export async function startRun(run: Run, path: string, o: ExecuteOptions): Promise<RunEnd> {
-  const planned = await plan(run, o);
-  const folder = await RunFolder.create(path, planned.job.run);
+  const planned = await planAlike(() => plan(run, o), o.communicator);
+  const folder = await firstThenOthers(
+    o.communicator,
+    () => RunFolder.create(path, planned.job.run),
+    () => RunFolder.open(path, { isExact: true }),
+  );
   try {
     return await execute(folder, planned, o);
   } catch (error) {
-    if ((await folder.records()).length === 0 && !o.signal.aborted) await folder.discard();
+    const isMade = (await folder.records()).length > 0 || o.signal.aborted || isAbort(error);
+    if (o.communicator.rank === 0 && !isMade) await folder.discard();
     throw error;
   }
 }
@@ -102,27 +113,63 @@ export async function startRun(run: Run, path: string, o: ExecuteOptions): Promi
  * @throws KoalaError as `startRun` does, and E_CONFIG when the folder, or its data, is another than the run began with
  */
 export async function resumeRun(path: string, o: ExecuteOptions): Promise<RunEnd> {
-  const folder = await RunFolder.open(path, { isExact: true });
-  return execute(folder, await plan(folder.run, o), o);
+  const folder = await together(o.communicator, () => RunFolder.open(path, { isExact: true }));
+  return execute(folder, await planAlike(() => plan(folder.run, o), o.communicator), o);
+}
+
+/** A plan that every process has made, and made alike. @throws KoalaError E_CONFIG when one was started with another run */
+async function planAlike(make: () => Promise<Planned>, communicator: Communicator): Promise<Planned> {
+  const planned = await together(communicator, make);
+  const { run } = planned.job;
+  const said = [`koala ${packageVersion()}`, planned.engine.name, ...configText(run).split("\n")];
+  const first = (await textOfFirst(communicator, said.join("\n"))).split("\n");
+  await together(communicator, async () => {
+    const other = said.findIndex((line, i) => line !== first[i]);
+    check(other === -1 && said.length === first.length, "E_CONFIG", () => ({
+      where: "run",
+      expected: `the same code and configuration as rank 0: ${first[Math.max(0, other)] ?? "nothing more"}`,
+      got: said[other] ?? "less",
+    }));
+  });
+  return planned;
 }
 
 async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): Promise<RunEnd> {
   const { job, engine } = planned;
   const { run } = job;
+  const { communicator, watch, signal } = o;
   let trainer: Trainer | null = null;
   try {
     const data = await prepare(folder, planned, o);
-    planned.loader.fill(job, data.learned);
-    const parts = [job.part, ...((await job.begin?.(data)) ?? [])] as const;
-    const threads = run.threads === undefined ? {} : { threads: run.threads };
-    trainer = await trainerOf(run, job.task, { engine, ...threads });
     const dataKey = keyOf(data.learned.samples);
-    await restore(folder, trainer, dataKey, o.watch);
-    await makeModelFolder(folder.modelPath, job.base, parts);
-    const place = placeOf(folder, job, parts, data, dataKey, o.watch);
-    const end = await trainingLoop(trainer, job.task, place, { ...run, signal: o.signal });
-    await publish(folder, job, parts, data, trainer);
-    await writeReport(folder);
+    const firstKey = await textOfFirst(communicator, dataKey);
+    const parts = await together(communicator, async (): Promise<Parts> => {
+      check(dataKey === firstKey, "E_CONFIG", () => ({
+        where: "data",
+        expected: "the pictures and captions that rank 0 has prepared",
+        got: "others",
+        hint: "All processes must see the same data and the same cache.",
+      }));
+      planned.loader.fill(job, data.learned, communicator);
+      return [job.part, ...((await job.begin?.(data)) ?? [])];
+    });
+    const threads = run.threads === undefined ? {} : { threads: run.threads };
+    const made = await together(communicator, async () => {
+      trainer = await trainerOf(run, job.task, { engine, communicator, ...threads });
+      await restore(folder, trainer, dataKey, watch);
+      return trainer;
+    });
+    await byFirst(communicator, async () => {
+      await folder.rewind(made.step);
+      await makeModelFolder(folder.modelPath, job.base, parts);
+    });
+    await shareState(made, communicator);
+    const place = communicator.rank === 0 ? placeOf(folder, job, parts, data, dataKey, watch) : nowhere;
+    const end = await trainingLoop(made, job.task, place, { ...run, signal, communicator });
+    await byFirst(communicator, async () => {
+      await publish(folder, job, parts, data, made);
+      await writeReport(folder);
+    });
     return end;
   } catch (error) {
     const [last] = await folder.checkpoints();
@@ -133,7 +180,7 @@ async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): 
           `koala resume ${folder.path} goes on from step ${last.step}, whose checkpoint is kept.`,
         );
   } finally {
-    await trainer?.dispose();
+    await (trainer as Trainer | null)?.dispose(); // set within a function, which narrowing does not see
     await job.task.dispose();
     await job.dispose();
   }
@@ -143,10 +190,10 @@ async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): 
 async function prepare(
   folder: RunFolder,
   { job, source, heldOut }: Planned,
-  { watch, signal }: ExecuteOptions,
+  { watch, signal, communicator }: ExecuteOptions,
 ): Promise<JobData> {
   const { run } = job;
-  const encoders = await job.encoders();
+  const encoders = await together(communicator, () => job.encoders());
   const resolution = run.resolution ?? 0;
   const options: PrepareOptions = {
     ...encoders,
@@ -161,13 +208,20 @@ async function prepare(
     signal,
     onProgress: watch.phase,
   };
+  const ready = (from: DataSource): Promise<Prepared> =>
+    firstThenOthers(
+      communicator,
+      () => prepareData(from, options),
+      () => openPrepared(from, options),
+    );
   try {
-    const learned = await prepareData(source, options);
+    const learned = await ready(source);
     const { pictures, averageResolution, meanWords } = learned.census;
     const words = encoders.captions === null ? "" : `, captions of ${meanWords.toFixed(1)} words`;
     watch.note(`${pictures} pictures of ${averageResolution.toFixed(0)} px on average${words}`);
     if (heldOut === null) return { learned, heldOut };
-    return { learned, heldOut: await heldOutData(heldOut, learned, options) };
+    const other = await ready(heldOut);
+    return { learned, heldOut: await together(communicator, async () => heldOutData(other, learned)) };
   } finally {
     await encoders.pictures.dispose();
     await encoders.captions?.dispose();
@@ -175,9 +229,8 @@ async function prepare(
 }
 
 /** @throws KoalaError E_CONFIG when a picture is learned and measured by, which would measure memory */
-async function heldOutData(source: DataSource, learned: Prepared, o: PrepareOptions): Promise<Prepared> {
+function heldOutData(prepared: Prepared, learned: Prepared): Prepared {
   const known = new Set(learned.samples.map(({ hash }) => hash));
-  const prepared = await prepareData(source, o);
   const both = prepared.samples.filter(({ hash }) => known.has(hash));
   check(both.length === 0, "E_CONFIG", () => ({
     where: "held-out pictures",
@@ -204,8 +257,19 @@ async function restore(folder: RunFolder, trainer: Trainer, dataKey: string, wat
     await trainer.restore(saved);
     watch.note(`goes on after step ${last.step}`);
   }
-  await folder.rewind(trainer.step);
 }
+
+/** The weights of the first process, and all that goes with them, on every one: the same bits, whatever each has read. */
+async function shareState(trainer: Trainer, communicator: Communicator): Promise<void> {
+  if (communicator.size === 1) return;
+  await communicator.broadcast(
+    [...trainer.state().tensors.values()].map(({ data }) => data),
+    0,
+  );
+}
+
+/** Whether this is how a stop looks before the first step. */
+export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === "AbortError";
 
 /** The average where one is kept, which is smoother than the weights of any step. */
 const bestOf = (trainer: Trainer): Weights => trainer.average ?? trainer.weights;

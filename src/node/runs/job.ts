@@ -6,6 +6,7 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import type { CommonRun, Run } from "../../train/config.ts";
 import { type Batch, batchLoader, type Loader, type LoaderOptions } from "../../train/data/loader.ts";
 import type { RecordOptions } from "../../train/data/record.ts";
+import type { Share } from "../../train/parallel.ts";
 import { type Measures, optimizerOf } from "../../train/run.ts";
 import { type RunMemory, runMemory } from "../../train/tasks/memory.ts";
 import type { Task } from "../../train/tasks/task.ts";
@@ -53,6 +54,8 @@ export interface Job {
   /** Whether mirrored views are kept, or pictures are mirrored as they are seen. */
   readonly keepsFlips: boolean;
   readonly loading: Pick<LoaderOptions, "emptyCaptions" | "hasText">;
+  /** Whether each process of a job takes whole batches of a step; else it takes its share of every batch. */
+  readonly hasWholeBatches?: true;
   /** What must be ready before the first step and rests on the data, and more parts of the result, where there are any. */
   begin?(data: JobData): Promise<readonly NewPart[]>;
   /** What pictures and captions are kept as, once for all steps. */
@@ -72,17 +75,19 @@ export interface JobOptions {
   /** Of the data, which need not be there before the first step. */
   readonly loader: Pick<Loader, "at">;
   readonly warn: (line: string) => void;
+  /** Which of the processes that train together this is. */
+  readonly share: Share;
 }
 
 /** A loader of data that is prepared later: a run is checked as a whole before anything is written. */
 export class LateLoader {
   #loader: Loader | null = null;
 
-  fill({ run, loading }: Job, prepared: Prepared): void {
+  fill({ run, loading, hasWholeBatches }: Job, prepared: Prepared, { rank, size }: Share): void {
     this.#loader = batchLoader(prepared, {
       ...{ seed: run.seed, batch: run.batch, ...loading },
       isBalanced: run.group !== undefined,
-      ...{ rank: 0, world: 1 },
+      ...(hasWholeBatches ? { rank: 0, world: 1 } : { rank, world: size }),
     });
   }
 
@@ -98,6 +103,16 @@ export function checkSide(where: string, side: number, cell: number, unit = "lat
     expected: `a multiple of ${cell} px, the size of this model's ${unit}`,
     got: `${side}`,
   }));
+}
+
+/** This process's part of a batch, in pictures. @throws KoalaError E_CONFIG for a batch that has no equal parts */
+export function ownBatch({ batch }: CommonRun, { size }: Share): number {
+  check(batch % size === 0, "E_CONFIG", () => ({
+    where: "batch",
+    expected: `a multiple of the ${size} processes, each of which takes an equal share`,
+    got: `${batch}`,
+  }));
+  return batch / size;
 }
 
 /** What a task will hold while it is trained as the run says. */

@@ -38,6 +38,7 @@ import { cropAgain } from "../data/crop.ts";
 import type { Batch as Loaded } from "../data/loader.ts";
 import { noStore } from "../flat.ts";
 import { stepGenerator } from "../objective.ts";
+import { type Share, single } from "../parallel.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 import { fedWeights, microBatches } from "./denoiser.ts";
@@ -52,8 +53,10 @@ export interface PixelNorm {
 export interface ClipTaskOptions {
   readonly config: ClipConfig;
   readonly batch: number;
-  /** Batches a step; each finds its own among itself. */
+  /** Batches a step, of all processes; each finds its own among itself. */
   readonly accumulate: number;
+  /** Which of a step's batches are this process's: one in `size`; absent: all. */
+  readonly share?: Share;
   readonly initial: TensorStore;
   readonly loader: { at(index: number): Promise<Pick<Loaded, "pictures" | "captions" | "ids" | "share">> };
   readonly tokenizer: Pick<Tokenizer, "encode">;
@@ -179,12 +182,18 @@ export function clipGraph(
 }
 
 export function clipTask(o: ClipTaskOptions): Task {
+  const { rank, size } = o.share ?? single;
   return {
     ...clipGraph(o.config, o.batch),
     initial: o.initial,
     frozen: noStore,
-    pictures: o.batch * o.accumulate,
-    batches: (step) => Promise.all(microBatches(step, o.accumulate).map((index) => pairFeeds(index, o))),
+    pictures: (o.batch * o.accumulate) / size,
+    batches: (step) =>
+      Promise.all(
+        microBatches(step, o.accumulate)
+          .filter((index) => index % size === rank)
+          .map((index) => pairFeeds(index, o)),
+      ),
     dispose: async () => {},
   };
 }

@@ -3,7 +3,9 @@
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
-import { parseRun, type RunKind } from "../../../train/config.ts";
+import { parseRun, type Run, type RunKind } from "../../../train/config.ts";
+import { type Communicator, together } from "../../../train/parallel.ts";
+import { withProcesses } from "../processes.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
 import type { World } from "../world.ts";
@@ -36,12 +38,27 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--offline", "use only what is on this machine")
     .option("--quiet", "say nothing but errors and the result")
     .option("--verbose", "say where an error comes from")
-    .action(async (file: string | undefined, o: Options) => finish(await distill(file, o, world)));
+    .action(async (file: string | undefined, o: Options) =>
+      finish(await withProcesses(world, (own, job) => distill(file, o, own, job))),
+    );
 }
 
 const isMethod = (name: unknown): name is keyof typeof methods => methodNames.includes(name as string);
 
-async function distill(file: string | undefined, o: Options, world: World): Promise<number> {
+async function distill(
+  file: string | undefined,
+  o: Options,
+  world: World,
+  communicator: Communicator,
+): Promise<number> {
+  const { run, out } = await together(communicator, async () => ({
+    run: await runOf(file, o),
+    out: outOf(o, "distill"),
+  }));
+  return training(run, out, o, world, communicator);
+}
+
+async function runOf(file: string | undefined, o: Options): Promise<Run> {
   const { method = "sa", ...input } = await runInput(file, { ...o }, kinds);
   check(isMethod(method), "E_CONFIG", () => {
     const near = typeof method === "string" ? nearest(method, methodNames) : [];
@@ -53,6 +70,5 @@ async function distill(file: string | undefined, o: Options, world: World): Prom
     };
   });
   const kind = methods[method];
-  const fields = { kind, ...input, ...(kind === "consistency" ? { method } : {}) };
-  return training(parseRun(fields, runFlagOf), outOf(o, "distill"), o, world);
+  return parseRun({ kind, ...input, ...(kind === "consistency" ? { method } : {}) }, runFlagOf);
 }

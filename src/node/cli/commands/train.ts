@@ -3,7 +3,9 @@
 import { type Command, Option } from "commander";
 import { check } from "../../../core/assert.ts";
 import { parseRun, type RunKind } from "../../../train/config.ts";
+import { type Communicator, together } from "../../../train/parallel.ts";
 import { readModelIndex } from "../../../weights/layout.ts";
+import { withProcesses } from "../processes.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
 import type { World } from "../world.ts";
@@ -42,13 +44,23 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--offline", "use only what is on this machine")
     .option("--quiet", "say nothing but errors and the result")
     .option("--verbose", "say where an error comes from")
-    .action(async (file: string | undefined, o: Options) => finish(await train(file, o, world)));
+    .action(async (file: string | undefined, o: Options) =>
+      finish(await withProcesses(world, (own, job) => train(file, o, own, job))),
+    );
 }
 
-async function train(file: string | undefined, o: Options, world: World): Promise<number> {
-  const input = await runInput(file, { ...o }, kinds);
-  const kind = o.part ?? input.kind ?? (await drawingPart(input.model, o, world));
-  return training(parseRun({ ...input, kind }, runFlagOf), outOf(o, "train"), o, world);
+async function train(
+  file: string | undefined,
+  o: Options,
+  world: World,
+  communicator: Communicator,
+): Promise<number> {
+  const { run, out } = await together(communicator, async () => {
+    const input = await runInput(file, { ...o }, kinds);
+    const kind = o.part ?? input.kind ?? (await drawingPart(input.model, o, world));
+    return { run: parseRun({ ...input, kind }, runFlagOf), out: outOf(o, "train") };
+  });
+  return training(run, out, o, world, communicator);
 }
 
 /** What the model draws with: that is trained where nobody says. @throws KoalaError as opening the model does */
