@@ -1,5 +1,20 @@
 import { describe, expect, it } from "vitest";
-import { BUCKET, buckets, single, sumInBuckets } from "./parallel.ts";
+import { fakeJob } from "../../test/fake-job.ts";
+import { KoalaError } from "../core/errors.ts";
+import {
+  BUCKET,
+  buckets,
+  byFirst,
+  type Communicator,
+  firstThenOthers,
+  isOnAny,
+  isThrownByAll,
+  single,
+  sumInBuckets,
+  textOfFirst,
+  thrownByAll,
+  together,
+} from "./parallel.ts";
 
 describe("buckets", () => {
   it("hold small arrays together, in order, and long ones alone in pieces", () => {
@@ -105,5 +120,100 @@ describe("a process that is alone", () => {
   it("ends by throwing the failure as it is", () => {
     const failure = new Error("no more");
     expect(() => single.abort(failure)).toThrow(failure);
+  });
+});
+
+const onEach = <T>(size: number, work: (job: Communicator) => Promise<T>): Promise<T[]> =>
+  Promise.all(fakeJob(size).map(work));
+const failuresOf = (size: number, work: (job: Communicator) => Promise<unknown>): Promise<unknown[]> =>
+  onEach(size, (job) =>
+    work(job).then(
+      (value) => ({ value }),
+      (error: unknown) => error,
+    ),
+  );
+const full = new KoalaError("E_DISK", {
+  where: "run",
+  expected: "room",
+  got: "a full disk",
+  hint: "Free some.",
+});
+
+describe("what processes do together", () => {
+  it("gives each its own result where all succeed", async () => {
+    expect(await onEach(3, (job) => together(job, async () => 10 * job.rank))).toEqual([0, 10, 20]);
+    expect(await together(single, async () => 7)).toBe(7);
+  });
+
+  it("fails on all with the error and the rank of the first that failed", async () => {
+    const errors = await failuresOf(3, (job) =>
+      together(job, async () => {
+        if (job.rank > 0) throw job.rank === 1 ? full : new Error("later");
+      }),
+    );
+    for (const error of errors) {
+      expect(error).toBeInstanceOf(KoalaError);
+      expect((error as KoalaError).message).toBe(
+        "rank 1 of 3, run: expected room, got a full disk [E_DISK]\nFree some.",
+      );
+      expect(isThrownByAll(error)).toBe(true);
+      expect(isThrownByAll(new Error("around", { cause: error }))).toBe(true);
+    }
+  });
+
+  it("fails as a process alone would where the first one does", async () => {
+    const errors = await failuresOf(2, (job) => byFirst(job, () => Promise.reject(full)));
+    expect(errors[0]).toBe(full);
+    expect((errors[1] as KoalaError).message).toBe(full.message);
+  });
+
+  it("keeps the names of errors that are not ours, so that a stop is a stop everywhere", async () => {
+    const thrown = (error: Error) => (job: Communicator) =>
+      together(job, () => (job.rank === 1 ? Promise.reject(error) : Promise.resolve()));
+    const stops = await failuresOf(2, thrown(new DOMException("stopped", "AbortError")));
+    expect(stops.map(String)).toEqual(["AbortError: stopped", "AbortError: stopped"]);
+    const faults = await failuresOf(2, thrown(new TypeError("x is null")));
+    expect(faults.map(String)).toEqual(new Array(2).fill("TypeError: rank 1 of 2: x is null"));
+  });
+
+  it("can be done again after a failure", async () => {
+    const again = async (job: Communicator): Promise<number> => {
+      await together(job, () => Promise.reject(full)).catch(() => {});
+      return together(job, async () => job.rank);
+    };
+    expect(await onEach(2, again)).toEqual([0, 1]);
+  });
+
+  it("can have an order: the first process, then the others, and they only once it has succeeded", async () => {
+    const order: string[] = [];
+    const first = async (): Promise<string> => {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      order.push("first");
+      return "made";
+    };
+    const others = async (): Promise<string> => {
+      order.push("other");
+      return "found";
+    };
+    expect(await onEach(3, (job) => firstThenOthers(job, first, others))).toEqual(["made", "found", "found"]);
+    expect(order).toEqual(["first", "other", "other"]);
+    await failuresOf(2, (job) => firstThenOthers(job, () => Promise.reject(full), others));
+    expect(order).toHaveLength(3);
+    expect(await firstThenOthers(single, first, others)).toBe("made");
+  });
+
+  it("is heard by all: a text of the first, and what is so on any", async () => {
+    const said = await onEach(2, (job) =>
+      textOfFirst(job, job.rank === 0 ? "käse\n" : "longer than the first's"),
+    );
+    expect(said).toEqual(["käse\n", "käse\n"]);
+    expect(await onEach(3, (job) => isOnAny(job, job.rank === 2))).toEqual([true, true, true]);
+    expect(await onEach(3, (job) => isOnAny(job, false))).toEqual([false, false, false]);
+  });
+
+  it("is not known of an error that nobody marked", () => {
+    expect(isThrownByAll(new Error("mine"))).toBe(false);
+    expect(isThrownByAll("text")).toBe(false);
+    expect(isThrownByAll(thrownByAll(new Error("ours")))).toBe(true);
   });
 });

@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, it } from "vitest";
+import { fakeJob } from "../../test/fake-job.ts";
 import type { Value } from "../graph/op.ts";
 import { ortEngine } from "../node/ort-node.ts";
-import { input, linear, log, mean, mul, sub, tanh, tap } from "../ops/index.ts";
+import { add, input, linear, log, mean, mul, sub, tanh, tap } from "../ops/index.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { memoryFiles } from "../weights/memory-files.ts";
@@ -11,7 +12,7 @@ import { mse } from "./objective.ts";
 import { adafactor } from "./optim/adafactor.ts";
 import { adam8bit, adamW } from "./optim/adam.ts";
 import { sgd } from "./optim/transform.ts";
-import { type Communicator, single } from "./parallel.ts";
+import { isThrownByAll } from "./parallel.ts";
 import type { Objective } from "./segments.ts";
 import { openState, stateFile } from "./state.ts";
 import { type Batch, createTrainer, type StepReport, type Trainer, type TrainerOptions } from "./trainer.ts";
@@ -124,29 +125,8 @@ describe("a run", () => {
   });
 
   it("of two processes with half the batches each is that of one", async () => {
-    const waiting: { arrays: readonly Float32Array[]; done: () => void }[] = [];
-    const pair = (rank: number): Communicator => ({
-      ...single,
-      rank,
-      size: 2,
-      allReduceSum: (arrays) =>
-        new Promise((resolve) => {
-          const other = waiting.pop();
-          if (other === undefined) waiting.push({ arrays, done: resolve });
-          else {
-            for (const [i, mine] of arrays.entries())
-              for (const [j, x] of mine.entries()) {
-                const theirs = other.arrays[i] as Float32Array;
-                mine[j] = x + (theirs[j] ?? 0);
-                theirs[j] = mine[j] ?? 0;
-              }
-            other.done();
-            resolve();
-          }
-        }),
-    });
     const alone = await trainer({ maxNorm: 0.1 });
-    const both = await Promise.all([0, 1].map((rank) => trainer({ maxNorm: 0.1, communicator: pair(rank) })));
+    const both = await Promise.all(fakeJob(2).map((communicator) => trainer({ maxNorm: 0.1, communicator })));
     for (let i = 0; i < 3; i++) {
       const expected = await alone.train([batch(2 * i), batch(2 * i + 1)]);
       const got = await Promise.all(both.map((t, rank) => t.train([batch(2 * i + rank)])));
@@ -191,6 +171,23 @@ describe("a run that goes wrong", () => {
     );
     expect(made.step).toBe(0);
     expect(made.weights.get("one.bias")?.data).toEqual(wave([16], 1).data);
+  });
+
+  it("on one process goes wrong on all, which hear where, and can go on", async () => {
+    const bad = tap("bad", log(add(mul(out, out), y))); // NaN where y is far below 0
+    const other: Objective = { terms: { task: mean(bad, [0, 1]) } };
+    const job = await Promise.all(fakeJob(2).map((communicator) => trainer({ communicator }, other)));
+    const fed = (value: number): Batch => ({ ...batch(1), y: float32([N, 2], new Array(2 * N).fill(value)) });
+    const errors = await Promise.all(
+      job.map((t, rank) => t.train([fed(rank === 0 ? 1 : -1e6)]).catch((e: unknown) => e)),
+    );
+    expect(errors.map((e) => isThrownByAll(e))).toEqual([true, true]);
+    for (const error of errors)
+      expect(String(error)).toBe(
+        "KoalaError: rank 1 of 2, step 1, loss term task: expected a finite number, got NaN, first at bad [E_NAN]\nLower the learning rate, or go on from the last checkpoint with other data.",
+      );
+    const reports = await Promise.all(job.map((t) => t.train([fed(1)])));
+    expect(reports[0]).toEqual(reports[1]);
   });
 
   it("names the gradient that is not finite under a finite loss", async () => {
