@@ -72,6 +72,10 @@ export interface CommonRun {
 export interface PromptedRun extends CommonRun {
   /** Fields of the data that hold captions, in the order to be tried; absent: the usual names. */
   readonly captions?: readonly string[];
+  /** Whether pictures keep their aspect, in sizes of about the same area. */
+  readonly buckets: boolean;
+  /** Sizes whose compiled programs stay in memory. */
+  readonly bucketPrograms: number;
   /** Share of pictures that are learned without their caption. */
   readonly emptyCaptions: number;
   /** Absent: captions of the data. */

@@ -105,6 +105,12 @@ const emptyCaptions = z
 
 const prompted = {
   captions,
+  buckets: z.boolean().default(false).meta({
+    description: "keep the aspect of pictures: several sizes of about the same area, one a batch",
+  }),
+  bucketPrograms: whole(1, 64).default(8).meta({
+    description: "sizes whose compiled programs stay in memory, with buckets",
+  }),
   emptyCaptions,
   prompts: z
     .array(z.string().max(10_000))

@@ -78,7 +78,7 @@ export const rateOf = ({ rate: peak, schedule: shape, warmup, steps }: CommonRun
 export async function trainerOf(
   run: CommonRun,
   task: Task,
-  o: Pick<TrainerOptions, "engine" | "threads" | "communicator">,
+  o: Pick<TrainerOptions, "engine" | "threads" | "communicator" | "programs">,
 ): Promise<Trainer> {
   const common = {
     ...{ ...o, store: task.frozen, optimizer: optimizerOf(run) },

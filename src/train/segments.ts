@@ -11,13 +11,19 @@ import type { Value } from "../graph/op.ts";
 import { tapsOf, topological } from "../graph/order.ts";
 import { add, constant, input, mul } from "../ops/index.ts";
 import { withInputs } from "../passes/rewrite.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 export interface Objective {
   /** The terms of the loss, each of shape []. */
   readonly terms: Readonly<Record<string, Value>>;
   /** What each is multiplied by in the loss; absent: 1. A term of factor 0 is only reported. */
   readonly factors?: Readonly<Record<string, number>>;
+  /** Where batches come in several sizes, of which that of `terms` is one. */
+  readonly sized?: Sized;
 }
+
+/** The same losses, over the same leaves, at the size of a batch. */
+export type Sized = (batch: Readonly<Record<string, Tensor>>) => Objective;
 
 /** One graph of the sequence. Its inputs are fed from the batch, the weights, or what earlier graphs gave. */
 export interface Segment {

@@ -7,11 +7,13 @@ import { topological } from "../graph/order.ts";
 import { allocate } from "../tensor/dtype.ts";
 import { size } from "../tensor/shape.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
-import { type Objective, segmentsOf, sofar } from "./segments.ts";
+import { type Objective, type Sized, segmentsOf, sofar } from "./segments.ts";
 
 export interface GradientOptions extends Omit<CompileOptions, "taps"> {
   /** Taps at which to cut the graph into segments that are computed twice, and so need not be kept: time for memory. */
   readonly cuts?: readonly string[];
+  /** Of an objective of several sizes: how many programs stay in memory. Default 1. */
+  readonly programs?: number;
 }
 
 type Tensors = ReadonlyMap<string, Tensor>;
@@ -38,18 +40,85 @@ export interface GradientProgram {
 export async function compileGradients(
   objective: Objective,
   weights: ReadonlyMap<string, Value>,
-  { cuts = [], ...o }: GradientOptions,
+  o: GradientOptions,
 ): Promise<GradientProgram> {
-  const programs: Program[] = [];
-  for (const { outputs } of segmentsOf(objective, weights, cuts))
-    programs.push(await compile(outputs, { ...o, isUnplanned: true }));
-  const inputs = Object.fromEntries(
-    topological(Object.values(objective.terms)).flatMap((x) =>
+  const { sized } = objective;
+  if (sized === undefined) return compileAtOneSize(objective, weights, o);
+  segmentsOf(objective, weights, o.cuts); // which refuses cuts that do not fit, before the first batch
+  return new GradientsBySize({ ...objective, sized }, weights, o);
+}
+
+/** What a batch must hold for `objective`, at its size. */
+const inputsOf = (
+  { terms }: Objective,
+  weights: ReadonlyMap<string, Value>,
+): Readonly<Record<string, TensorType>> =>
+  Object.fromEntries(
+    topological(Object.values(terms)).flatMap((x) =>
       x.op.name === "input" && !weights.has(x.attrs.name as string)
         ? [[x.attrs.name as string, x.type] as const]
         : [],
     ),
   );
+
+/**
+ * A program for each size of batches, compiled when a batch first has it. Those used last stay; an older one is freed, and
+ * compiled again when its size comes back.
+ */
+class GradientsBySize implements GradientProgram {
+  readonly inputs: GradientProgram["inputs"];
+  readonly #objective: Objective & { readonly sized: Sized };
+  readonly #weights: ReadonlyMap<string, Value>;
+  readonly #o: GradientOptions;
+  /** The one used last is the last. */
+  readonly #kept = new Map<string, GradientProgram>();
+
+  constructor(
+    objective: Objective & { readonly sized: Sized },
+    weights: ReadonlyMap<string, Value>,
+    o: GradientOptions,
+  ) {
+    this.inputs = inputsOf(objective, weights);
+    this.#objective = objective;
+    this.#weights = weights;
+    this.#o = o;
+  }
+
+  async run(...[batch, ...rest]: Parameters<GradientProgram["run"]>): ReturnType<GradientProgram["run"]> {
+    const key = Object.keys(batch)
+      .sort()
+      .map((name) => `${name} ${batch[name]?.shape.join("x")}`)
+      .join();
+    const program = this.#kept.get(key) ?? (await this.#compile(batch));
+    this.#kept.delete(key);
+    this.#kept.set(key, program);
+    return program.run(batch, ...rest);
+  }
+
+  async #compile(batch: Readonly<Record<string, Tensor>>): Promise<GradientProgram> {
+    const most = this.#o.programs ?? 1;
+    for (const [oldest, program] of [...this.#kept].slice(0, Math.max(0, this.#kept.size + 1 - most))) {
+      this.#kept.delete(oldest);
+      await program.dispose();
+    }
+    return compileAtOneSize(this.#objective.sized(batch), this.#weights, this.#o);
+  }
+
+  async dispose(): Promise<void> {
+    for (const program of this.#kept.values()) await program.dispose();
+    this.#kept.clear();
+  }
+}
+
+async function compileAtOneSize(
+  objective: Objective,
+  weights: ReadonlyMap<string, Value>,
+  { cuts = [], programs: _, ...o }: GradientOptions,
+): Promise<GradientProgram> {
+  const programs: Program[] = [];
+  for (const { outputs } of segmentsOf(objective, weights, cuts))
+    programs.push(await compile(outputs, { ...o, isUnplanned: true }));
+  const inputs = inputsOf(objective, weights);
   // what passes between segments lies in the same memory at every step
   const between = new Map<string, Tensor>();
   const room = (key: string, type: TensorType): Tensor => {

@@ -249,7 +249,8 @@ class Machine implements Trainer {
 
   async #notFinite(step: number, term: string, value: number, batch: Batch): Promise<KoalaError> {
     const feeds = { ...batch, ...Object.fromEntries(this.weights) };
-    const tap = await firstNonFinite(this.#objective.terms, feeds, this.#o);
+    const { terms } = this.#objective.sized?.(batch) ?? this.#objective;
+    const tap = await firstNonFinite(terms, feeds, this.#o);
     return new KoalaError("E_NAN", {
       where: `step ${step}, loss term ${term}`,
       expected: "a finite number",

@@ -26,6 +26,7 @@ import {
   memoryOf,
   ownBatch,
   type SamplePlace,
+  squareOf,
   type Weights,
 } from "./job.ts";
 import { openModelFile } from "./json-file.ts";
@@ -142,7 +143,7 @@ export async function vaeJob(given: VaeRun, o: JobOptions): Promise<Job> {
   const whole = (weights: Weights): Weights => new Map([...kept, ...weights]);
   const judge = new Judge(run, config, o);
   return {
-    ...{ run, task, base: start.files, cell: vaeFactor(config), keepsFlips: false, isDrawnFromResult: false },
+    ...{ run, task, base: start.files, sizes: squareOf(run), keepsFlips: false, isDrawnFromResult: false },
     part: { name: start.files === null ? "" : "vae", files: { "config.json": start.json } },
     memory: memoryLine(memoryOf(task, run)),
     records: {

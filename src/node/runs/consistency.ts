@@ -5,6 +5,7 @@ import { jsonObject } from "../../models/config.ts";
 import { USE_RECORD } from "../../models/detect.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
+import { vaeFactor } from "../../models/vae.ts";
 import type { StoredTensor, TensorStore } from "../../tensor/stored.ts";
 import { float32 } from "../../tensor/tensor.ts";
 import type { ConsistencyRun } from "../../train/config.ts";
@@ -30,7 +31,7 @@ import {
   sizeOf,
   studentOf,
 } from "./denoisers.ts";
-import { type Job, type JobOptions, memoryOf, memoryText } from "./job.ts";
+import { type Job, type JobOptions, memoryOf, memoryText, programsOf, sizesOf } from "./job.ts";
 import { absolute, type NewPart } from "./model-folder.ts";
 
 interface Usual {
@@ -151,7 +152,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     ...adapted,
     task,
     part: partOf(student, files, adapted === null ? {} : { holds: notLora }),
-    memory: memorySaid(run, task, base),
+    memory: memorySaid(run, task, base, sizesOf(run, vaeFactor(base.vae.config))),
     async begin(data) {
       empty = await data.learned.caption("");
       return [...((await adapted?.begin?.(data)) ?? []), ...recorded];
@@ -201,15 +202,16 @@ function fewSteps(run: Filled, base: Base): NewPart[] {
 }
 
 /** Teacher and adversary stand beside what all runs hold; each of both graphs has its own copy of the teacher. */
-function memorySaid(run: Filled, task: Job["task"], { network }: Base): string {
-  const memory = memoryOf(task, run);
+function memorySaid(run: Filled, task: Job["task"], { network }: Base, sizes: Job["sizes"]): string {
+  const memory = memoryOf(task, run, sizes);
+  const programs = programsOf(run, sizes);
   const weights = [...network.store.tensors.values()].reduce(
     (sum, { shape }) => sum + 4 * shape.reduce((n, d) => n * d, 1),
     0,
   );
   const { rival } = task;
-  const copies = rival === undefined ? 1 : 2;
-  const theirs = rival === undefined ? 0 : liveBytes(rival.objective.terms);
+  const copies = programs * (rival === undefined ? 1 : 2);
+  const theirs = rival === undefined ? 0 : programs * liveBytes(rival.objective.terms);
   const total = memory.total + copies * weights + theirs;
   const beside = rival === undefined ? "teacher" : "teacher, for the student and for its adversary";
   return `at least ${bytes(total)} of memory: ${bytes(copies * weights)} of ${beside}; ${memoryText(memory)}`;

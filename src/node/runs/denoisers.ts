@@ -24,7 +24,7 @@ import {
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
 import { cutStore } from "../../train/distill/cut.ts";
-import { featurePairs } from "../../train/distill/features.ts";
+import { type FeaturePair, featurePairs } from "../../train/distill/features.ts";
 import { distillMemory } from "../../train/distill/memory.ts";
 import type { CutPlan } from "../../train/distill/plan.ts";
 import { CUT_RECORD, cutRecord, planFromRecord } from "../../train/distill/record.ts";
@@ -54,6 +54,8 @@ import {
   memoryText,
   type OpenModel,
   ownBatch,
+  programsOf,
+  sizesOf,
 } from "./job.ts";
 import { openModelFile } from "./json-file.ts";
 import { absolute, indexOf, type NewPart } from "./model-folder.ts";
@@ -153,7 +155,7 @@ export function denoiserJob(
       ...(run.group === undefined ? {} : { group: run.group }),
     },
     heldOut: [],
-    cell: cellOf(base),
+    sizes: sizesOf(run, vaeFactor(base.vae.config)),
     keepsFlips: true,
     loading: { emptyCaptions: run.emptyCaptions, hasText: true },
     encoders: () => encodersOf(base, o.engine, run.threads, o.warn),
@@ -195,6 +197,7 @@ export const latentsOf = (
   { loader }: JobOptions,
 ): LatentOptions => ({
   ...{ loader, network, vae: base.vae.config, seed: run.seed },
+  hasSizes: run.buckets,
   hasZeroForEmpty: base.model.isXL && base.model.hasZeroForEmpty,
 });
 
@@ -223,7 +226,7 @@ export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): 
     ...(lora === undefined ? {} : adaptedResult(initial)),
     task,
     part: partOf(network, {}, lora === undefined ? {} : { holds: notLora }),
-    memory: memoryLine(memoryOf(task, run)),
+    memory: memoryLine(memoryOf(task, run, sizesOf(run, vaeFactor(base.vae.config)))),
   };
 }
 
@@ -311,17 +314,28 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   const { network: student, plan: cut, files } = await studentOf(run, base, o.open);
   const teacher = base.network;
   const size = sizeOf(run, base, o);
-  const pairs =
+  const sizes = sizesOf(run, vaeFactor(base.vae.config));
+  const pairsAt = (at: DenoiserSize): FeaturePair[] =>
     run.featureWeight === 0
       ? []
       : featurePairs(teacher, student, {
           features: parseFeatures(run.features),
           ...(cut === null ? {} : { plan: cut }),
           ...(run.map === undefined ? {} : { map: run.map }),
-          size,
+          size: at,
         });
+  const pairs = pairsAt(size);
   const common = {
-    ...{ teacher, student, size, pairs, detail: run.detail, accumulate: run.accumulate, engine: o.engine },
+    ...{
+      teacher,
+      student,
+      size,
+      pairs,
+      pairsAt,
+      detail: run.detail,
+      accumulate: run.accumulate,
+      engine: o.engine,
+    },
     ...(run.threads === undefined ? {} : { threads: run.threads }),
     weights: { task: run.taskWeight, output: run.outputWeight, feature: run.featureWeight },
     data: dataOf(run, base, student, o),
@@ -335,10 +349,11 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   });
   // the teacher runs beside the student's state at rest; its own values are gone when the student learns
   const alone = teacherWeights + liveBytes(buildNetwork(teacher, size).outputs);
-  const [beside, own] = [memoryOf(together, run), memoryOf(apart, run)];
+  const [beside, own] = [memoryOf(together, run, sizes), memoryOf(apart, run, sizes)];
+  const besideWeights = programsOf(run, sizes) * teacherWeights; // each program has its own
   const plan = planDistill(
     {
-      together: beside.total + teacherWeights,
+      together: beside.total + besideWeights,
       inTurns: own.total - own.step + targets + Math.max(own.step, alone),
     },
     run.memory === undefined ? null : bytesOf(run.memory),
@@ -349,7 +364,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
         task: apart,
         said: `teacher and student in turns of ${run.turn} batches, ${bytes(targets)} of answers kept`,
       }
-    : { task: together, said: `${bytes(teacherWeights)} of teacher in one graph with the student` };
+    : { task: together, said: `${bytes(besideWeights)} of teacher in one graph with the student` };
   const total = plan.isInTurns ? plan.inTurns : plan.together;
   return {
     ...denoiserJob(run, base, o),

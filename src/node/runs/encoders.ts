@@ -23,7 +23,15 @@ import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent, readJson } from "../../weights/layout.ts";
 import { openFolder } from "../files.ts";
-import { type Job, type JobData, type JobOptions, memoryLine, memoryOf, type Weights } from "./job.ts";
+import {
+  type Job,
+  type JobData,
+  type JobOptions,
+  memoryLine,
+  memoryOf,
+  squareOf,
+  type Weights,
+} from "./job.ts";
 import { openModelFile } from "./json-file.ts";
 import { absolute, type NewPart } from "./model-folder.ts";
 
@@ -121,7 +129,7 @@ export async function clipJob(given: ClipRun, o: JobOptions): Promise<Job> {
   const threads = run.threads === undefined ? {} : { threads: run.threads };
   const judge = new Judge(() => clipMeter({ config, tokenizer, norm }, { engine: o.engine, ...threads }));
   return {
-    ...{ run, task, base: null, cell: config.vision.patchSize, keepsFlips: true, isDrawnFromResult: false },
+    ...{ run, task, base: null, sizes: squareOf(run), keepsFlips: true, isDrawnFromResult: false },
     part: {
       name: "",
       library: "transformers",

@@ -4,7 +4,6 @@ import { check, unreachable } from "../../core/assert.ts";
 import { host } from "../../runtime/host.ts";
 import type { Engine } from "../../runtime/session.ts";
 import type { Run } from "../../train/config.ts";
-import { makeBuckets } from "../../train/data/buckets.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import type { DataSource } from "../../train/data/sample.ts";
 import { byFirst, type Communicator, firstThenOthers, textOfFirst, together } from "../../train/parallel.ts";
@@ -31,7 +30,15 @@ import { consistencyJob } from "./consistency.ts";
 import { distillJob, trainJob } from "./denoisers.ts";
 import { clipJob } from "./encoders.ts";
 import { configText, RunFolder } from "./folder.ts";
-import { type Job, type JobData, type JobOptions, LateLoader, type OpenModel, type Weights } from "./job.ts";
+import {
+  type Job,
+  type JobData,
+  type JobOptions,
+  LateLoader,
+  type OpenModel,
+  programsOf,
+  type Weights,
+} from "./job.ts";
 import { makeModelFolder, type NewPart, writePart } from "./model-folder.ts";
 import { digits, writeReport } from "./report.ts";
 import type { RunWatch } from "./watch.ts";
@@ -154,8 +161,9 @@ async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): 
       return [job.part, ...((await job.begin?.(data)) ?? [])];
     });
     const threads = run.threads === undefined ? {} : { threads: run.threads };
+    const programs = programsOf(run, job.sizes);
     const made = await together(communicator, async () => {
-      trainer = await trainerOf(run, job.task, { engine, communicator, ...threads });
+      trainer = await trainerOf(run, job.task, { engine, communicator, programs, ...threads });
       await restore(folder, trainer, dataKey, watch);
       return trainer;
     });
@@ -194,13 +202,12 @@ async function prepare(
 ): Promise<JobData> {
   const { run } = job;
   const encoders = await together(communicator, () => job.encoders());
-  const resolution = run.resolution ?? 0;
   const options: PrepareOptions = {
     ...encoders,
     cache: folder.cachePath,
     background: run.background,
     view: {
-      buckets: makeBuckets({ resolution, step: job.cell, hasAspects: false }),
+      buckets: job.sizes,
       ...{ crop: run.crop, hasFlips: run.flips && job.keepsFlips, views: run.views, seed: run.seed },
       minSide: run.minSide ?? 1,
     },
@@ -219,6 +226,7 @@ async function prepare(
     const { pictures, averageResolution, meanWords } = learned.census;
     const words = encoders.captions === null ? "" : `, captions of ${meanWords.toFixed(1)} words`;
     watch.note(`${pictures} pictures of ${averageResolution.toFixed(0)} px on average${words}`);
+    if (job.sizes.length > 1) tellBuckets(learned, run.batch, watch);
     if (heldOut === null) return { learned, heldOut };
     const other = await ready(heldOut);
     return { learned, heldOut: await together(communicator, async () => heldOutData(other, learned)) };
@@ -226,6 +234,17 @@ async function prepare(
     await encoders.pictures.dispose();
     await encoders.captions?.dispose();
   }
+}
+
+/** How many pictures each size has, and which have too few to fill a batch. */
+function tellBuckets({ census: { buckets } }: Prepared, batch: number, watch: RunWatch): void {
+  const said = buckets.map(({ bucket, pictures }) => `${pictures} of ${bucket}`);
+  watch.note(`${buckets.length} sizes: ${said.join(", ")}`);
+  const few = buckets.filter(({ pictures }) => pictures < batch).map(({ bucket }) => bucket);
+  if (few.length > 0)
+    watch.warn(
+      `sizes with fewer pictures than a batch of ${batch}, which then has some of them more than once: ${few.join(", ")}`,
+    );
 }
 
 /** @throws KoalaError E_CONFIG when a picture is learned and measured by, which would measure memory */

@@ -3,7 +3,8 @@
 import { check } from "../../core/assert.ts";
 import type { Engine } from "../../runtime/session.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { CommonRun, Run } from "../../train/config.ts";
+import type { CommonRun, PromptedRun, Run } from "../../train/config.ts";
+import { makeBuckets, type Size } from "../../train/data/buckets.ts";
 import { type Batch, batchLoader, type Loader, type LoaderOptions } from "../../train/data/loader.ts";
 import type { RecordOptions } from "../../train/data/record.ts";
 import type { Share } from "../../train/parallel.ts";
@@ -49,8 +50,8 @@ export interface Job {
   /** How records of the data are read. */
   readonly records: RecordOptions;
   readonly heldOut: readonly string[];
-  /** Pixels that the sides of what is seen are a multiple of. */
-  readonly cell: number;
+  /** What pictures are brought to: one size, or buckets. */
+  readonly sizes: readonly [Size, ...Size[]];
   /** Whether mirrored views are kept, or pictures are mirrored as they are seen. */
   readonly keepsFlips: boolean;
   readonly loading: Pick<LoaderOptions, "emptyCaptions" | "hasText">;
@@ -115,13 +116,36 @@ export function ownBatch({ batch }: CommonRun, { size }: Share): number {
   return batch / size;
 }
 
+/** The one square of a run whose pictures have no aspect. */
+export const squareOf = ({ resolution: side = 0 }: CommonRun): readonly [Size] => [
+  { width: side, height: side },
+];
+
+/** Latent cells between the sides of buckets: SDXL's are multiples of 64 px, of 8 px each. */
+const BUCKET_CELLS = 8;
+
+/**
+ * What pictures are brought to, in a model whose latent cell has `cell` px.
+ * @throws KoalaError E_CONFIG when the resolution is no bucket itself
+ */
+export function sizesOf(run: PromptedRun, cell: number): readonly [Size, ...Size[]] {
+  const { resolution = 0, buckets } = run;
+  if (!buckets) return squareOf(run);
+  return makeBuckets({ resolution, step: BUCKET_CELLS * cell, hasAspects: true }) as [Size, ...Size[]];
+}
+
+/** Programs of a step that are in memory at a time. */
+export const programsOf = (run: Run, sizes: readonly Size[]): number =>
+  "bucketPrograms" in run ? Math.min(run.bucketPrograms, sizes.length) : 1;
+
 /** What a task will hold while it is trained as the run says. */
-export const memoryOf = (task: Task, run: CommonRun): RunMemory =>
+export const memoryOf = (task: Task, run: Run, sizes: readonly Size[] = squareOf(run)): RunMemory =>
   runMemory(task, {
     optimizer: optimizerOf(run),
     hasAverage: run.ema > 0,
     cuts: run.recompute,
     accumulate: run.accumulate,
+    programs: programsOf(run, sizes),
   });
 
 export const memoryText = ({ state, step }: RunMemory): string =>

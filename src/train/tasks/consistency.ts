@@ -9,7 +9,7 @@ import { tapsOf } from "../../graph/order.ts";
 import { guidanceEmbedding } from "../../models/conditioning.ts";
 import { type UNetInputs, type UNetSize, unet, unetInputs } from "../../models/unet.ts";
 import type { UNetConfig } from "../../models/unet-config.ts";
-import { fedLeaf, Scope } from "../../nn/index.ts";
+import { fedLeaf, type Leaf, Scope } from "../../nn/index.ts";
 import { add, concat, input, mul, param, split, stopGradient } from "../../ops/index.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
@@ -20,10 +20,11 @@ import { type PathOptions, type Place, placesOf, travel } from "../consistency/p
 import type { CaptionStates } from "../data/encode.ts";
 import { type Learner, prefixed, useOf } from "../learner.ts";
 import { type Draws, drawNoise, drawTimesteps, mse, stepGenerator } from "../objective.ts";
+import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 import { microBatches } from "./denoiser.ts";
 import { freshStore } from "./fresh.ts";
-import { drawnLatents, type LatentOptions } from "./noised.ts";
+import { drawnLatents, type LatentOptions, objectiveOf } from "./noised.ts";
 import type { Task } from "./task.ts";
 
 export interface ConsistencyTaskOptions {
@@ -68,12 +69,16 @@ export interface ConsistencyGraph {
   readonly heads: Scope;
 }
 
-/** The losses over weights that are fed; the teacher's are parameters after `TEACHER`. */
+/**
+ * The losses over weights that are fed, those of the adversary as `headLeaf` gives them; the teacher's are parameters after
+ * `TEACHER`.
+ */
 export function consistencyGraph(
   o: Pick<
     ConsistencyTaskOptions,
     "teacher" | "student" | "learner" | "size" | "loss" | "huberC" | "isJudgedByAverage" | "adversary"
   >,
+  headLeaf: Leaf = fedLeaf,
 ): ConsistencyGraph {
   const types = Object.entries(unetInputs(o.student, o.size)).map(([name, type]) => [
     name,
@@ -114,7 +119,7 @@ export function consistencyGraph(
     },
   );
   const consistency = o.loss === "huber" ? huber(answer, target, o.huberC) : mse(answer, target);
-  const heads = new Scope("", new Map(), fedLeaf);
+  const heads = new Scope("", new Map(), headLeaf);
   if (o.adversary === null) return { objective: { terms: { consistency } }, rival: null, heads };
 
   const later = input("t_emb.critic", t_emb.type);
@@ -162,7 +167,16 @@ function joined(a: Conditions, b: Conditions): Conditions {
 
 /** @throws KoalaError E_CONFIG for a grid or phases that do not fit, E_WEIGHTS */
 export function consistencyTask(o: ConsistencyTaskOptions): Task {
-  const { objective, rival, heads } = consistencyGraph(o);
+  const graph = consistencyGraph(o);
+  const { rival, heads } = graph;
+  /** The graph at another size, over the same leaves. */
+  const again = (size: UNetSize): ConsistencyGraph =>
+    size === o.size
+      ? graph
+      : consistencyGraph({ ...o, size }, (name) => heads.parameters.get(name)?.value as Value);
+  const sizes = { size: o.size, hasSizes: o.data.hasSizes };
+  const objective = objectiveOf(sizes, (size) => again(size).objective);
+  const judged = (size: UNetSize): Objective => again(size).rival?.objective as Objective;
   const places = placesOf(o.path);
   return {
     objective,
@@ -172,7 +186,12 @@ export function consistencyTask(o: ConsistencyTaskOptions): Task {
     ...(rival === null || o.adversary === null
       ? {}
       : {
-          rival: { ...rival, rate: o.adversary.rate, initial: freshStore(heads.parameters, o.data.seed) },
+          rival: {
+            ...rival,
+            objective: objectiveOf(sizes, judged),
+            rate: o.adversary.rate,
+            initial: freshStore(heads.parameters, o.data.seed),
+          },
         }),
     pictures: o.size.batch * o.accumulate,
     batches: (step) =>

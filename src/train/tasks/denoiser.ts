@@ -8,7 +8,7 @@ import type { TensorStore } from "../../tensor/stored.ts";
 import { type LoraOptions, loraLearner, wholeLearner } from "../learner.ts";
 import { type Network, networkInputs } from "../networks/network.ts";
 import { weightedMse } from "../objective.ts";
-import { type NoisedOptions, noisedFeeds, targetInput, weightInput } from "./noised.ts";
+import { type NoisedOptions, noisedFeeds, objectiveOf, targetInput, weightInput } from "./noised.ts";
 import type { Task } from "./task.ts";
 
 export interface DenoiserTaskOptions {
@@ -32,12 +32,14 @@ export const fedWeights = (s: Scope): Map<string, Value> =>
 
 export function denoiserTask({ network, size, initial, data, accumulate, lora }: DenoiserTaskOptions): Task {
   const learner = lora === undefined ? wholeLearner(initial) : loraLearner(initial, "", lora);
-  const inputs = networkInputs(network, size);
-  const prediction = network.predict(new Scope("", new Map(), learner.leaf), inputs);
-  const target = input(targetInput, { shape: prediction.shape });
-  const weight = input(weightInput, { shape: [size.batch] });
+  const objective = objectiveOf({ size, hasSizes: data.hasSizes }, (at) => {
+    const prediction = network.predict(new Scope("", new Map(), learner.leaf), networkInputs(network, at));
+    const target = input(targetInput, { shape: prediction.shape });
+    const weight = input(weightInput, { shape: [at.batch] });
+    return { terms: { task: weightedMse(prediction, target, weight) } };
+  });
   return {
-    objective: { terms: { task: weightedMse(prediction, target, weight) } },
+    objective,
     weights: learner.weights(),
     initial: learner.initial(),
     frozen: learner.frozen,

@@ -6,7 +6,7 @@
 import { check } from "../../core/assert.ts";
 import { compile } from "../../engine/compile.ts";
 import type { Program } from "../../engine/program.ts";
-import { fedLeaf, Scope } from "../../nn/index.ts";
+import { type Leaf, Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
 import { sameShape } from "../../tensor/shape.ts";
@@ -17,10 +17,19 @@ import type { FeaturePair } from "../distill/features.ts";
 import { type DistillWeights, distillLoss } from "../distill/loss.ts";
 import { networkSide, type Side, targetName, targetSide, teacherTaps } from "../distill/sides.ts";
 import { noStore, type TrainEngine } from "../flat.ts";
+import { wholeLearner } from "../learner.ts";
 import { buildNetwork, type Network, type NetworkInputs, networkInputs } from "../networks/network.ts";
+import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
-import { fedWeights, microBatches } from "./denoiser.ts";
-import { type NoisedOptions, noisedFeeds, targetInput, weightInput } from "./noised.ts";
+import { microBatches } from "./denoiser.ts";
+import {
+  type NoisedOptions,
+  noisedFeeds,
+  objectiveOf,
+  sizeOfBatch,
+  targetInput,
+  weightInput,
+} from "./noised.ts";
 import type { Task } from "./task.ts";
 
 export interface DistillTaskOptions extends TrainEngine {
@@ -28,6 +37,8 @@ export interface DistillTaskOptions extends TrainEngine {
   readonly student: Network;
   readonly size: DenoiserSize;
   readonly pairs: readonly FeaturePair[];
+  /** The same at another size; needed where batches come in several. */
+  readonly pairsAt?: (size: DenoiserSize) => readonly FeaturePair[];
   readonly weights: Required<Pick<DistillWeights, "task" | "output" | "feature">>;
   readonly detail: "total" | "stage" | "pair";
   readonly data: NoisedOptions;
@@ -42,28 +53,18 @@ const PREFIX = "teacher";
 /** @throws KoalaError E_CONFIG when the student is fed other things than its teacher, or no term has a weight */
 export function distillTask(o: DistillTaskOptions): Task {
   checkInputs(o);
-  const inputs = networkInputs(o.student, o.size);
-  const s = new Scope("", new Map(), fedLeaf);
-  const student = networkSide(s, inputs, o.student);
+  const learner = wholeLearner(o.student.store);
   const needsTeacher = o.weights.output > 0 || (o.weights.feature > 0 && o.pairs.length > 0);
   const pairs = o.weights.feature > 0 ? o.pairs : [];
   const isTogether = needsTeacher && o.turn === null;
-  const teacher = needsTeacher ? teacherSide(o, inputs, pairs, student) : null;
-  const target = input(targetInput, { shape: student.prediction.shape });
-  const { terms } = distillLoss(student, teacher, target, {
-    pairs,
-    weights: o.weights,
-    detail: o.detail,
-    pictureWeights: input(weightInput, { shape: [o.size.batch] }),
+  const objective = objectiveOf({ size: o.size, hasSizes: o.data.hasSizes }, (size) => {
+    const at = { ...o, size, pairs: size === o.size ? pairs : (o.pairsAt?.(size) ?? pairs) };
+    return distillObjective(at, learner.leaf, needsTeacher);
   });
-  const factorOf = (term: string): number => (o.weights as Readonly<Record<string, number>>)[term] ?? 0;
   const turns = needsTeacher && o.turn !== null ? new Turns(o, pairs, o.turn) : null;
   return {
-    objective: {
-      terms: Object.fromEntries(terms),
-      factors: Object.fromEntries([...terms.keys()].map((term) => [term, factorOf(term)])),
-    },
-    weights: fedWeights(s),
+    objective,
+    weights: learner.weights(),
     initial: o.student.store,
     frozen: isTogether ? prefixed(o.teacher.store) : noStore,
     pictures: o.size.batch * o.accumulate,
@@ -76,6 +77,25 @@ export function distillTask(o: DistillTaskOptions): Task {
       return made;
     },
     dispose: async () => turns?.forget(),
+  };
+}
+
+/** The losses of batches of `o.size`, over the student's weights as `leaf` gives them. */
+function distillObjective(o: DistillTaskOptions, leaf: Leaf, needsTeacher: boolean): Objective {
+  const inputs = networkInputs(o.student, o.size);
+  const student = networkSide(new Scope("", new Map(), leaf), inputs, o.student);
+  const teacher = needsTeacher ? teacherSide(o, inputs, o.pairs, student) : null;
+  const target = input(targetInput, { shape: student.prediction.shape });
+  const { terms } = distillLoss(student, teacher, target, {
+    pairs: o.pairs,
+    weights: o.weights,
+    detail: o.detail,
+    pictureWeights: input(weightInput, { shape: [o.size.batch] }),
+  });
+  const factorOf = (term: string): number => (o.weights as Readonly<Record<string, number>>)[term] ?? 0;
+  return {
+    terms: Object.fromEntries(terms),
+    factors: Object.fromEntries([...terms.keys()].map((term) => [term, factorOf(term)])),
   };
 }
 
@@ -138,20 +158,34 @@ class Turns {
     const known = this.#kept.get(index);
     if (known !== undefined) return known;
     this.forget();
-    const { teacher, size } = this.#o;
-    const { outputs } = buildNetwork(teacher, size);
-    const taps = teacherTaps(this.#pairs);
-    const program = await compile(outputs, { ...this.#o, store: teacher.store, taps });
-    try {
-      for (let i = index; i < index + this.#length; i++) this.#kept.set(i, await this.#ask(program, i, taps));
-    } finally {
-      await program.dispose();
+    const { data, size } = this.#o;
+    const sizes = new Map<string, { readonly at: DenoiserSize; readonly batches: Map<number, Batch> }>();
+    for (let i = index; i < index + this.#length; i++) {
+      const feeds = await noisedFeeds(i, data);
+      const at = sizeOfBatch(feeds, size);
+      const key = `${at.height}x${at.width}`;
+      const same = sizes.get(key) ?? { at, batches: new Map<number, Batch>() };
+      same.batches.set(i, feeds);
+      sizes.set(key, same);
     }
+    for (const { at, batches } of sizes.values()) await this.#askAll(at, batches);
     return this.#kept.get(index) as Batch;
   }
 
-  async #ask(program: Program, index: number, taps: readonly string[]): Promise<Batch> {
-    const feeds = await noisedFeeds(index, this.#o.data);
+  /** Asks the teacher, at one size, so that it is in memory once. */
+  async #askAll(size: DenoiserSize, batches: ReadonlyMap<number, Batch>): Promise<void> {
+    const { teacher } = this.#o;
+    const taps = teacherTaps(this.#pairs);
+    const { outputs } = buildNetwork(teacher, size);
+    const program = await compile(outputs, { ...this.#o, store: teacher.store, taps });
+    try {
+      for (const [i, feeds] of batches) this.#kept.set(i, await this.#ask(program, feeds, taps));
+    } finally {
+      await program.dispose();
+    }
+  }
+
+  async #ask(program: Program, feeds: Batch, taps: readonly string[]): Promise<Batch> {
     const own = Object.keys(program.inputs).map((name) => [name, feeds[name] as Tensor]);
     const said = await program.run(Object.fromEntries(own));
     const keep = (t: Tensor | undefined): Tensor => castFloat(t as Tensor, "float16");

@@ -39,6 +39,8 @@ export function runMemory(
     readonly hasAverage: boolean;
     readonly cuts: readonly string[];
     readonly accumulate: number;
+    /** Of the step, for batches of so many sizes, none larger than this one; default 1. */
+    readonly programs?: number;
   },
 ): RunMemory {
   const shapes: Shape[] = [...task.weights.values()].map(({ shape }) => shape);
@@ -51,7 +53,7 @@ export function runMemory(
     .flatMap(({ outputs }) => Object.values(outputs))
     .reduce((sum, { type }) => sum + dtypes[type.dtype].bytes * size(type.shape), 0);
   const values = segments.map(({ outputs }) => liveBytes(outputs));
-  const [state, step] = [copies * floats + moments, kept + Math.max(...values)];
+  const [state, step] = [copies * floats + moments, (o.programs ?? 1) * (kept + Math.max(...values))];
   return { state, step, total: PROCESS_BYTES + state + step };
 }
 

@@ -3,11 +3,13 @@
  * with text, sizes and target. Everything random follows from seed and micro-batch, so any batch can be made again.
  */
 
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { latentsFromMoments } from "../data/encode.ts";
 import type { Batch as Loaded, Loader } from "../data/loader.ts";
 import type { Network } from "../networks/network.ts";
 import { drawNoise, drawTimesteps, noisedBatch, stepGenerator } from "../objective.ts";
+import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 import type { TrainingNoise } from "./schedule.ts";
 
@@ -15,6 +17,8 @@ import type { TrainingNoise } from "./schedule.ts";
 export interface LatentOptions {
   readonly loader: Pick<Loader, "at">;
   readonly network: Pick<Network, "timeFeatures" | "conditions">;
+  /** Whether batches come in several sizes. */
+  readonly hasSizes?: boolean;
   readonly vae: { readonly scalingFactor: number; readonly shiftFactor: number };
   /** Whether "no caption" is zeros to the model, as its pipeline feeds it, or the encoding of "". */
   readonly hasZeroForEmpty: boolean;
@@ -26,6 +30,21 @@ export interface NoisedOptions extends LatentOptions, TrainingNoise {
   readonly minSnr: number;
   readonly noiseOffset: number;
 }
+
+/** The size of a batch of latents, whatever that of the others is. */
+export function sizeOfBatch({ sample }: Batch, size: DenoiserSize): DenoiserSize {
+  const [, , height = 0, width = 0] = sample?.shape ?? [];
+  return { ...size, height, width };
+}
+
+/** What is learned at `size`, and where batches come in several sizes, at that of any. */
+export const objectiveOf = (
+  { size, hasSizes }: { readonly size: DenoiserSize; readonly hasSizes: boolean | undefined },
+  build: (size: DenoiserSize) => Objective,
+): Objective => ({
+  ...build(size),
+  ...(hasSizes ? { sized: (batch) => build(sizeOfBatch(batch, size)) } : {}),
+});
 
 /** Names of what a denoiser's graph is fed beside its own inputs. */
 export const targetInput = "target";
