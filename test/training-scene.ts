@@ -6,7 +6,7 @@ import sharp from "sharp";
 import { expect } from "vitest";
 import { goldenJson } from "./golden.ts";
 
-/** Six pictures with captions, and the shapes of a VAE and of a CLIP. */
+/** Six square pictures with captions, four others in `aspects`, and the shapes of a VAE and of a CLIP. */
 export async function writeTrainingScene(folder = "."): Promise<void> {
   mkdirSync(join(folder, "data"));
   for (const [i, background] of ["red", "green", "blue", "black", "orange", "purple"].entries()) {
@@ -17,6 +17,13 @@ export async function writeTrainingScene(folder = "."): Promise<void> {
     const picture = white.composite([{ input: square, left: 5 * i, top: 3 * i }]);
     writeFileSync(join(folder, `data/${i}.png`), await picture.png().toBuffer());
     writeFileSync(join(folder, `data/${i}.txt`), `a ${background} square`);
+  }
+  mkdirSync(join(folder, "aspects"));
+  for (const [i, background] of ["red", "green", "blue", "teal"].entries()) {
+    const [width, height] = i < 2 ? [256, 64 + i] : [70, 270 + i];
+    const picture = sharp({ create: { width, height, channels: 3, background } });
+    writeFileSync(join(folder, `aspects/${i}.png`), await picture.png().toBuffer());
+    writeFileSync(join(folder, `aspects/${i}.txt`), `all ${background}`);
   }
   const blocks = (kind: string): string[] => Array(2).fill(`${kind}Block2D`);
   const vae = {
@@ -39,6 +46,9 @@ const taught = "distill --teacher model";
 export const trainingCommands = {
   unet: words(`train --model model ${square} --accumulate 2`),
   lora: words(`train --model model --lora 2 ${square}`),
+  buckets: words(
+    "train --model model --data data aspects --cache cache --steps 4 --threads 1 --sample-every 0 --resolution 128 --batch 2 --buckets",
+  ),
   distill: words(`${taught} --student koala-700m ${square}`),
   pcm: words(`${taught} --method pcm --lora 2 ${square}`),
   lcm: words(`${taught} --method lcm ${square}`),
