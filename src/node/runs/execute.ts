@@ -48,9 +48,11 @@ export interface ExecuteOptions {
   readonly watch: RunWatch;
   /** Ends the run after the step at hand, with a checkpoint. */
   readonly signal: AbortSignal;
-  /** The processes that train together. Only the first of them writes. */
-  readonly communicator: Communicator;
+  /** The processes that train together, of which only the first writes; absent: this one is alone. */
+  readonly communicator?: Communicator;
 }
+
+type Options = Required<ExecuteOptions>;
 
 /** What is new in the result, the job's own part first. */
 type Parts = readonly [NewPart, ...NewPart[]];
@@ -82,7 +84,7 @@ function jobOf(run: Run, o: JobOptions): Promise<Job> {
   }
 }
 
-async function plan(run: Run, { open, watch, communicator }: ExecuteOptions): Promise<Planned> {
+async function plan(run: Run, { open, watch, communicator }: Options): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
   const engine = await host.engine(run.engine);
   const loader = new LateLoader();
@@ -99,7 +101,8 @@ async function plan(run: Run, { open, watch, communicator }: ExecuteOptions): Pr
  * leaves no run behind, only what was computed of its data.
  * @throws KoalaError E_CONFIG, E_MODEL, E_FILE, E_OUTPUT, E_DISK, E_MEMORY, E_NAN, E_ENGINE
  */
-export async function startRun(run: Run, path: string, o: ExecuteOptions): Promise<RunEnd> {
+export async function startRun(run: Run, path: string, given: ExecuteOptions): Promise<RunEnd> {
+  const o = { communicator: single, ...given };
   const planned = await planAlike(() => plan(run, o), o.communicator);
   const folder = await firstThenOthers(
     o.communicator,
@@ -119,7 +122,8 @@ export async function startRun(run: Run, path: string, o: ExecuteOptions): Promi
  * Goes on with a run from its last checkpoint, or from its beginning where there is none yet.
  * @throws KoalaError as `startRun` does, and E_CONFIG when the folder, or its data, is another than the run began with
  */
-export async function resumeRun(path: string, o: ExecuteOptions): Promise<RunEnd> {
+export async function resumeRun(path: string, given: ExecuteOptions): Promise<RunEnd> {
+  const o = { communicator: single, ...given };
   const folder = await together(o.communicator, () => RunFolder.open(path, { isExact: true }));
   return execute(folder, await planAlike(() => plan(folder.run, o), o.communicator), o);
 }
@@ -141,7 +145,7 @@ async function planAlike(make: () => Promise<Planned>, communicator: Communicato
   return planned;
 }
 
-async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): Promise<RunEnd> {
+async function execute(folder: RunFolder, planned: Planned, o: Options): Promise<RunEnd> {
   const { job, engine } = planned;
   const { run } = job;
   const { communicator, watch, signal } = o;
@@ -198,7 +202,7 @@ async function execute(folder: RunFolder, planned: Planned, o: ExecuteOptions): 
 async function prepare(
   folder: RunFolder,
   { job, source, heldOut }: Planned,
-  { watch, signal, communicator }: ExecuteOptions,
+  { watch, signal, communicator }: Options,
 ): Promise<JobData> {
   const { run } = job;
   const encoders = await together(communicator, () => job.encoders());
