@@ -6,7 +6,14 @@ import type { Engine } from "../../runtime/session.ts";
 import type { Run } from "../../train/config.ts";
 import type { PreparedSample } from "../../train/data/loader.ts";
 import type { DataSource } from "../../train/data/sample.ts";
-import { byFirst, type Communicator, firstThenOthers, textOfFirst, together } from "../../train/parallel.ts";
+import {
+  byFirst,
+  type Communicator,
+  firstThenOthers,
+  single,
+  textOfFirst,
+  together,
+} from "../../train/parallel.ts";
 import {
   type Measures,
   nowhere,

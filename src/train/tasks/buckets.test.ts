@@ -5,8 +5,9 @@ import { fakeJob } from "../../../test/fake-job.ts";
 import { fill } from "../../../test/fill.ts";
 import { goldenJson } from "../../../test/golden.ts";
 import { timestepEmbedding } from "../../models/conditioning.ts";
-import { buildUNet, type UNetSize } from "../../models/unet.ts";
+import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import { host } from "../../runtime/host.ts";
 import type { Engine } from "../../runtime/session.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
@@ -17,6 +18,7 @@ import { batchLoader, type Loader, type PreparedSample } from "../data/loader.ts
 import { planView } from "../data/view.ts";
 import { featurePairs } from "../distill/features.ts";
 import { wholeLearner } from "../learner.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { adamW } from "../optim/adam.ts";
 import { sgd } from "../optim/transform.ts";
 import type { Share } from "../parallel.ts";
@@ -25,23 +27,25 @@ import { openState, stateFile } from "../state.ts";
 import { compileGradients, type GradientProgram } from "../step.ts";
 import { createTrainer, type Trainer, type TrainerOptions } from "../trainer.ts";
 import { consistencyTask } from "./consistency.ts";
-import { distillTask } from "./distill.ts";
+import { denoiserTask } from "./denoiser.ts";
+import { type DistillTaskOptions, distillTask } from "./distill.ts";
 import { freshStore } from "./fresh.ts";
 import { type NoisedOptions, noisedFeeds } from "./noised.ts";
 import { trainingNoise } from "./schedule.ts";
 import type { Task } from "./task.ts";
-import { unetTask } from "./unet.ts";
 
 const engine = await host.engine("ort");
-const config = unetConfig({
+const json = {
   ...goldenJson("families/koala-700m/unet/config.json"),
   ...{ block_out_channels: [8, 16], attention_head_dim: [1, 2], transformer_layers_per_block: [1, 1] },
   norm_num_groups: 4,
   ...{ down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"] },
   ...{ up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"] },
-});
-const square: UNetSize = { batch: 2, height: 8, width: 8, tokens: 4 };
+};
+const config = unetConfig(json);
+const square: DenoiserSize = { batch: 2, height: 8, width: 8, tokens: 4 };
 const store = freshStore(buildUNet(config, square).parameters, 5);
+const network = unetNetwork(json, store);
 
 /** Of 8 px a latent cell. */
 const buckets: readonly Size[] = [
@@ -77,9 +81,9 @@ const loaderOf = ({ rank, size }: Share): Loader =>
     { seed: 1, batch: 2, isBalanced: false, emptyCaptions: 0, rank, world: size, hasText: true },
   );
 const alone = { rank: 0, size: 1 };
-const dataOf = (share: Share, batch = 2): NoisedOptions => ({
+const dataOf = (share: Share): NoisedOptions => ({
   ...trainingNoise({ beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 }, "scheduler"),
-  ...{ loader: loaderOf(share), unet: config, size: { ...square, batch } },
+  ...{ loader: loaderOf(share), network },
   ...{
     vae: { scalingFactor: 0.5, shiftFactor: 0 },
     hasZeroForEmpty: true,
@@ -90,8 +94,8 @@ const dataOf = (share: Share, batch = 2): NoisedOptions => ({
   hasSizes: true,
 });
 const data = dataOf(alone);
-const unet = (o: NoisedOptions = data, accumulate = 1): Task =>
-  unetTask({ config, size: o.size, initial: store, data: o, accumulate });
+const unet = (accumulate = 1): Task =>
+  denoiserTask({ network, size: square, initial: store, data, accumulate });
 
 const open: { dispose(): Promise<void> }[] = [];
 afterAll(() => Promise.all(open.map((one) => one.dispose())));
@@ -127,7 +131,7 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
 
   it("learns what batches made by hand teach, with gradients of programs for one size", async () => {
     const rate = 0.05;
-    const task = unet(data, 2);
+    const task = unet(2);
     const trainer = await trainerFor(task, {
       optimizer: sgd({ momentum: 0 }),
       rate: () => rate,
@@ -141,10 +145,10 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
     const sizes: string[] = [];
     const programs = new Map<number, GradientProgram>();
     const { hasSizes: _, ...one } = data;
-    const programAt = async (size: UNetSize): Promise<GradientProgram> => {
+    const programAt = async (size: DenoiserSize): Promise<GradientProgram> => {
       const known = programs.get(size.height);
       if (known !== undefined) return known;
-      const alike = unetTask({ config, size, initial: store, data: { ...one, size }, accumulate: 1 });
+      const alike = denoiserTask({ network, size, initial: store, data: one, accumulate: 1 });
       const made = await compileGradients(alike.objective, alike.weights, { engine, threads: 1, store });
       programs.set(size.height, made);
       open.push(made);
@@ -199,7 +203,14 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
     const one = await trainerFor(unet());
     const job = await Promise.all(
       fakeJob(2).map(async (communicator) => {
-        const task = unet(dataOf(communicator, 1));
+        const size = { ...square, batch: 1 };
+        const task = denoiserTask({
+          network,
+          size,
+          initial: store,
+          data: dataOf(communicator),
+          accumulate: 1,
+        });
         return { task, trainer: await trainerFor(task, { communicator }) };
       }),
     );
@@ -256,12 +267,13 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
 });
 
 describe("a student over buckets", { timeout: 60_000 }, () => {
-  const teacher = { config, store: freshStore(buildUNet(config, square).parameters, 6) };
-  const pairsAt = (size: UNetSize) => featurePairs(config, config, { features: "all", size });
-  const options = {
-    ...{ teacher, student: { config, store }, size: square, pairs: pairsAt(square), pairsAt, data, engine },
+  const other = freshStore(buildUNet(config, square).parameters, 6);
+  const teacher = unetNetwork(json, other);
+  const pairsAt = (size: DenoiserSize) => featurePairs(teacher, network, { features: "all", size });
+  const options: Omit<DistillTaskOptions, "turn"> = {
+    ...{ teacher, student: network, size: square, pairs: pairsAt(square), pairsAt, data, engine },
     ...{ threads: 1, accumulate: 1, detail: "total", weights: { task: 1, output: 1, feature: 1 } },
-  } as const;
+  };
 
   it("loses the same beside its teacher and in turns with it", async () => {
     const losses = async (turn: number | null): Promise<number[]> => {
@@ -278,9 +290,16 @@ describe("a student over buckets", { timeout: 60_000 }, () => {
   });
 
   it("of few steps loses as one whose batches have that size alone, its adversary too", async () => {
-    const taskAt = (o: NoisedOptions): Task =>
+    const taskAt = (size: DenoiserSize, o: NoisedOptions): Task =>
       consistencyTask({
-        ...{ teacher, student: config, learner: wholeLearner(store), size: o.size, data: o, accumulate: 1 },
+        ...{
+          teacher: { config, store: other },
+          student: config,
+          learner: wholeLearner(store),
+          size,
+          data: o,
+        },
+        accumulate: 1,
         ...{ path: { ...trainingNoise({}, "scheduler"), method: "pcm", grid: 8, phases: 2 } },
         ...{ guidance: [2, 3], loss: "huber", huberC: 1e-3, isJudgedByAverage: false },
         ...{ adversary: { weight: 0.1, rate: 1e-4 } },
@@ -299,8 +318,8 @@ describe("a student over buckets", { timeout: 60_000 }, () => {
     const index = await (async () => {
       for (let i = 0; ; i++) if ((await sizeAt(i)) === "128x32") return i;
     })();
-    const [sized, { hasSizes: _, ...one }] = [taskAt(data), data];
-    const wide = taskAt({ ...one, size: { ...square, height: 4, width: 16 } });
+    const [sized, { hasSizes: _, ...one }] = [taskAt(square, data), data];
+    const wide = taskAt({ ...square, height: 4, width: 16 }, one);
     const [a, b] = [await trainerAt(sized), await trainerAt(wide)];
     const reports = [
       await a.train(await sized.batches(index + 1)),
