@@ -135,7 +135,7 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
     const trainer = await trainerFor(task, {
       optimizer: sgd({ momentum: 0 }),
       rate: () => rate,
-      programs: 1,
+      programs: 3,
     });
     const weights = new Map<string, Tensor>();
     for (const [name, t] of trainer.weights) weights.set(name, float32(t.shape, toFloat32(t).slice()));
