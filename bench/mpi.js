@@ -5,10 +5,12 @@
  * of what processes do with each other, waiting for the slower one among it.
  */
 
-import { fedLeaf, host, input, openComponent, Scope } from "koala-diffusion/graph";
+import { host, input, openComponent, Scope } from "koala-diffusion/graph";
 import { unet, unetConfig, unetInputs } from "koala-diffusion/models";
-import { adamW, createTrainer, weightedMse } from "koala-diffusion/train";
+import { adamW, createTrainer } from "koala-diffusion/train";
+import { fedLeaf } from "../dist/nn/index.js";
 import { openMpi } from "../dist/node/mpi.js";
+import { weightedMse } from "../dist/train/objective.js";
 
 const [model, batch, steps, threads] = process.argv.slice(2);
 const job = await openMpi(); // before the engine
