@@ -48,7 +48,7 @@ const entries: readonly Entry[] = [
   { name: "cut", summary: "cut a student out of a teacher", load: () => import("./commands/cut.ts") },
   {
     name: "train",
-    summary: "train a U-Net, a VAE or CLIP on pictures",
+    summary: "train a U-Net, a transformer, a VAE or CLIP on pictures",
     load: () => import("./commands/train.ts"),
   },
   {

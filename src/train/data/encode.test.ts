@@ -7,8 +7,11 @@ import { compile } from "../../engine/compile.ts";
 import { type Picture, toPixels } from "../../image/pixels.ts";
 import type { Built } from "../../models/built.ts";
 import { buildClipText, clipTextConfig } from "../../models/clip-text.ts";
+import { MASKED } from "../../models/dit.ts";
+import { buildT5, t5Config } from "../../models/t5-encoder.ts";
 import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../../models/vae.ts";
 import type { TextEncoder } from "../../pipeline/networks.ts";
+import { t5Encoder } from "../../pipeline/pixart.ts";
 import { clipEncoder } from "../../pipeline/stable-diffusion.ts";
 import { host } from "../../runtime/host.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
@@ -16,6 +19,7 @@ import { memoryFiles } from "../../weights/memory-files.ts";
 import { openSafetensors } from "../../weights/safetensors.ts";
 import { serializeSafetensors } from "../../weights/safetensors-writer.ts";
 import {
+  type CaptionStates,
   type EncoderOptions,
   latentsFromMoments,
   openVaeEncoder,
@@ -23,6 +27,8 @@ import {
   textCaptionEncoder,
   vaePictureEncoder,
 } from "./encode.ts";
+import { batchLoader } from "./loader.ts";
+import type { View } from "./view.ts";
 
 const message = (p: Promise<unknown>): Promise<string> =>
   p.then(
@@ -210,5 +216,67 @@ describe("captions", () => {
     expect(cuts).toEqual(["long: the end"]);
     expect(states?.text.dtype).toBe("float16");
     await encoder.dispose();
+  });
+
+  it.each([
+    ["whole", {}],
+    ["in pieces", { bytesInPieces: 0 }],
+  ])("of T5, run %s, keep only the tokens that are text, and are fed with the mask", async (_, more) => {
+    const config = t5Config(goldenJson("pixart/sigma/text_encoder/config.json"));
+    const bytes = weights(buildT5(config, { batch: 1, tokens: 2 }));
+    const store = await openSafetensors(memoryFiles("m", { "a.safetensors": bytes }), "a.safetensors");
+    const tokens = 7;
+    const tokenizer = {
+      maxLength: tokens,
+      encode: (text: string) => {
+        const ids = [...text].map((letter) => letter.charCodeAt(0));
+        return {
+          ids: [...ids, 1, ...new Array(tokens).fill(0)].slice(0, tokens),
+          length: ids.length + 1,
+          cut: "",
+        };
+      },
+    };
+    const t5 = t5Encoder("text_encoder", config, store, tokenizer);
+    const encoder = textCaptionEncoder({ isXL: false, texts: [t5] }, { ...options, ...more });
+    const captions = ["ab", "", "HELLO"]; // which is read in small letters
+    const states = await encoder.encode(captions);
+    await encoder.dispose();
+    expect(states.map(({ text, mask }) => [text.shape, mask?.shape])).toEqual(
+      [3, 1, 6].map((seen) => [[seen, config.channels], [tokens]]),
+    );
+
+    const program = await compile(t5.graph(1), { engine: options.engine, store, threads: 1 });
+    const { last } = await program.run(t5.feeds([tokenizer.encode("hello")]));
+    await program.dispose();
+    expectNear(
+      toFloat32(states[2]?.text as Tensor),
+      toFloat32(last as Tensor).subarray(0, 6 * config.channels),
+    );
+
+    const side = { width: 8, height: 8 };
+    const view = { original: side, target: side, top: 0, left: 0 } as unknown as View;
+    const loader = batchLoader(
+      {
+        samples: captions.map((caption) => ({
+          ...{ id: caption, hash: caption, captions: [caption], group: null, weight: 1, views: [view] },
+        })),
+        picture: async () => float32([2, 1, 1], [0, 0]),
+        caption: async (caption) => states[captions.indexOf(caption)] as CaptionStates,
+      },
+      { seed: 1, batch: 3, rank: 0, world: 1, hasText: true, emptyCaptions: 0, isBalanced: false },
+    );
+    const batch = await loader.at(0);
+    expect([batch.text?.shape, batch.mask?.shape]).toEqual([
+      [3, tokens, config.channels],
+      [3, tokens],
+    ]);
+    const row = batch.captions.indexOf("ab");
+    const each = tokens * config.channels;
+    const own = toFloat32(batch.text as Tensor).subarray(row * each, (row + 1) * each);
+    expect(own.subarray(0, 3 * config.channels)).toEqual(toFloat32(states[0]?.text as Tensor));
+    expect(own.subarray(3 * config.channels).every((x) => x === 0)).toBe(true);
+    const mask = [...toFloat32(batch.mask as Tensor)].slice(row * tokens, (row + 1) * tokens);
+    expect(mask).toEqual([0, 0, 0, MASKED, MASKED, MASKED, MASKED]);
   });
 });

@@ -59,6 +59,8 @@ export interface EncoderOptions {
   readonly dtype: KeptDType;
   /** Names the weights: what changes when they change. */
   readonly fingerprint: string;
+  /** Bytes of a text encoder's weights, in float32, from which on it runs in pieces where it has them. */
+  readonly bytesInPieces?: number;
 }
 
 export interface VaeEncoderPart {
@@ -134,8 +136,8 @@ export interface TextEncoders {
 
 /** Captions at a time through an encoder that runs in pieces: its weights are read once for all of them. */
 const captionsInPieces = 32;
-/** Weights, in float32, from which on an encoder runs in pieces where it has them: T5-XXL's are 19 GB, CLIP's at most 2.8. */
-const bytesInPieces = 4e9;
+/** T5-XXL has 19 GB of weights in float32, the largest CLIP 2.8. */
+const usualBytesInPieces = 4e9;
 
 /**
  * States of captions as the pipeline makes them: for SDXL the states before the last layer of all encoders side by side
@@ -147,14 +149,15 @@ export function textCaptionEncoder(
   cut: (caption: string, lost: string) => void = () => {},
 ): CaptionEncoder {
   const stages = texts.map(() => new Stage());
-  const batch = texts.some(isInPieces) ? captionsInPieces : o.batch;
+  const isAnyInPieces = texts.some((encoder) => isInPieces(encoder, o));
+  const batch = isAnyInPieces ? captionsInPieces : o.batch;
   return {
     key: JSON.stringify({ kind: "text", isXL, dtype: o.dtype, weights: o.fingerprint }),
     batch,
     async encode(captions) {
       tellCuts(texts, captions, cut);
       // what runs in pieces is compiled at every run, and so for as many as there are
-      const count = batch === o.batch ? batch : captions.length;
+      const count = isAnyInPieces ? captions.length : batch;
       const prompts = padded(captions, count);
       const encoded: EncodedText[] = [];
       for (const [i, encoder] of texts.entries()) {
@@ -194,14 +197,17 @@ function statesOf(
   };
 }
 
-const isInPieces = ({ store, pieces }: TextEncoder): boolean => {
+function isInPieces(
+  { store, pieces }: TextEncoder,
+  { bytesInPieces = usualBytesInPieces }: EncoderOptions,
+): boolean {
   const floats = [...store.tensors.values()].reduce((sum, { shape }) => sum + size(shape), 0);
   return 4 * floats >= bytesInPieces && pieces(1) !== null;
-};
+}
 
 async function textProgram(encoder: TextEncoder, batch: number, o: EncoderOptions): Promise<Program> {
   const options = compileOptions(o, encoder.store);
-  const pieces = isInPieces(encoder) ? encoder.pieces(batch) : null;
+  const pieces = isInPieces(encoder, o) ? encoder.pieces(batch) : null;
   return pieces === null
     ? compile(encoder.graph(batch), options)
     : chain(pieces, { ...options, carry: { output: "last", input: "states" } });
