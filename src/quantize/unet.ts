@@ -1,12 +1,10 @@
 /**
- * The recipe for a U-Net: planned, calibrated, measured, and the worst layers left out until its prediction is good enough or
+ * The recipe for a denoiser: planned, calibrated, measured, and the worst layers left out until its prediction is good enough or
  * no more can be spared.
  */
 
 import type { Value } from "../graph/op.ts";
 import { flopsOf } from "../models/census.ts";
-import { buildUNet } from "../models/unet.ts";
-import type { UNetConfig } from "../models/unet-config.ts";
 import type { ChannelsRecipe, LayerRecipe, Recipe } from "../tensor/quantized.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { calibrate, eachRun, type Feeds, type Network } from "./calibrate.ts";
@@ -14,13 +12,21 @@ import { type Format, inBlocksOf, type LayerPlan, planLayers } from "./plan.ts";
 import { decibels, layerSnr } from "./sensitivity.ts";
 import { quantizedStore } from "./store.ts";
 
+/** A denoiser of a size in latent cells and text tokens. */
+export type DenoiserGraph = (size: {
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+  readonly tokens: number;
+}) => Readonly<Record<string, Value>>;
+
 export interface KeptOut {
   /** The weight's name. */
   readonly weight: string;
   readonly reason: string;
 }
 
-export interface UNetResult {
+export interface DenoiserResult {
   readonly recipe: Recipe;
   /** Of the arithmetic of one step, in products of integers: 0 to 1. */
   readonly integerShare: number;
@@ -30,7 +36,7 @@ export interface UNetResult {
   readonly keptOut: readonly KeptOut[];
 }
 
-export interface UNetOptions extends Network {
+export interface DenoiserOptions extends Network {
   readonly format: Format;
   /** What the float network was fed at steps of real pictures: at least one. */
   readonly feeds: readonly Feeds[];
@@ -47,8 +53,8 @@ const CHANGING: ReadonlySet<string> = new Set(["sample", "t_emb"]);
 export const MEASURED_STEPS = 8;
 
 /** @throws KoalaError E_WEIGHTS, E_ENGINE */
-export async function quantizeUNet(config: UNetConfig, o: UNetOptions): Promise<UNetResult> {
-  const outputs = graphFor(config, o.feeds[0] as Feeds);
+export async function quantizeDenoiser(graph: DenoiserGraph, o: DenoiserOptions): Promise<DenoiserResult> {
+  const outputs = graphFor(graph, o.feeds[0] as Feeds);
   const plan = planLayers(outputs, o.format, CHANGING);
   const say = o.onStage ?? (() => {});
   const integers = await calibrate(plan, o.feeds, o, (done, total) => say("calibrate", done, total));
@@ -99,11 +105,11 @@ const flopsOfNode = (node: Value): number =>
     node.attrs,
   );
 
-/** The U-Net at the size of the feeds. */
-function graphFor(config: UNetConfig, feeds: Feeds): Readonly<Record<string, Value>> {
+/** The denoiser at the size of the feeds. */
+function graphFor(graph: DenoiserGraph, feeds: Feeds): Readonly<Record<string, Value>> {
   const [batch = 1, , height = 1, width = 1] = feeds.sample?.shape ?? [];
   const tokens = feeds.text?.shape[1] ?? 1;
-  return buildUNet(config, { batch, height, width, tokens }).outputs;
+  return graph({ batch, height, width, tokens });
 }
 
 /** The fractional part of the golden ratio: its multiples, less their whole parts, fall in step with no period. */

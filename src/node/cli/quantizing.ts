@@ -4,16 +4,23 @@ import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { check } from "../../core/assert.ts";
-import { clipTextConfig } from "../../models/clip-text.ts";
+import type { Value } from "../../graph/op.ts";
+import { buildClipText, clipTextConfig } from "../../models/clip-text.ts";
+import { buildDitNoise } from "../../models/dit.ts";
+import { ditConfig } from "../../models/dit-config.ts";
+import { buildT5, t5Config } from "../../models/t5-encoder.ts";
+import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
+import { toldOrNot } from "../../pipeline/pixart.ts";
 import type { Format } from "../../quantize/plan.ts";
 import { textRecipe } from "../../quantize/text.ts";
 import {
+  type DenoiserGraph,
+  type DenoiserOptions,
+  type DenoiserResult,
   type KeptOut,
   MEASURED_STEPS,
-  quantizeUNet,
-  type UNetOptions,
-  type UNetResult,
+  quantizeDenoiser,
 } from "../../quantize/unet.ts";
 import type { Recipe } from "../../tensor/quantized.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
@@ -30,7 +37,7 @@ import { componentCopies, placeCopy } from "./component-files.ts";
 export const TARGET_SNR = 30;
 
 /** The networks that are made small, by the folder that each has in a pipeline. */
-const networkNames = ["unet", "text_encoder", "text_encoder_2", "vae"] as const;
+const networkNames = ["unet", "transformer", "text_encoder", "text_encoder_2", "vae"] as const;
 type NetworkName = (typeof networkNames)[number];
 
 export interface Source {
@@ -65,39 +72,69 @@ export async function openSource(files: ModelFiles): Promise<Source> {
   return { files, index, networks };
 }
 
-export interface PlanOptions extends Omit<UNetOptions, "store" | "targetSnr"> {
+export interface PlanOptions extends Omit<DenoiserOptions, "store" | "targetSnr"> {
   readonly signal: AbortSignal;
 }
 
 export interface Planned {
-  readonly unet: UNetResult;
+  readonly denoiser: DenoiserResult;
   readonly networks: readonly QuantizedNetwork[];
 }
 
 /**
- * The recipe of each network: the U-Net's is measured, the encoders' follows from their form, the VAE is only halved.
+ * The recipe of each network: the denoiser's is measured, the encoders' follows from their form, the VAE is only halved.
  * @throws KoalaError E_CONFIG, E_WEIGHTS, E_ENGINE
  */
 export async function planNetworks({ networks, files }: Source, o: PlanOptions): Promise<Planned> {
-  const unet = await quantizeOne(networks.get("unet"), files.location, o);
+  const denoiser = await quantizeOne(networks, files.location, o);
   const made: QuantizedNetwork[] = [];
   for (const [name, { config, store }] of networks) {
     const recipe: Recipe =
-      name === "unet"
-        ? unet.recipe
+      name === "unet" || name === "transformer"
+        ? denoiser.recipe
         : name === "vae"
           ? { layers: {} }
-          : textRecipe(clipTextConfig(config, `${files.location}/${name}/config.json`), o.format);
+          : textRecipe(textGraph(config, `${files.location}/${name}/config.json`), o.format);
     made.push({ name, source: store, recipe });
   }
-  return { unet, networks: made };
+  return { denoiser, networks: made };
 }
 
-async function quantizeOne(unet: Component | undefined, where: string, o: PlanOptions): Promise<UNetResult> {
-  check(unet !== undefined, "E_MODEL", () => ({ where, expected: "a model with a U-Net", got: "none" }));
+/** A text encoder's graph, by what its config.json says it is. */
+function textGraph(config: unknown, where: string): Readonly<Record<string, Value>> {
+  if ((config as { model_type?: unknown } | null)?.model_type === "t5")
+    return buildT5(t5Config(config, where), { batch: 1, tokens: 8 }).outputs;
+  const clip = clipTextConfig(config, where);
+  return buildClipText(clip, { batch: 1, tokens: clip.positions }).outputs;
+}
+
+function denoiserGraph(networks: Source["networks"], where: string): DenoiserGraph | null {
+  const [unet, transformer] = [networks.get("unet"), networks.get("transformer")];
+  if (unet !== undefined) {
+    const c = unetConfig(unet.config, `${where}/unet/config.json`);
+    return (size) => buildUNet(c, size).outputs;
+  }
+  if (transformer === undefined) return null;
+  const file = `${where}/transformer/config.json`;
+  const c = ditConfig(toldOrNot(transformer.config, transformer.store, file), file);
+  return (size) => buildDitNoise(c, size).outputs;
+}
+
+async function quantizeOne(
+  networks: Source["networks"],
+  where: string,
+  o: PlanOptions,
+): Promise<DenoiserResult> {
+  const graph = denoiserGraph(networks, where);
+  const { store } = networks.get("unet") ?? networks.get("transformer") ?? {};
+  check(graph !== null && store !== undefined, "E_MODEL", () => ({
+    where,
+    expected: "a model with a U-Net or a transformer",
+    got: "none",
+  }));
   const { signal, onStage } = o;
-  return quantizeUNet(unetConfig(unet.config, `${where}/unet/config.json`), {
-    ...{ ...o, store: unet.store, targetSnr: TARGET_SNR },
+  return quantizeDenoiser(graph, {
+    ...{ ...o, store, targetSnr: TARGET_SNR },
     onStage(text, done, total) {
       signal.throwIfAborted();
       onStage?.(text, done, total);
@@ -110,9 +147,9 @@ export interface QuantizationReport extends QuantizationRecord {
   readonly format: Format;
   readonly bytes: { readonly before: number; readonly after: number };
   readonly networks: readonly { readonly name: string; readonly before: number; readonly after: number }[];
-  /** Of the arithmetic of one step of the U-Net: 0 to 1. */
+  /** Of the arithmetic of one step of the denoiser: 0 to 1. */
   readonly integerShare: number;
-  /** Of the U-Net's prediction on steps of the float trajectory, in dB. */
+  /** Of the denoiser's prediction on steps of the float trajectory, in dB. */
   readonly snr: number;
   readonly keptOut: readonly KeptOut[];
   readonly calibration: { readonly prompts: number; readonly steps: number; readonly measured: number };
@@ -133,7 +170,7 @@ const storeBytes = ({ tensors }: TensorStore): number =>
   [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
 
 export async function reportOf(made: Made, seconds: number): Promise<QuantizationReport> {
-  const { format, source, unet } = made;
+  const { format, source, denoiser } = made;
   const files = made.networks.map((network) => [network, networkFile(network)] as const);
   const networks = files.map(([{ name, source: store }, { plan }]) => ({
     ...{ name, before: storeBytes(store), after: plan.byteLength },
@@ -143,9 +180,9 @@ export async function reportOf(made: Made, seconds: number): Promise<Quantizatio
     format,
     bytes: { before: sum("before"), after: sum("after") },
     networks,
-    integerShare: unet.integerShare,
-    snr: unet.snr,
-    keptOut: unet.keptOut,
+    integerShare: denoiser.integerShare,
+    snr: denoiser.snr,
+    keptOut: denoiser.keptOut,
     calibration: {
       ...{ prompts: made.prompts, steps: made.steps, measured: Math.min(MEASURED_STEPS, made.steps) },
     },

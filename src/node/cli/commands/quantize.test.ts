@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
-import { writeFamily } from "../../../../test/model-folder.ts";
+import { writeFamily, writePixart } from "../../../../test/model-folder.ts";
 import type { Picture } from "../../../image/pixels.ts";
 import { psnr } from "../../../image/psnr.ts";
 import { Pipeline } from "../../../pipeline/pipeline.ts";
@@ -104,6 +104,31 @@ describe("koala quantize", () => {
     PATIENCE_MS,
   );
 });
+
+it(
+  "a PixArt becomes a folder whose transformer and T5 hold integers, and that draws the same",
+  async () => {
+    writePixart("model", "sigma");
+    writeFileSync("prompts.txt", "a red apple\n");
+    const flags = ["--to", "int8", "--calibrate", "prompts.txt", "--size", "64x64", "--steps", "2"];
+    const { code, out } = await quantize(["model", "made", ...flags]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^network +before +int8\ntransformer .+\ntext_encoder .+\nvae /);
+    const t5 = await openSafetensors(await openFolder("made"), "text_encoder/model.safetensors");
+    const kinds = [...t5.tensors.values()].map(({ dtype }) => dtype);
+    expect(kinds.filter((dtype) => dtype === "uint8" || dtype === "int8").length).toBeGreaterThan(20);
+    const drawn: Picture[] = [];
+    for (const folder of ["model", "made"]) {
+      const pipeline = await Pipeline.load(folder, { isOffline: true });
+      const request = { prompt: "a red apple", steps: 2, width: 64, height: 64, seed: 1 };
+      for await (const event of pipeline.generate(request))
+        if (event.type === "image") drawn.push(event.picture);
+      await pipeline.dispose();
+    }
+    expect(psnr(drawn[0] as Picture, drawn[1] as Picture)).toBeGreaterThan(20);
+  },
+  PATIENCE_MS,
+);
 
 describe("what cannot be quantized", () => {
   it.each([

@@ -178,7 +178,7 @@ function textOf(out: string, r: QuantizationReport): string {
       : `${r.keptOut.length} layers stay in a finer form: ${out}/${RECIPE_FILE} says why\n`;
   return (
     `${table([["network", "before", r.format], ...rows], [1, 2])}\n` +
-    `U-Net's prediction: ${r.snr.toFixed(1)} dB above its error, on ${r.calibration.measured} steps of ${r.calibration.prompts} pictures${share}\n${low}` +
+    `prediction of a step: ${r.snr.toFixed(1)} dB above its error, on ${r.calibration.measured} steps of ${r.calibration.prompts} pictures${share}\n${low}` +
     kept +
     `${out}: ${bytes(r.bytes.after)} of ${bytes(r.bytes.before)}, in ${seconds(r.seconds)}\n`
   );
