@@ -85,6 +85,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "text",
     "image",
     "weights",
+    "ops",
     "graph",
     "tensor",
   ],

@@ -1,7 +1,8 @@
-"""What the peers share: the clock of the bench, and the inputs of an SDXL-family U-Net."""
+"""What the peers share: the clock of the bench, what they were asked, and how they answer."""
 
 import json
 import os
+import sys
 import time
 
 START = float(os.environ.get("BENCH_START", time.time()))
@@ -11,10 +12,18 @@ def since_start():
     return time.time() - START
 
 
-def report(ready, run, steps):
-    """Runs `run` the given number of times; the first one ends the loading."""
-    times = []
-    first = 0.0
+def asked():
+    """The one argument: an object. See src/node/bench/peers.ts."""
+    return json.loads(sys.argv[1])
+
+
+def answer(**numbers):
+    print(json.dumps(numbers), flush=True)
+
+
+def timed(run, steps):
+    """Runs `run` that many times; the first one ends the loading. -> first, the seconds of the others."""
+    times, first = [], 0.0
     for i in range(steps):
         start = time.time()
         run()
@@ -22,14 +31,40 @@ def report(ready, run, steps):
             first = since_start()
         else:
             times.append(time.time() - start)
-    print(json.dumps({"ready": ready, "first": first, "steps": times}), flush=True)
+    return first, times
 
 
-def unet_inputs(size, channels=4, text=2048, pooled=1280):
+class StepClock:
+    """When the first step of a picture begins and ends, and how long the others take."""
+
+    def __init__(self):
+        self.ready = self.first = None
+        self.steps = []
+        self.last = 0.0
+
+    def begin(self):
+        self.last = time.time()
+        if self.ready is None:
+            self.ready = since_start()
+
+    def end(self):
+        if self.first is None:
+            self.first = since_start()
+        else:
+            self.steps.append(time.time() - self.last)
+
+
+def unet_example(config, size, batch=1, tokens=77):
+    """Random inputs of a U-Net by its diffusers config: sample, t, text, and what SDXL adds."""
     import torch
 
     torch.manual_seed(0)
     cells = size // 8
-    sizes = torch.tensor([[size, size, 0, 0, size, size]], dtype=torch.float32)
-    added = {"text_embeds": torch.randn(1, pooled), "time_ids": sizes}
-    return torch.randn(1, channels, cells, cells), torch.tensor(500.0), torch.randn(1, 77, text), added
+    sample = torch.randn(batch, config.in_channels, cells, cells)
+    text = torch.randn(batch, tokens, config.cross_attention_dim)
+    added = None
+    if config.addition_embed_type == "text_time":
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        sizes = torch.tensor([[size, size, 0, 0, size, size]], dtype=torch.float32).repeat(batch, 1)
+        added = {"text_embeds": torch.randn(batch, pooled), "time_ids": sizes}
+    return sample, torch.tensor(500.0), text, added

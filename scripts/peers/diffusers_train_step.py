@@ -1,24 +1,23 @@
-"""diffusers and PyTorch in eager float32, AdamW with clipping: MODEL BATCH STEPS THREADS. See bench/train-step.js."""
-
-import json
-import sys
-import time
+"""diffusers and PyTorch in eager float32: AdamW steps with clipping. {model, batch, cells, tokens, steps, threads}"""
 
 import torch
-from common import since_start
+from common import answer, asked, since_start, timed
 from diffusers import UNet2DConditionModel
 
-model, batch, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-torch.set_num_threads(threads)
-unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.float32).train()
+o = asked()
+torch.set_num_threads(o["threads"])
+unet = UNet2DConditionModel.from_pretrained(o["model"], subfolder="unet", torch_dtype=torch.float32).train()
 optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-4, weight_decay=0.01)
 ready = since_start()
 
 torch.manual_seed(0)
-pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
-sample, target = torch.randn(batch, 4, 16, 16), torch.randn(batch, 4, 16, 16)
-text = torch.randn(batch, 32, unet.config.cross_attention_dim)
-added = {"text_embeds": torch.randn(batch, pooled), "time_ids": torch.full((batch, 6), 128.0)}
+batch, cells = o["batch"], o["cells"]
+sample, target = torch.randn(batch, 4, cells, cells), torch.randn(batch, 4, cells, cells)
+text = torch.randn(batch, o["tokens"], unet.config.cross_attention_dim)
+added = None
+if unet.config.addition_embed_type == "text_time":
+    pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+    added = {"text_embeds": torch.randn(batch, pooled), "time_ids": torch.full((batch, 6), 8.0 * cells)}
 timesteps = torch.randint(0, 1000, (batch,))
 
 
@@ -32,13 +31,5 @@ def step():
     return loss.item()
 
 
-times, cpu, first = [], [], 0.0
-for i in range(steps):
-    start, used = time.time(), time.process_time()
-    step()
-    if i == 0:
-        first = since_start()
-    else:
-        times.append(time.time() - start)
-        cpu.append(time.process_time() - used)
-print(json.dumps({"ready": ready, "first": first, "steps": times, "cpu": cpu}), flush=True)
+first, steps = timed(step, o["steps"])
+answer(ready=ready, first=first, steps=steps)

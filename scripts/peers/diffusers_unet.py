@@ -1,16 +1,17 @@
-"""diffusers in float32: MODEL SIZE STEPS THREADS."""
-
-import sys
+"""diffusers: forwards of a U-Net. {model, size, steps, threads, precision}"""
 
 import torch
-from common import report, since_start, unet_inputs
+from common import answer, asked, since_start, timed, unet_example
 from diffusers import UNet2DConditionModel
 
-model, size, steps, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-torch.set_num_threads(threads)
-unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.float32)
+o = asked()
+dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[o["precision"]]
+torch.set_num_threads(o["threads"])
+unet = UNet2DConditionModel.from_pretrained(o["model"], subfolder="unet", torch_dtype=dtype)
 ready = since_start()
-sample, t, text, added = unet_inputs(size)
+sample, t, text, added = unet_example(unet.config, o["size"])
+sample, text = sample.to(dtype), text.to(dtype)
+added = None if added is None else {name: value.to(dtype) for name, value in added.items()}
 
 
 @torch.inference_mode()
@@ -18,4 +19,5 @@ def run():
     unet(sample, t, text, added_cond_kwargs=added)
 
 
-report(ready, run, steps)
+first, steps = timed(run, o["steps"])
+answer(ready=ready, first=first, steps=steps)

@@ -1,46 +1,20 @@
-"""OpenVINO from its own float16 file: MODEL SIZE STEPS THREADS f32|bf16, or MODEL SIZE prepare."""
+"""OpenVINO: forwards of a U-Net from its own file. {files, size, steps, threads, precision, cache}"""
 
 import os
-import sys
 
-from common import report, since_start, unet_inputs
+import numpy
+import openvino
+from common import answer, asked, since_start, timed
+from openvino_settings import settings
 
-model, size = sys.argv[1], int(sys.argv[2])
-path = os.path.join(model, "openvino", f"unet-{size}.xml")
-
-if sys.argv[3] == "prepare":
-    if not os.path.exists(path):
-        import openvino
-        import torch
-        from diffusers import UNet2DConditionModel
-
-        class Flat(torch.nn.Module):
-            def __init__(self, unet):
-                super().__init__()
-                self.unet = unet
-
-            def forward(self, sample, t, text, pooled, sizes):
-                added = {"text_embeds": pooled, "time_ids": sizes}
-                return self.unet(sample, t, text, added_cond_kwargs=added, return_dict=False)[0]
-
-        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.float32)
-        sample, t, text, added = unet_inputs(size)
-        example = (sample, t, text, added["text_embeds"], added["time_ids"])
-        shapes = [list(x.shape) for x in example]
-        with torch.inference_mode():
-            converted = openvino.convert_model(Flat(unet).eval(), example_input=example, input=shapes)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        openvino.save_model(converted, path, compress_to_fp16=True)
-    sys.exit(0)
-
-import numpy  # noqa: E402
-import openvino  # noqa: E402
-
-steps, threads, precision = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-compiled = openvino.Core().compile_model(path, "CPU", settings)
-request = compiled.create_infer_request()
+o = asked()
+suffix = "-int8" if o["precision"] == "int8" else ""
+core = openvino.Core()
+model = core.read_model(os.path.join(o["files"], f"unet-{o['size']}{suffix}.xml"))
+model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs if port.partial_shape.rank.get_length() > 0})
+request = core.compile_model(model, "CPU", settings(o)).create_infer_request()
 ready = since_start()
 rng = numpy.random.default_rng(0)
-feeds = {port: rng.standard_normal(list(port.shape), dtype=numpy.float32) for port in compiled.inputs}
-report(ready, lambda: request.infer(feeds), steps)
+feeds = {i: rng.standard_normal(list(port.shape), dtype=numpy.float32) for i, port in enumerate(model.inputs)}
+first, steps = timed(lambda: request.infer(feeds), o["steps"])
+answer(ready=ready, first=first, steps=steps)

@@ -62,6 +62,11 @@ const entries: readonly Entry[] = [
     summary: "score models: captions drawn, tables and a report",
     load: () => import("./commands/eval.ts"),
   },
+  {
+    name: "bench",
+    summary: "measure speed, memory and quality, beside other programs",
+    load: () => import("./commands/bench.ts"),
+  },
   { name: "runs", summary: "list training runs, or show one", load: () => import("./commands/runs.ts") },
   {
     name: "serve",

@@ -2,13 +2,13 @@
 
 import { styleText } from "node:util";
 import cliProgress from "cli-progress";
-import type { StageName } from "../../pipeline/events.ts";
 import { printable } from "./tables.ts";
 import { bytes, roughSeconds } from "./units.ts";
 import type { World } from "./world.ts";
 
 export interface Progress {
-  stage(stage: StageName, detail: string): void;
+  /** What is going on, and in which part of the work. */
+  stage(stage: string, detail: string): void;
   /** `done` of `steps` are over; `left` is how many seconds the rest will take. */
   step(done: number, steps: number, left: number): void;
   /** `done` of `total` bytes came from the hub or went to the disk; `file` is the one at hand. */

@@ -1,0 +1,60 @@
+"""
+stable-diffusion.cpp: a picture by its Python package. {model, prompt, negative, size, steps, guidance, seed, threads, precision, output}
+
+It makes whole pictures only; the seconds of its steps are those that it tells its progress callback.
+"""
+
+import os
+import sys
+
+from common import StepClock, answer, asked, since_start
+
+o = asked()
+quiet = os.dup(1)
+os.dup2(2, 1)  # it logs to standard output, whose last line is ours
+
+from stable_diffusion_cpp import StableDiffusion  # noqa: E402
+
+types = {"f32": "f32", "f16": "f16", "bf16": "bf16", "int8": "q8_0", "int4": "q4_0"}
+clock = StepClock()
+told = []
+
+
+def progress(step, steps, seconds):
+    if steps != o["steps"]:
+        return  # it counts the loading of tensors and the tiles of its VAE by the same callback
+    if step == 0:
+        clock.begin()
+        return
+    if clock.ready is None:
+        clock.begin()
+        clock.ready -= seconds
+    clock.end()
+    told.append(seconds)
+
+
+sd = StableDiffusion(
+    model_path=o["model"],
+    wtype=types[o["precision"]],
+    n_threads=o["threads"],
+    vae_decode_only=True,
+    diffusion_flash_attn=True,
+    verbose=True,
+)
+pictures = sd.generate_image(
+    prompt=o["prompt"],
+    negative_prompt=o["negative"] or "",
+    width=o["size"],
+    height=o["size"],
+    cfg_scale=max(1.0, o["guidance"]),
+    sample_steps=o["steps"],
+    sample_method="euler",
+    seed=o["seed"],
+    progress_callback=progress,
+)
+if o["output"]:
+    pictures[0].save(o["output"])
+os.dup2(quiet, 1)
+answer(ready=clock.ready, first=clock.first, steps=told[1:], picture=since_start())
+sys.stdout.flush()
+os._exit(0)  # its destructors may complain of what is freed already
