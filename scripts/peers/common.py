@@ -54,7 +54,13 @@ class StepClock:
             self.steps.append(time.time() - self.last)
 
 
-def unet_example(config, size, batch=1, tokens=77):
+def tokens_of(model):
+    """How many tokens its text encoder reads: CLIP's 77, or fewer."""
+    with open(os.path.join(model, "text_encoder", "config.json")) as file:
+        return json.load(file).get("max_position_embeddings", 77)
+
+
+def unet_example(config, size, tokens, batch=1):
     """Random inputs of a U-Net by its diffusers config: sample, t, text, and what SDXL adds."""
     import torch
 

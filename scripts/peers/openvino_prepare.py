@@ -9,7 +9,7 @@ import os
 
 import openvino
 import torch
-from common import answer, asked, unet_example
+from common import answer, asked, tokens_of, unet_example
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 o = asked()
@@ -39,7 +39,7 @@ class Flat(torch.nn.Module):
 
 
 def unet_example_row(config, size, seed=0):
-    sample, t, text, added = unet_example(config, size)
+    sample, t, text, added = unet_example(config, size, tokens_of(o["model"]))
     torch.manual_seed(seed)
     sample, text = torch.randn_like(sample), torch.randn_like(text)
     return (sample, t, text) if added is None else (sample, t, text, added["text_embeds"], added["time_ids"])

@@ -33,14 +33,17 @@ def progress(step, steps, seconds):
     told.append(seconds)
 
 
-sd = StableDiffusion(
-    model_path=o["model"],
-    wtype=types[o["precision"]],
-    n_threads=o["threads"],
-    vae_decode_only=True,
-    diffusion_flash_attn=True,
-    verbose=True,
-)
+try:
+    sd = StableDiffusion(
+        model_path=o["model"],
+        wtype=types[o["precision"]],
+        n_threads=o["threads"],
+        vae_decode_only=True,
+        diffusion_flash_attn=True,
+        verbose=True,
+    )
+except Exception as error:  # whatever it raises: it does not know the layout of every model
+    sys.exit(f"it cannot load this model: {error}")
 pictures = sd.generate_image(
     prompt=o["prompt"],
     negative_prompt=o["negative"] or "",

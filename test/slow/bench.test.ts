@@ -20,7 +20,10 @@ interface Ended {
   readonly err: string;
 }
 
-function koala(argv: readonly string[], during: (child: ChildProcess, err: string) => void = () => {}): Promise<Ended> {
+function koala(
+  argv: readonly string[],
+  during: (child: ChildProcess, err: string) => void = () => {},
+): Promise<Ended> {
   const own = ["--cache", join(folder, "cache"), "--out", join(folder, "out")];
   const env = { ...process.env, TMPDIR: join(folder, "tmp") };
   const child = spawn(process.execPath, [bin, "bench", ...argv, ...own], { cwd: folder, env });
@@ -71,7 +74,11 @@ it("computes the figure of a model from a few of its steps", async () => {
   const { code, out } = await koala(["models", "tiny", "--engine", "ort", "--steps", "3", "--json"]);
   expect(code).toBe(0);
   const [figure] = JSON.parse(out).figures;
-  expect(figure).toMatchObject({ preset: "tiny", steps: 20, measured: { drawn: 3, extraCalls: 0, from: "tiny" } });
+  expect(figure).toMatchObject({
+    preset: "tiny",
+    steps: 20,
+    measured: { drawn: 3, extraCalls: 0, from: "tiny" },
+  });
   expect(figure.measured.step.count).toBe(2);
   expect(existsSync(join(folder, "cache/models/tiny"))).toBe(true); // the U-Net's question made it, so it stays
 });

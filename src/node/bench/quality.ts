@@ -81,15 +81,19 @@ async function promptsIn(path: string): Promise<readonly string[]> {
   return prompts;
 }
 
-/** The models in the order given, the floats last. */
-export async function measureQuality(b: Bench): Promise<Quality> {
-  const { models } = b.o;
+/** @throws KoalaError E_FLAG */
+export function checkQualityModels(models: readonly string[]): void {
   check(models.length >= 2, "E_FLAG", () => ({
     where: "koala bench quality",
     expected: "quantized folders and then the model in floats",
     got: models.length === 0 ? "nothing" : models.join(" "),
     hint: "For example: koala bench quality emoji-int8 models/koala-emoji",
   }));
+}
+
+/** The models in the order given, the floats last. */
+export async function measureQuality(b: Bench): Promise<Quality> {
+  const { models } = b.o;
   const prompts = await promptsFrom(b.o.prompts, b.o.count);
   const ways = Math.min(mostWays, new Set(prompts).size);
   const tasks = prompts.map((prompt, number): Task => ({ number, prompt, seed: number }));

@@ -16,7 +16,7 @@ import {
   peerFolder,
 } from "./contenders.ts";
 import type { Measure } from "./contest.ts";
-import { type PrecisionName, script } from "./peers.ts";
+import { type PrecisionName, peers, script } from "./peers.ts";
 import { emoji, type Subject, subjectOf } from "./subject.ts";
 
 /** A contest that is ready to begin. */
@@ -149,6 +149,24 @@ function pictureTitle(subject: Subject, b: Bench): string {
 const outputOf = (b: Bench): string => join(b.temporary, "picture.png");
 const cacheOf = (b: Bench): string => join(b.temporary, "programs");
 
+/** diffusers knows every model here; OpenVINO's pipeline is ours to write, and written for SDXL's kind. */
+function picturePeers(
+  subject: Subject,
+  usual: readonly PrecisionName[],
+  b: Bench,
+): ReturnType<typeof peerEntries> {
+  const all = peerEntries(subject, usual, b);
+  if (subject.hasUNet && subject.hasTwoEncoders) return all;
+  const isFit = ({ peer }: PeerEntry): boolean =>
+    peer !== "openvino" && (subject.hasUNet || peer !== "sdcpp");
+  const lost = new Set(all.entries.filter((entry) => !isFit(entry)).map(({ peer }) => peers[peer].title));
+  const why = "scripts/peers draws with it only models of SDXL's kind";
+  return {
+    entries: all.entries.filter(isFit),
+    missing: [...all.missing, ...[...lost].map((name) => ({ name, why }))],
+  };
+}
+
 /** The peers that draw whole pictures. */
 function drawing(
   subject: Subject,
@@ -158,7 +176,7 @@ function drawing(
 ): Promise<Field> {
   const asked = pictureOf(subject, b);
   return peerField(
-    unetPeers(subject, usual, b),
+    picturePeers(subject, usual, b),
     {
       ...{ subject, size: asked.size, parts: ["unet", "encoders", "decoder"] },
       command: ({ peer, precision, python }) =>

@@ -21,6 +21,8 @@ export interface Subject {
   readonly files: string;
   readonly defaults: ModelDefaults;
   readonly hasUNet: boolean;
+  /** Whether it is of SDXL's kind. */
+  readonly hasTwoEncoders: boolean;
 }
 
 /** What comes along with the package. */
@@ -56,6 +58,7 @@ export async function subjectOf(what: string, b: Bench): Promise<Subject> {
     format: await formatOf(folder),
     files: join(b.cache, "made", `${basename(resolve(folder))}-${await stampOf(folder)}`),
     hasUNet: existsSync(join(folder, "unet")),
+    hasTwoEncoders: existsSync(join(folder, "text_encoder_2")),
   };
 }
 

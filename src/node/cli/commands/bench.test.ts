@@ -13,7 +13,10 @@ describe("koala bench", () => {
       ["--against", "difusers"],
       '--against: expected one of diffusers, openvino, sdcpp, got "difusers" [E_FLAG]\nDid you mean diffusers?\n',
     ],
-    [["--precision", "fp8"], '--precision: expected one of f32, bf16, f16, int8, int4, got "fp8" [E_FLAG]\nDid you mean f16?\n'],
+    [
+      ["--precision", "fp8"],
+      '--precision: expected one of f32, bf16, f16, int8, int4, got "fp8" [E_FLAG]\nDid you mean f16?\n',
+    ],
     [
       ["--size", "500"],
       '--size: expected a multiple of 8 from 8 to 4096 (px), or several with commas, got "500" [E_FLAG]\n',

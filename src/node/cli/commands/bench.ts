@@ -24,7 +24,7 @@ import {
   prefixOf,
   pythonPaths,
 } from "../../bench/peers.ts";
-import { measureQuality, qualityChart, qualityTable } from "../../bench/quality.ts";
+import { checkQualityModels, measureQuality, qualityChart, qualityTable } from "../../bench/quality.ts";
 import { image, load, memory, type Question, trainStep, unet } from "../../bench/questions.ts";
 import {
   barChart,
@@ -235,6 +235,7 @@ async function bench(name: string, models: readonly string[], said: Options, wor
   const parsed = optionsFrom(models, said);
   await checkQuantized(parsed.quantized);
   if (question === "models") for (const preset of models) anyPreset(preset);
+  if (question === "quality") checkQualityModels(models);
   check(said.python === undefined || existsSync(said.python), "E_FLAG", () => ({
     where: "--python",
     expected: "the program of a Python",
