@@ -10,12 +10,13 @@ import os
 import numpy
 import openvino
 from common import StepClock, answer, asked, since_start
-from openvino_settings import settings
+from openvino_settings import compiled
 from PIL import Image
 from transformers import CLIPTokenizer
 
 o = asked()
 core = openvino.Core()
+cells = o["size"] // 8
 floats = "f32" if o["precision"] == "f32" else o["floats"]
 
 
@@ -39,12 +40,8 @@ def euler(steps):
     return timesteps, numpy.append(sigmas, 0.0), start
 
 
-def load(name, precision, batch=None):
-    model = core.read_model(os.path.join(o["files"], f"{name}.xml"))
-    if batch is not None:
-        ports = [port for port in model.inputs if port.partial_shape.rank.get_length() > 0]
-        model.reshape({port: [batch, *list(port.partial_shape)[1:]] for port in ports})
-    return core.compile_model(model, "CPU", settings(o, precision))
+def load(name, precision, batch=1):
+    return compiled(core, o, name, precision, batch, cells)
 
 
 def encode(text):
@@ -70,9 +67,9 @@ if guided:
 del encoders
 
 batch = 2 if guided else 1
-unet = load(f"unet-{o['size']}{'-int8' if o['precision'] == 'int8' else ''}", o["precision"], batch).create_infer_request()
+name = "unet-int8" if o["precision"] == "int8" else "unet"
+unet = load(name, o["precision"], batch).create_infer_request()
 sizes = numpy.array([[o["size"], o["size"], 0, 0, o["size"], o["size"]]] * batch, dtype=numpy.float32)
-cells = o["size"] // 8
 x = numpy.random.default_rng(o["seed"]).standard_normal((1, 4, cells, cells), dtype=numpy.float32)
 timesteps, sigmas, start = euler(o["steps"])
 x = x * numpy.float32(start)
@@ -89,7 +86,7 @@ for i, t in enumerate(timesteps):
         raise SystemExit
 del unet
 
-pixels = load(f"vae-{o['size']}", floats)(x / numpy.float32(config("vae/config.json")["scaling_factor"]))[0][0]
+pixels = load("vae", floats)(x / numpy.float32(config("vae/config.json")["scaling_factor"]))[0][0]
 pixels = (pixels / 2 + 0.5).clip(0, 1).transpose(1, 2, 0)
 Image.fromarray((pixels * 255).round().astype(numpy.uint8)).save(o["output"])
 answer(ready=clock.ready, first=clock.first, steps=clock.steps, picture=since_start())

@@ -1,7 +1,7 @@
 """
-What OpenVINO's own tools make of a diffusers folder, once, in `files`: {model, files, size, precisions, parts}
+What OpenVINO's own tools make of a diffusers folder, once, in `files`, for every size: {model, files, precisions, parts}
 
-`unet-SIZE-int8.xml` is nncf's post-training quantization, weights and activations, on random inputs: on random weights
+`unet-int8.xml` is nncf's post-training quantization, weights and activations, on random inputs: on random weights
 its scales matter no more than its numbers do; its time is that of any. The others are stored in float16.
 """
 
@@ -38,7 +38,8 @@ class Flat(torch.nn.Module):
         return self.unet(sample, t, text, added_cond_kwargs=extra, return_dict=False)[0]
 
 
-def unet_example_row(config, size, seed=0):
+def example_row(config, seed=0):
+    size = min(512, 8 * config.sample_size)  # of no matter to what is made, but to the memory that it takes
     sample, t, text, added = unet_example(config, size, tokens_of(o["model"]))
     torch.manual_seed(seed)
     sample, text = torch.randn_like(sample), torch.randn_like(text)
@@ -46,14 +47,13 @@ def unet_example_row(config, size, seed=0):
 
 
 def unet():
-    name, size = f"unet-{o['size']}", o["size"]
-    config = None
+    name, config = "unet", None
     if not os.path.exists(path(name)):
         network = UNet2DConditionModel.from_pretrained(o["model"], subfolder="unet", torch_dtype=torch.float32)
         config = network.config
-        example = unet_example_row(config, size)
-        # a batch of any size: guidance makes it two
-        shapes = [[] if x.ndim == 0 else [-1, *x.shape[1:]] for x in example]
+        example = example_row(config)
+        # a batch of any size, since guidance makes it two; pictures of any size
+        shapes = [{0: [], 4: [-1, *example[0].shape[1:2], -1, -1]}.get(x.ndim, [-1, *x.shape[1:]]) for x in example]
         with torch.inference_mode():
             converted = openvino.convert_model(Flat(network).eval(), example_input=example, input=shapes)
         save(converted, name)
@@ -67,7 +67,7 @@ def unet():
         from types import SimpleNamespace
 
         config = SimpleNamespace(**config)
-    rows = [tuple(x.numpy() for x in unet_example_row(config, size, seed)) for seed in range(2)]
+    rows = [tuple(x.numpy() for x in example_row(config, seed)) for seed in range(2)]
     model = openvino.Core().read_model(path(name))
     quantized = nncf.quantize(
         model,
@@ -115,13 +115,13 @@ class Decoder(torch.nn.Module):
 
 
 def decoder():
-    name = f"vae-{o['size']}"
-    if os.path.exists(path(name)):
+    if os.path.exists(path("vae")):
         return
     vae = AutoencoderKL.from_pretrained(o["model"], subfolder="vae", torch_dtype=torch.float32)
-    latents = torch.randn(1, vae.config.latent_channels, o["size"] // 8, o["size"] // 8)
+    latents = torch.randn(1, vae.config.latent_channels, 16, 16)
+    shape = [1, vae.config.latent_channels, -1, -1]
     with torch.inference_mode():
-        save(openvino.convert_model(Decoder(vae).eval(), example_input=latents, input=list(latents.shape)), name)
+        save(openvino.convert_model(Decoder(vae).eval(), example_input=latents, input=[shape]), "vae")
 
 
 for part in o["parts"]:

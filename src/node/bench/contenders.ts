@@ -109,7 +109,6 @@ type Part = "unet" | "encoders" | "decoder";
 
 export interface PeerWork {
   readonly subject: Subject;
-  readonly size: number;
   readonly parts: readonly Part[];
   command(entry: PeerEntry): Command;
 }
@@ -131,15 +130,15 @@ export async function peerField(
 
 async function convert(
   entries: readonly PeerEntry[],
-  { subject, size, parts }: PeerWork,
+  { subject, parts }: PeerWork,
   b: Bench,
 ): Promise<{ readonly why: string } | null> {
   const { python } = entries[0] as PeerEntry;
   const asked = {
-    ...{ model: subject.folder, files: convertedFiles(subject), size, parts },
+    ...{ model: subject.folder, files: convertedFiles(subject), parts },
     precisions: entries.map(({ precision }) => precision),
   };
-  b.stage(`lets OpenVINO convert ${subject.name}, ${size} px`);
+  b.stage(`lets OpenVINO convert ${subject.name}, once`);
   try {
     await b.run(script(python, peerFolder(b), "openvino_prepare", asked));
     return null;

@@ -92,7 +92,7 @@ export async function unet(b: Bench): Promise<readonly Question[]> {
   const questions: Question[] = [];
   for (const size of b.o.sizes ?? [Math.min(512, subject.defaults.width)]) {
     const asked = { size, steps, threads: b.o.threads };
-    const field = await peerField(theirs, { subject, size, parts: ["unet"], command: forward }, b);
+    const field = await peerField(theirs, { subject, parts: ["unet"], command: forward }, b);
     function forward({ peer, precision, python }: PeerEntry) {
       if (peer === "sdcpp") {
         const whole = { ...asked, ...pictureOf(subject, b), guidance: 1, precision, output: "" };
@@ -178,7 +178,7 @@ function drawing(
   return peerField(
     picturePeers(subject, usual, b),
     {
-      ...{ subject, size: asked.size, parts: ["unet", "encoders", "decoder"] },
+      ...{ subject, parts: ["unet", "encoders", "decoder"] },
       command: ({ peer, precision, python }) =>
         script(python, peerFolder(b), `${peer}_picture`, {
           ...{ ...asked, precision, stops, floats: peerFloats(b), files: convertedFiles(subject) },
