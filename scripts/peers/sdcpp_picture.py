@@ -1,7 +1,7 @@
 """
 stable-diffusion.cpp: a picture by its Python package. {model, prompt, negative, size, steps, guidance, seed, threads, precision, output}
 
-It makes whole pictures only; the seconds of its steps are those that it tells its progress callback.
+It makes whole pictures only; its steps are timed by its progress callback.
 """
 
 import os
@@ -17,20 +17,15 @@ from stable_diffusion_cpp import StableDiffusion  # noqa: E402
 
 types = {"f32": "f32", "f16": "f16", "bf16": "bf16", "int8": "q8_0", "int4": "q4_0"}
 clock = StepClock()
-told = []
 
 
-def progress(step, steps, seconds):
+def progress(step, steps, _):
+    """Told of step 0 as sampling begins, and then after each; its own seconds are means since the first."""
     if steps != o["steps"]:
-        return  # it counts the loading of tensors and the tiles of its VAE by the same callback
-    if step == 0:
-        clock.begin()
-        return
-    if clock.ready is None:
-        clock.begin()
-        clock.ready -= seconds
-    clock.end()
-    told.append(seconds)
+        return  # the loading of tensors and the tiles of the VAE are counted by the same callback
+    if step > 0:
+        clock.end()
+    clock.begin()
 
 
 try:
@@ -58,6 +53,6 @@ pictures = sd.generate_image(
 if o["output"]:
     pictures[0].save(o["output"])
 os.dup2(quiet, 1)
-answer(ready=clock.ready, first=clock.first, steps=told[1:], picture=since_start())
+answer(ready=clock.ready, first=clock.first, steps=clock.steps, picture=since_start())
 sys.stdout.flush()
 os._exit(0)  # its destructors may complain of what is freed already

@@ -16,10 +16,16 @@ export const questionNames = [
 ] as const;
 export type QuestionName = (typeof questionNames)[number];
 
+/** A peer, in one precision where one is named. */
+export interface Against {
+  readonly peer: PeerName;
+  readonly precision?: PrecisionName;
+}
+
 /** Absent: the question's own choice. */
 export interface BenchOptions {
   readonly models: readonly string[];
-  readonly against: readonly PeerName[];
+  readonly against: readonly Against[];
   readonly engines?: readonly string[];
   readonly precisions?: readonly PrecisionName[];
   /** Pixels a side. */

@@ -78,9 +78,10 @@ export function peerEntries(
 ): { readonly entries: readonly PeerEntry[]; readonly missing: readonly Missing[] } {
   const entries: PeerEntry[] = [];
   const missing: Missing[] = [];
-  for (const peer of b.o.against) {
+  for (const { peer, precision: only } of b.o.against) {
     const { title, precisions } = peers[peer];
-    const wanted = precisions.filter((one) => (b.o.precisions ?? usual).includes(one));
+    const asked = only === undefined ? (b.o.precisions ?? usual) : [only];
+    const wanted = precisions.filter((one) => asked.includes(one));
     if (subject.format !== null) {
       missing.push({ name: title, why: `it cannot read ${subject.format} folders of koala's` });
       continue;

@@ -80,7 +80,7 @@ function unetPeers(
 ): ReturnType<typeof peerEntries> {
   if (subject.hasUNet) return peerEntries(subject, usual, b);
   const why = `${subject.name} has a transformer, and the peers' scripts measure U-Nets`;
-  return { entries: [], missing: b.o.against.map((peer) => ({ name: peer, why })) };
+  return { entries: [], missing: b.o.against.map(({ peer }) => ({ name: peers[peer].title, why })) };
 }
 
 /** Seconds a forward of the denoiser, alone in its process. */
@@ -285,7 +285,10 @@ export async function trainStep(b: Bench): Promise<readonly Question[]> {
   const subject = await subjectsOf(emoji, b);
   const asked = { ...training, model: subject.folder, steps: 1 + (b.o.steps ?? 5), threads: b.o.threads };
   const own = { engine: "ort", precision: "f32" } as const;
-  const only: Bench = { ...b, o: { ...b.o, against: b.o.against.filter((peer) => peer === "diffusers") } };
+  const only: Bench = {
+    ...b,
+    o: { ...b.o, against: b.o.against.filter(({ peer }) => peer === "diffusers") },
+  };
   const { entries, missing } = unetPeers(subject, ["f32"], {
     ...only,
     o: { ...only.o, precisions: ["f32"] },

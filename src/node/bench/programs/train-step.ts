@@ -1,27 +1,24 @@
 /** A contender of `koala bench train-step`: AdamW steps of a U-Net on latents of no meaning. */
 
-import { unet } from "../../../models/unet.ts";
-import { unetConfig } from "../../../models/unet-config.ts";
 import { fedLeaf, Scope } from "../../../nn/index.ts";
 import { input } from "../../../ops/index.ts";
 import { host } from "../../../runtime/host.ts";
+import { networkInputs } from "../../../train/networks/network.ts";
+import { unetNetwork } from "../../../train/networks/unet.ts";
 import { weightedMse } from "../../../train/objective.ts";
 import { adamW } from "../../../train/optim/adam.ts";
-import { denoiserInputs, fedWeights } from "../../../train/tasks/unet.ts";
+import { fedWeights } from "../../../train/tasks/denoiser.ts";
 import { createTrainer } from "../../../train/trainer.ts";
 import { openComponent } from "../../../weights/layout.ts";
 import { answer, asked, engineOf, sinceStart, timed, wave } from "./asked.ts";
 
 const o = asked<{ readonly batch: number; readonly cells: number; readonly tokens: number }>();
 const { batch, cells, tokens } = o;
-const { config: json, store } = await openComponent(await host.openModel(o.model), "unet");
-const config = unetConfig(json);
+const { config, store } = await openComponent(await host.openModel(o.model), "unet");
+const network = unetNetwork(config, store);
 const scope = new Scope("", new Map(), fedLeaf);
-const prediction = unet(
-  scope,
-  denoiserInputs(config, { batch, height: cells, width: cells, tokens }),
-  config,
-);
+const size = { batch, height: cells, width: cells, tokens };
+const prediction = network.predict(scope, networkInputs(network, size));
 const target = input("target", { shape: prediction.shape });
 const weight = input("weight", { shape: [batch] });
 const trainer = await createTrainer(

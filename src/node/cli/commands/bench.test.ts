@@ -14,6 +14,10 @@ describe("koala bench", () => {
       '--against: expected one of diffusers, openvino, sdcpp, got "difusers" [E_FLAG]\nDid you mean diffusers?\n',
     ],
     [
+      ["--against", "diffusers:int8"],
+      '--against diffusers: expected one of f32, bf16, got "int8" [E_FLAG]\n',
+    ],
+    [
       ["--precision", "fp8"],
       '--precision: expected one of f32, bf16, f16, int8, int4, got "fp8" [E_FLAG]\nDid you mean f16?\n',
     ],

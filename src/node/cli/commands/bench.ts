@@ -10,16 +10,22 @@ import { KoalaError } from "../../../core/errors.ts";
 import { nearest } from "../../../core/nearest.ts";
 import { anyPreset } from "../../../models/pixart-presets.ts";
 import { host } from "../../../runtime/host.ts";
-import { type Bench, type BenchOptions, type OwnEngine, questionNames } from "../../bench/bench.ts";
+import {
+  type Against,
+  type Bench,
+  type BenchOptions,
+  type OwnEngine,
+  questionNames,
+} from "../../bench/bench.ts";
 import { runChild } from "../../bench/child.ts";
 import { type Contest, compete } from "../../bench/contest.ts";
 import { type Machine, machineOf, machineText } from "../../bench/machine.ts";
 import { measureModels, modelsChart, modelsRemark, modelsTable, zoo } from "../../bench/models.ts";
 import {
   findPython,
-  type PeerName,
   type PrecisionName,
   peerNames,
+  peers,
   precisionNames,
   prefixOf,
   pythonPaths,
@@ -86,7 +92,7 @@ MODEL is a folder, or a preset, which gets random weights: they are as fast as t
 
 Examples:
   koala bench
-  koala bench unet --size 512 --precision bf16,int8 --against openvino,diffusers
+  koala bench unet --size 512 --precision int8 --against openvino,diffusers:bf16
   koala bench image koala-lightning-700m --size 1024 --precision int8
   koala bench quality emoji-int8 models/koala-emoji --scorer scripts/emoji/trained/scorer`;
 
@@ -96,7 +102,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .argument("[MODEL...]", "what to measure (default: the question's own)")
     .option(
       "--against <NAMES>",
-      `peers in the same run: some of ${peerNames.join(", ")}, or none (default: those that are installed)`,
+      `peers in the same run: some of ${peerNames.join(", ")}, each as it is or in one precision (openvino:int8), or none (default: those that are installed)`,
     )
     .option("--engine <NAMES>", "our engines (default: ort, and openvino where it is here)")
     .option("--precision <NAMES>", `some of ${precisionNames.join(", ")} (default: what each has)`)
@@ -179,11 +185,22 @@ function sizesFrom(text: string | undefined): number[] | undefined {
   });
 }
 
+/** "diffusers", "openvino:int8", …; "none". @throws KoalaError E_FLAG, also for a precision that the peer has not */
+function againstFrom(text: string | undefined): Against[] | undefined {
+  if (text === "none") return [];
+  return text?.split(",").map((part) => {
+    const [name = "", precision] = part.trim().split(":");
+    const peer = oneOf("--against", name, peerNames);
+    if (precision === undefined) return { peer };
+    return { peer, precision: oneOf(`--against ${name}`, precision, peers[peer].precisions) };
+  });
+}
+
 /** What was asked, checked before anything is loaded. @throws KoalaError E_FLAG */
 function optionsFrom(
   models: readonly string[],
   o: Options,
-): Omit<BenchOptions, "against"> & { against?: PeerName[] } {
+): Omit<BenchOptions, "against"> & { against?: Against[] } {
   const engines = o.engine?.split(",").map((name) => name.trim());
   const precisions: PrecisionName[] | undefined = someOf("--precision", o.precision, precisionNames);
   const budgets = o.memory?.split(",").map((size) => size.trim());
@@ -193,7 +210,7 @@ function optionsFrom(
   const rounds = wholeFrom("--rounds", o.rounds, 1, 100);
   const warmUps = wholeFrom("--warm-up", o.warmUp, 0, 100);
   const count = wholeFrom("--count", o.count, 2, 100_000);
-  const against = o.against === "none" ? [] : someOf("--against", o.against, peerNames);
+  const against = againstFrom(o.against);
   return {
     ...{ models, threads: threadsFrom(o.threads) ?? physicalCores(), quantized: o.quantized ?? [] },
     ...(against === undefined ? {} : { against }),
@@ -263,7 +280,7 @@ async function bench(name: string, models: readonly string[], said: Options, wor
     await makeFolder(said.out, { mayHaveFiles: true });
     temporary = await mkdtemp(join(tmpdir(), "koala-bench-"));
     const b: Bench = {
-      o: { ...parsed, against: parsed.against ?? peerNames },
+      o: { ...parsed, against: parsed.against ?? peerNames.map((peer) => ({ peer })) },
       ...{
         signal: stop.signal,
         root: packageRoot.replace(/[\\/]$/, ""),
