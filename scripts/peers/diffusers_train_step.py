@@ -31,5 +31,5 @@ def step():
     return loss.item()
 
 
-first, steps = timed(step, o["steps"])
-answer(ready=ready, first=first, steps=steps)
+first, steps, cpu = timed(step, o["steps"])
+answer(ready=ready, first=first, steps=steps, cpu=cpu)

@@ -19,5 +19,5 @@ def run():
     unet(sample, t, text, added_cond_kwargs=added)
 
 
-first, steps = timed(run, o["steps"])
-answer(ready=ready, first=first, steps=steps)
+first, steps, cpu = timed(run, o["steps"])
+answer(ready=ready, first=first, steps=steps, cpu=cpu)

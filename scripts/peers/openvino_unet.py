@@ -12,5 +12,5 @@ request = unet.create_infer_request()
 ready = since_start()
 rng = numpy.random.default_rng(0)
 feeds = {i: rng.standard_normal(list(port.shape), dtype=numpy.float32) for i, port in enumerate(unet.inputs)}
-first, steps = timed(lambda: request.infer(feeds), o["steps"])
-answer(ready=ready, first=first, steps=steps)
+first, steps, cpu = timed(lambda: request.infer(feeds), o["steps"])
+answer(ready=ready, first=first, steps=steps, cpu=cpu)

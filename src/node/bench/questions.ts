@@ -38,6 +38,8 @@ const said =
     numbers(run.said[key]);
 
 const stepSeconds: Measure = { key: "step", title: "s a step", digits: 2, of: said("steps") };
+/** Of all threads together: what a busy machine does not change much. */
+const processorSeconds: Measure = { key: "cpu", title: "CPU s a step", digits: 2, of: said("cpu") };
 const readySeconds: Measure = {
   key: "ready",
   title: "start to first step begins, s",
@@ -117,8 +119,8 @@ export async function unet(b: Bench): Promise<readonly Question[]> {
         ...field.contenders,
       ],
       missing: [...ours.missing, ...field.missing],
-      measures: [stepSeconds, firstSeconds, peak],
-      compared: ["step", "peak"],
+      measures: [stepSeconds, processorSeconds, firstSeconds, peak],
+      compared: ["step", "cpu", "peak"],
       usualWarmUps: 0,
     });
   }
@@ -308,7 +310,7 @@ export async function trainStep(b: Bench): Promise<readonly Question[]> {
         })),
       ],
       missing,
-      measures: [stepSeconds, peak],
+      measures: [stepSeconds, processorSeconds, peak],
       compared: ["step", "peak"],
       usualWarmUps: 0,
     },

@@ -34,18 +34,24 @@ export function wave({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): Tensor 
   );
 }
 
-/** Runs `run` that many times: when the first ended, and the seconds of each of the others. */
+/** Runs `run` that many times: when the first ended, and the seconds of each of the others, by the clock and of processors. */
 export async function timed(
   run: () => Promise<unknown>,
   steps: number,
-): Promise<{ readonly first: number; readonly steps: readonly number[] }> {
+): Promise<{ readonly first: number; readonly steps: readonly number[]; readonly cpu: readonly number[] }> {
   const times: number[] = [];
+  const cpu: number[] = [];
   let first = 0;
   for (let i = 0; i < steps; i++) {
     const startMs = performance.now();
+    const before = process.cpuUsage();
     await run();
+    const { user, system } = process.cpuUsage(before);
     if (i === 0) first = sinceStart();
-    else times.push((performance.now() - startMs) / 1000);
+    else {
+      times.push((performance.now() - startMs) / 1000);
+      cpu.push((user + system) / 1e6);
+    }
   }
-  return { first, steps: times };
+  return { first, steps: times, cpu };
 }
