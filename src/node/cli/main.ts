@@ -67,6 +67,11 @@ const entries: readonly Entry[] = [
     summary: "measure speed, memory and quality, beside other programs",
     load: () => import("./commands/bench.ts"),
   },
+  {
+    name: "lab",
+    summary: "run a study of the paper's lessons",
+    load: () => import("./commands/lab.ts"),
+  },
   { name: "runs", summary: "list training runs, or show one", load: () => import("./commands/runs.ts") },
   {
     name: "serve",

@@ -52,6 +52,8 @@ export interface EvaluationOptions {
   readonly engine: Engine;
   readonly threads?: number;
   readonly signal: AbortSignal;
+  /** Features of real pictures by their source's key, for a caller that evaluates the same data again with the same scorer. */
+  readonly kept?: Map<string, Features>;
 }
 
 type Drawer = Parameters<typeof drawMissing>[0];
@@ -274,13 +276,13 @@ async function prepare(
   s: Surroundings,
 ): Promise<Judge[]> {
   const has = (...names: MetricName[]): boolean => names.some((name) => o.metrics.includes(name));
-  const kept = new Map<unknown, Features>();
+  const kept = o.kept ?? new Map<string, Features>();
   const all = async (pictures: Pictures): Promise<Features> => {
     const features =
-      kept.get(pictures.source) ??
+      kept.get(pictures.source.key) ??
       (await realFeatures(pictures, scorer, { signal: o.signal, onPicture() {} }));
-    if (!kept.has(pictures.source)) s.note(`${pictures.name}: features of ${features.count} real pictures`);
-    kept.set(pictures.source, features);
+    if (!kept.has(pictures.source.key)) s.note(`${pictures.name}: features of ${features.count} real pictures`);
+    kept.set(pictures.source.key, features);
     return features;
   };
   const training = has("nearest") ? await all(train) : null;
@@ -288,7 +290,7 @@ async function prepare(
   const judges: Judge[] = [];
   for (const [i, { pictures, chosen }] of splits.entries()) {
     const against = has("frechet", "kid") ? await all(other ?? pictures) : null;
-    const everything = kept.get(pictures.source);
+    const everything = kept.get(pictures.source.key);
     const some = { wanted: chosen, signal: o.signal, onPicture() {} };
     const real =
       everything === undefined ? await realFeatures(pictures, scorer, some) : pick(everything, chosen);
