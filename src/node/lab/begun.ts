@@ -76,7 +76,7 @@ export function costLines(design: Design, { settings, length, whole, estimate }:
   const isShortened = length.steps !== settings.steps || length.count !== settings.count;
   const budget = settings.budget === null ? "" : seconds(settings.budget);
   return [
-    `${design.arms.length} arms, ${settings.seeds} seeds, ${length.steps} steps a run, ${length.count} captions an arm: ${long(estimate)}, by a short timing on this machine`,
+    `${design.arms.length} arms, ${settings.seeds} seed${settings.seeds === 1 ? "" : "s"}, ${length.steps} steps a run, ${length.count} captions an arm: ${long(estimate)}, by a short timing on this machine`,
     ...(isShortened
       ? [
           `Shortened to the budget of ${budget}: ${length.steps} of ${settings.steps} steps and ${length.count} of ${settings.count} captions. The whole study: ${long(whole)}.`,

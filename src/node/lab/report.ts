@@ -115,7 +115,7 @@ async function page(findings: Findings, verdict: Verdict, said: Said): Promise<s
     paragraph(timeOf(findings)),
     `<pre>${escaped(begun.command)}</pre>`,
     note(
-      `What that does, as single commands, for the first of ${asked} seeds; the others have --seed 1 and so on. Made with koala-diffusion ${begun.version}, ${begun.machine}.`,
+      `What that does, as single commands${asked === 1 ? "" : `, for the first of ${asked} seeds; the others have --seed 1 and so on`}. Made with koala-diffusion ${begun.version}, ${begun.machine}.`,
     ),
     `<pre>${escaped(commandsOf(plan).join("\n"))}</pre>`,
     "<h2>Settings</h2>",

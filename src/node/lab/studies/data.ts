@@ -25,7 +25,7 @@ const arm = ({ name, every, shrink, captions }: Variant): Arm => ({
   variant: name,
   factors: {
     pictures: every === 1 ? "many" : "few",
-    resolution: shrink === 1 ? "full" : `a ${shrink}th`,
+    resolution: shrink === 1 ? "full" : `1/${shrink} of each side`,
     captions,
   },
   // pictures that were made small are learned at the model's size like all others
