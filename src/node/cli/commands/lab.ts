@@ -26,7 +26,7 @@ const defaults = {
   scorer: join(packageRoot, "scripts", "emoji", "trained", "scorer"),
   data: "emoji-data",
   seeds: 3,
-  batch: 16,
+  batch: 8,
   rate: 5e-4, // scripts/emoji/student.yaml
   count: 64,
   ways: 32,

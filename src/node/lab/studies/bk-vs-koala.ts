@@ -30,7 +30,7 @@ export const bkVsKoala: Study = {
     found: null,
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design(facts) {
     const rule = nearestRule(facts);
     return {

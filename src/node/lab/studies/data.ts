@@ -43,7 +43,7 @@ export const data: Study = {
       "few pictures of high resolution with rich captions are better than many of low resolution with short ones",
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design: (facts) => ({
     made: [usualStudent(facts)],
     variants,

@@ -23,7 +23,7 @@ export const ditKd: Study = {
     found: "self-attention is the best there too",
   },
   needs: "transformer",
-  steps: 500,
+  steps: 300,
   design(facts) {
     const blocks = Math.max(1, Math.round(keptShare * deepest(facts)));
     return {

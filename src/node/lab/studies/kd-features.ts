@@ -21,7 +21,7 @@ export const kdFeatures: Study = {
       "self-attention is the best of SA, CA, Res, FFN and LF; with LF alone, what an animal looks like leaks into another",
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design(facts, { isFull }) {
     const byStage = facts.stages.flatMap((stage) =>
       (isFull ? kinds : (["SA"] as const)).map((kind) => arm(kind, stage)),

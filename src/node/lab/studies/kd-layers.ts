@@ -15,7 +15,7 @@ export const kdLayers: Study = {
     found: "the first layers of each stage matter most",
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design(facts) {
     const depth = keptDepth(facts);
     const distinct = choices.filter(

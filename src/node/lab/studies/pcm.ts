@@ -54,7 +54,7 @@ export const pcm: Study = {
     found: null,
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design(facts) {
     const students = backbones(facts);
     return {

@@ -20,7 +20,7 @@ export const teacher: Study = {
     found: "step-distilled teachers let the student use few steps",
   },
   needs: "unet",
-  steps: 500,
+  steps: 300,
   design: (facts) => ({
     made: [
       usualStudent(facts),
