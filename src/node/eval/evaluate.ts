@@ -281,7 +281,8 @@ async function prepare(
     const features =
       kept.get(pictures.source.key) ??
       (await realFeatures(pictures, scorer, { signal: o.signal, onPicture() {} }));
-    if (!kept.has(pictures.source.key)) s.note(`${pictures.name}: features of ${features.count} real pictures`);
+    if (!kept.has(pictures.source.key))
+      s.note(`${pictures.name}: features of ${features.count} real pictures`);
     kept.set(pictures.source.key, features);
     return features;
   };
