@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { KoalaError } from "../../core/errors.ts";
 import { parseObject } from "../../train/data/record.ts";
 import { makeFolder, writeAtomically } from "../files.ts";
 import { type Bench, picturesFolder } from "./bench.ts";
@@ -78,12 +79,21 @@ export async function conduct(plan: Plan, out: string, bench: Bench, watch: Watc
     const file = join(trial.path, "result.json");
     const place = `${trial.arm.name}, seed ${trial.seed} (${i + 1} of ${plan.trials.length})`;
     if (!existsSync(file)) watch.note(place);
-    results.push(await once(file, () => tryOut(trial, teacher, plan, bench)));
+    results.push(await once(file, () => tryOut(trial, teacher, plan, bench).catch(failed(trial))));
     const isLastOfSeed = plan.trials[i + 1]?.seed !== trial.seed;
     if (isLastOfSeed) await watch.onSeed({ results: [...results], teacher, variants });
   }
   return { results, teacher, variants };
 }
+
+/** Numbers that run away are what an arm came to, and would run away again; anything else ends the study. */
+const failed =
+  ({ arm, seed }: Trial) =>
+  (error: unknown): Result => {
+    if (!(error instanceof KoalaError) || error.code !== "E_NAN") throw error;
+    const [failure = ""] = error.message.split("\n");
+    return { arm: arm.name, seed, trained: null, parameters: 0, draws: [], failure };
+  };
 
 async function tryOut(
   { arm, seed, path, training, model, draws }: Trial,

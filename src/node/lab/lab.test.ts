@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { inEmptyFolders } from "../../../test/fake-world.ts";
 import { goldenJson } from "../../../test/golden.ts";
+import { KoalaError } from "../../core/errors.ts";
 import { encodePicture } from "../image-file.ts";
 import type { Bench } from "./bench.ts";
 import { type LabOptions, type Outcome, runStudy } from "./lab.ts";
@@ -218,6 +219,20 @@ describe("a study", () => {
       ...["layers", "steps", "R-precision", "share of the real", "CLIPScore", "Fréchet distance"],
       "to the teacher's pictures",
     ]);
+  });
+
+  it("counts an arm whose numbers ran away as that, and goes on with the others", async () => {
+    const sentence = "step 7, task: expected finite values, got NaN";
+    before = (call) => {
+      if (call.startsWith("train out/arms/last/seed-1"))
+        throw new KoalaError("E_NAN", { where: "step 7, task", expected: "finite values", got: "NaN" });
+    };
+    const outcome = await study("kd-layers");
+    expect(readFileSync(outcome?.page ?? "", "utf8")).toContain(`Not counted: last, seed 1: ${sentence}`);
+    const { arms, results } = JSON.parse(readFileSync(outcome?.numbers ?? "", "utf8"));
+    expect(results).toHaveLength(12);
+    const last = arms.find(({ arm }: { arm: string }) => arm === "last");
+    expect(last.scores.rPrecision.values).toEqual([0.6, 0.62]);
   });
 
   it("says that it says nothing when the arm without distillation draws too little", () => {

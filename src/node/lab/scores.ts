@@ -22,6 +22,8 @@ export interface Result {
   /** Of the denoiser. */
   readonly parameters: number;
   readonly draws: readonly Drawn[];
+  /** Why there is nothing to judge: the sentence of a training whose numbers ran away. */
+  readonly failure?: string;
 }
 
 export interface Trained {

@@ -38,7 +38,7 @@ export const labelOf = ({ factors }: Arm): string =>
 /** In the order of the design; arms that are not done yet are left out. */
 export function linesOf({ design }: Plan, { results }: Findings): Line[] {
   return design.arms.flatMap((arm) => {
-    const own = results.filter((result) => result.arm === arm.name);
+    const own = results.filter((result) => result.arm === arm.name && result.failure === undefined);
     return (arm.draws ?? design.draws).flatMap((draw): Line[] => {
       const name = drawName(draw);
       const first = own.flatMap(({ draws }) => draws).find((one) => one.draw === name);
