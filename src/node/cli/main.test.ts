@@ -214,7 +214,7 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     ],
     [
       ["a red apple"],
-      'a red apple: expected a command of koala, got an unknown name [E_FLAG]\nThe commands are generate, inspect, init, download, analyze, quantize, cut, train, distill, resume, eval, bench, runs, serve, worker, engines. To draw a picture: koala generate "a red apple"',
+      'a red apple: expected a command of koala, got an unknown name [E_FLAG]\nThe commands are generate, inspect, init, download, analyze, quantize, cut, train, distill, resume, eval, bench, lab, runs, serve, worker, engines. To draw a picture: koala generate "a red apple"',
     ],
     [
       ["--verson"],

@@ -73,7 +73,7 @@ function curves(lines: readonly Line[]): Promise<string> {
     field: "arm",
     type: "nominal",
     sort: arms,
-    legend: { title: null, orient: "bottom", columns: 2, labelLimit: 300 },
+    legend: { title: null, orient: "bottom", columns: 2, labelLimit: 300, symbolOpacity: 1 },
   } as const;
   const x = {
     field: "steps",

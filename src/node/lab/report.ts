@@ -26,6 +26,8 @@ export interface Said {
 
 /** Captions that the page shows pictures of. */
 const shownCaptions = 8;
+/** Ways of drawing that it shows all of; of more the first, the middle one and the last. */
+const mostDraws = 3;
 /** Of a picture on the page, in pixels. */
 const side = 96;
 
@@ -157,9 +159,14 @@ async function sheets(lines: readonly Line[], findings: Findings, { out }: Said)
     }),
   ];
   const prompts = rows[0]?.drawn.prompts ?? [];
+  const draws = findings.teacher.map(({ draw }) => draw);
+  const shownDraws =
+    draws.length <= mostDraws
+      ? draws
+      : [0, 0.5, 1].map((share) => draws[Math.floor(share * (draws.length - 1))]);
   const shown = spread(prompts.length);
   const figures: string[] = [];
-  for (const { label, drawn } of rows) {
+  for (const { label, drawn } of rows.filter((row) => shownDraws.includes(row.drawn.draw))) {
     const sheet = await encodePicture(await sheetOf(drawn, shown, out), "webp");
     figures.push(figure(sheet, label, { kind: "webp", width: shown.length * side }));
   }
