@@ -1,4 +1,7 @@
-/** Gives back the memory of files that a library has mapped and read once: they are read again where they are touched again. */
+/**
+ * Gives memory back to the system that a library holds without need: pages of files that it has mapped and read once, which
+ * are read again where they are touched again, and what the C library keeps of memory that was freed.
+ */
 
 import { readFileSync } from "node:fs";
 import { type Koffi, loadKoffi } from "./koffi.ts";
@@ -42,5 +45,18 @@ export async function withoutPages<T>(paths: Iterable<string>, work: () => Promi
   } finally {
     clearInterval(timer);
     release(koffi, files);
+  }
+}
+
+/** Gives back what was mapped of these files, and what has been freed. Where koffi or Linux is missing, nothing is. */
+export async function giveBack(paths: Iterable<string> = []): Promise<void> {
+  if (process.platform !== "linux") return;
+  const koffi = await loadKoffi().catch(() => null);
+  if (koffi === null) return;
+  release(koffi, new Set(paths));
+  try {
+    koffi.load(null).func("int malloc_trim(size_t pad)")(0);
+  } catch {
+    // a C library other than glibc has no such function
   }
 }

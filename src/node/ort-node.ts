@@ -14,6 +14,7 @@ import { encodeModel } from "../onnx/proto.ts";
 import { createOrtSession, type OrtModule } from "../runtime/ort.ts";
 import type { Engine, EngineStatus, OnnxModel } from "../runtime/session.ts";
 import { physicalCores } from "./cores.ts";
+import { giveBack } from "./mapped-pages.ts";
 import { placeWeights } from "./place-weights.ts";
 
 const require = createRequire(import.meta.url);
@@ -91,7 +92,15 @@ async function load(
   try {
     const extra = { session: { ...entries, model_external_initializers_file_folder_path: placed.root } };
     const bytes = withWeights(model.bytes, placed.weights);
-    return await createOrtSession(ort, model, bytes, { engine, session: { ...options, extra } });
+    const session = await createOrtSession(ort, model, bytes, { engine, session: { ...options, extra } });
+    await giveBack(placed.files); // what is packed another way is not read from the file again
+    return {
+      run: (feeds, into) => session.run(feeds, into),
+      async dispose() {
+        await session.dispose();
+        await giveBack();
+      },
+    };
   } finally {
     await placed.dispose();
   }

@@ -60,10 +60,23 @@ export const dequantizeBlocksDef: PrimitiveDef<BlockAttrs> = {
   onnx: (e, [packed, scale], { bits, block, columns }, _out, [type]) => {
     const [rows, blocks] = type!.shape as [number, number];
     const integers = bits === 8 ? packed! : halves(e, packed!, [rows, blocks, block]);
-    const middle = e.constant({ dtype: "float32", shape: [] }, [2 ** (bits - 1)]);
-    const factor = e.node("Reshape", [scale!, e.ints([rows, blocks, 1])]);
-    const values = e.node("Mul", [e.node("Sub", [e.cast(integers, "float32"), middle]), factor]);
-    const whole = e.node("Reshape", [values, e.ints([rows, blocks * block])]);
+    const spread = e.ints([rows, blocks * block]);
+    const middle = 2 ** (bits - 1);
+    let whole: string;
+    if (e.target === "ort-cpu") {
+      // never folded: the weight stays in memory as integers of 8 bits, and is floats only while it is used
+      const zero = e.constant({ dtype: "uint8", shape: [rows, blocks] }, [middle]);
+      const flat = e.node("Reshape", [integers, spread]);
+      const steps = { axis: 1n, block_size: BigInt(block) };
+      whole = e.node("DequantizeLinear", [flat, scale!, zero], steps);
+    } else {
+      const factor = e.node("Reshape", [scale!, e.ints([rows, blocks, 1])]);
+      const half = e.constant({ dtype: "float32", shape: [] }, [middle]);
+      whole = e.node("Reshape", [
+        e.node("Mul", [e.node("Sub", [e.cast(integers, "float32"), half]), factor]),
+        spread,
+      ]);
+    }
     return blocks * block === columns
       ? whole
       : e.node("Slice", [whole, e.ints([0]), e.ints([columns]), e.ints([1])]);

@@ -101,6 +101,17 @@ export function rows(t: Tensor, start: number, count: number): Tensor {
   return float32([count, ...t.shape.slice(1)], toFloat32(t).slice(start * each, (start + count) * each));
 }
 
+/** Each entry along the batch of `count` by itself; what is the same for all of them goes with each. */
+export const entries = (
+  conditions: Readonly<Record<string, Tensor>>,
+  count: number,
+): Readonly<Record<string, Tensor>>[] =>
+  Array.from({ length: count }, (_, i) =>
+    Object.fromEntries(
+      Object.entries(conditions).map(([name, t]) => [name, t.shape[0] === count ? rows(t, i, 1) : t]),
+    ),
+  );
+
 export const zerosLike = (t: Tensor): Tensor => float32(t.shape, new Float32Array(t.data.length));
 
 /** Both along the batch. */

@@ -1,8 +1,9 @@
 /** From noise to latents: the network under guidance, driven by a sampler. */
 
-import { check } from "../core/assert.ts";
+import { KoalaError } from "../core/errors.ts";
 import { guide, rescaleGuidance } from "../diffusion/guidance.ts";
-import type { SampleStep } from "../diffusion/plan.ts";
+import type { PlanStep, SampleStep } from "../diffusion/plan.ts";
+import { sigmaOf } from "../diffusion/prediction.ts";
 import type { Predict, Scheduler } from "../diffusion/scheduler.ts";
 import type { Program } from "../engine/program.ts";
 import { TorchGenerator } from "../tensor/random.ts";
@@ -15,6 +16,16 @@ import type { Request } from "./request.ts";
 export const isGuided = (request: Request, denoiser: Denoiser): boolean =>
   request.guidance > 1 && !denoiser.isToldGuidance;
 
+/** Whether the request leaves guidance out at some noise levels. */
+export const hasInterval = ({ guidanceFrom, guidanceUntil }: Request): boolean =>
+  guidanceFrom !== undefined || guidanceUntil !== undefined;
+
+/** Guidance in a limited interval of noise levels: Kynkäänniemi et al. 2024, arXiv:2404.07724, equation 6. */
+export const isInInterval = ({ guidanceFrom, guidanceUntil }: Request, sigma: number): boolean =>
+  sigma <= (guidanceFrom ?? Number.POSITIVE_INFINITY) && sigma > (guidanceUntil ?? 0);
+
+type Conditions = Readonly<Record<string, Tensor>>;
+
 export interface DenoiseOptions {
   readonly request: Request;
   readonly denoiser: Denoiser;
@@ -23,8 +34,11 @@ export interface DenoiseOptions {
   readonly seed: number;
   /** [1, L, h, w] */
   readonly latentShape: Shape;
-  /** What stays the same at every step: `text` and whatever else this denoiser reads; guided: [unconditional, conditional]. */
-  readonly conditions: Readonly<Record<string, Tensor>>;
+  /**
+   * What stays the same at every step, `text` and whatever else this denoiser reads, for each run of a step. Guided: one run of
+   * [unconditional, conditional], or two runs of one each in this order.
+   */
+  readonly conditions: readonly Conditions[];
   /** Shown what the network is fed at each step. */
   watch?(feeds: Readonly<Record<string, Tensor>>): void;
   /** Shown the values of the taps that the program has beside its prediction. */
@@ -47,35 +61,41 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
   const x = generator.randn(cells).map((v) => v * plan.initNoiseSigma);
 
   const guided = isGuided(request, denoiser);
-  const batch = guided ? 2 : 1;
+  const conditional = o.conditions.at(-1) as Conditions;
 
-  const predict: Predict = async (scaled, step) => {
+  /** One run; `values` of taps are told of runs that see the prompt. */
+  const run = async (scaled: Float32Array, step: PlanStep, conditions: Conditions): Promise<Float32Array> => {
+    const batch = conditions.text?.shape[0] ?? 1;
     const sample = new Float32Array(batch * cells);
     for (let i = 0; i < batch; i++) sample.set(scaled, i * cells);
     const feeds = {
-      ...o.conditions,
+      ...conditions,
       sample: float32([batch, ...latentShape.slice(1)], sample),
       t_emb: denoiser.timeFeatures(step.timestep, batch),
     };
     o.watch?.(feeds);
     const { prediction, ...values } = await program.run(feeds);
-    o.hear?.(values);
+    if (conditions === conditional) o.hear?.(values);
     const said = toFloat32(prediction as Tensor);
-    if (!allFinite(said)) {
-      const where = await o.blame(feeds);
-      check(false, "E_NAN", () => ({
-        where,
-        expected: `finite numbers at timestep ${step.timestep}`,
-        got: "NaN or infinity",
-        hint: "The weights may be damaged, or stored in float16 where they need float32.",
-      }));
-    }
-    if (!guided) return said;
-    const [unconditional, conditional] = [said.subarray(0, cells), said.subarray(cells)];
-    const result = guide(unconditional, conditional, request.guidance);
-    return request.guidanceRescale > 0
-      ? rescaleGuidance(result, conditional, request.guidanceRescale, 1)
-      : result;
+    if (allFinite(said)) return said;
+    throw new KoalaError("E_NAN", {
+      where: await o.blame(feeds),
+      expected: `finite numbers at timestep ${step.timestep}`,
+      got: "NaN or infinity",
+      hint: "The weights may be damaged, or stored in float16 where they need float32.",
+    });
+  };
+
+  const predict: Predict = async (scaled, step) => {
+    const isInTurns = o.conditions.length > 1;
+    if (!guided || (isInTurns && !isInInterval(request, sigmaOf(step.at))))
+      return run(scaled, step, conditional);
+    const first = await run(scaled, step, o.conditions[0] as Conditions);
+    const [without, said] = isInTurns
+      ? [first, await run(scaled, step, conditional)]
+      : [first.subarray(0, cells), first.subarray(cells)];
+    const result = guide(without, said, request.guidance);
+    return request.guidanceRescale > 0 ? rescaleGuidance(result, said, request.guidanceRescale, 1) : result;
   };
 
   yield* scheduler.sample(predict, x, plan, () => generator.randn(cells));

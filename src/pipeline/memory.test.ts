@@ -3,7 +3,9 @@
 import { describe, expect, it } from "vitest";
 import { KoalaError } from "../core/errors.ts";
 import { buildVaeDecoder, type VaeConfig } from "../models/vae.ts";
-import type { TensorStore } from "../tensor/stored.ts";
+import { input, linear, param, silu } from "../ops/index.ts";
+import type { Recipe } from "../tensor/quantized.ts";
+import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
 import { type MemoryPlan, outOfMemory, type PlanOptions, planMemory, planText } from "./memory.ts";
 
 const kl: VaeConfig = {
@@ -22,9 +24,17 @@ const decoder = {
   outputs: buildVaeDecoder(kl, { batch: 1, height: cells, width: cells }).outputs,
 };
 
+/** One that takes next to nothing, so that the decoder decides. */
+const small = (rows: number) => ({
+  ...{ name: "unet", store },
+  outputs: { prediction: silu(input("sample", { shape: [rows, 1000] })) },
+});
+const denoiser = small(1);
+
 const plan = (o: Partial<PlanOptions>): MemoryPlan =>
   planMemory({
-    ...{ networks: [], decoder, kl, height: cells, width: cells, limit: null },
+    ...{ encoders: [], denoiser, inTurns: null, mayBatch: true, target: "ort-cpu" },
+    ...{ decoder, kl, height: cells, width: cells, limit: null },
     ...{ isFirm: false, vae: "auto", mayStay: false },
     ...o,
   });
@@ -64,16 +74,41 @@ describe("planMemory", () => {
         where: "memory",
         expected: `at least ${(least.peak / 1e9).toFixed(2)} GB, which vae needs for this picture`,
         got: "0.10 GB",
-        hint: "A smaller picture, guidance 1 or a quantized model (koala quantize) needs less.",
+        hint: "A smaller picture or a quantized model (koala quantize) needs less.",
       }),
     );
     expect(plan({ limit: least.peak, isFirm: true })).toEqual(least);
   });
 
   it("keeps programs loaded only where all fit together", () => {
-    const networks = [{ ...decoder, name: "other" }];
-    expect(plan({ networks, mayStay: true }).isTogether).toBe(true);
-    expect(plan({ networks, mayStay: true, limit: 2e9 }).isTogether).toBe(false);
+    const encoders = [{ ...decoder, name: "other" }];
+    expect(plan({ encoders, mayStay: true }).isTogether).toBe(true);
+    expect(plan({ encoders, mayStay: true, limit: 2e9 }).isTogether).toBe(false);
+  });
+
+  it("guides in one run of both prompts where there is room, else in turns", () => {
+    const both = { denoiser: small(200_000), inTurns: small(100_000) }; // 0.8 and 0.4 GB of values
+    expect(plan(both).isInTurns).toBe(false);
+    const tight = plan({ ...both, limit: 1.3e9 });
+    expect([tight.isInTurns, tight.stripes]).toEqual([true, 8]);
+    expect(tight.peak).toBeLessThan(1.3e9);
+    expect(plan({ ...both, mayBatch: false }).isInTurns).toBe(true);
+    expect(plan({ limit: 1 }).isInTurns).toBe(false);
+  });
+
+  it("counts weights that are stored as integers in their own bytes", () => {
+    const weight = param("weight", [16_384, 16_384]);
+    const outputs = { prediction: linear(input("sample", { shape: [1, 16_384] }), weight, null) };
+    const recipe: Recipe = { layers: { weight: { kind: "blocks", bits: 4, block: 32 } } };
+    const stored = { offset: 0, file: null };
+    const tensors = new Map<string, StoredTensor>([
+      ["weight", { ...stored, dtype: "uint8", shape: [16_384, 512, 16], byteLength: 2 ** 27 }],
+      ["weight_scale", { ...stored, dtype: "float16", shape: [16_384, 512], byteLength: 2 ** 24 }],
+    ]);
+    const network = { name: "unet", outputs, store: { ...store, tensors, recipe } };
+    const unet = plan({ denoiser: network }).stages[0]?.bytes ?? 0;
+    expect(unet).toBeGreaterThan(165e6 + 2 ** 27); // 134 MB, where floats are 1.07 GB
+    expect(unet).toBeLessThan(165e6 + 2 * 2 ** 27);
   });
 
   it("has no stripes for a tiny decoder", () => {
@@ -88,11 +123,13 @@ const some: MemoryPlan = {
     { name: "unet", bytes: 3.724e9 },
     { name: "vae", bytes: 0.766e9 },
   ],
-  ...{ peak: 3.724e9, isTogether: false, stripes: 8 },
+  ...{ peak: 3.724e9, isTogether: false, stripes: 8, isInTurns: true },
 };
 
 it("a plan is one line", () => {
-  expect(planText(some)).toBe("memory plan 3.72 GB: unet 3.72, vae 0.77 in 8 stripes; one after another");
+  expect(planText(some)).toBe(
+    "memory plan 3.72 GB: unet 3.72, vae 0.77 in 8 stripes; guidance in turns; one after another",
+  );
 });
 
 it("memory that runs out is one sentence with the plan that would have fitted; other errors stay what they are", () => {

@@ -5,11 +5,12 @@
 
 import { KoalaError } from "../core/errors.ts";
 import { liveBytes } from "../graph/live.ts";
-import type { Value } from "../graph/op.ts";
+import type { Target, Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
 import type { VaeConfig } from "../models/vae.ts";
 import { buildDecoderMiddle, decoderPasses } from "../models/vae-stripes.ts";
 import { hoist } from "../passes/hoist.ts";
+import { quantize } from "../passes/quantize.ts";
 import { dtypes } from "../tensor/dtype.ts";
 import { size } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
@@ -23,8 +24,17 @@ const PROCESS_BYTES = 165e6;
 /** Values between layers by those that the graph has alive: ONNX Runtime 1.30 held 1.9 times as many for SDXL's decoder at 512 px. */
 const VALUES_FACTOR = 1.9;
 
+/**
+ * The same where products are of integers, whose kernels have values of their own: KOALA-700M's U-Net in int8 at 1024 px held
+ * 2.9 times as many for two prompts, and 2.7 for one.
+ */
+const INTEGER_VALUES_FACTOR = 3;
+
 /** Weights by their size in float32, once they run: KOALA-700M's U-Net from float16 (3.13 GB as float32) ran in 3.67 GB at 512 px. */
 const RUNNING_FACTOR = 1.1;
+
+/** Integer weights while they are loaded and packed: 1.25 times their bytes for SDXL's larger text encoder, 1.15 for KOALA-700M's U-Net. */
+const LOADING_FACTOR = 1.3;
 
 /**
  * The same for stripes: values by those alive, where the engine's arena is large beside one stripe, and maps by their own size,
@@ -53,12 +63,21 @@ export interface MemoryPlan {
   readonly isTogether: boolean;
   /** Stripes that the VAE decodes in; null: whole. */
   readonly stripes: number | null;
+  /** Whether a guided step is two runs of one prompt each, rather than one of both. */
+  readonly isInTurns: boolean;
 }
 
 export interface PlanOptions {
-  /** Text encoders and denoiser, in the order in which they run. */
-  readonly networks: readonly Network[];
+  /** In the order in which they run. */
+  readonly encoders: readonly Network[];
+  readonly denoiser: Network;
+  /** The denoiser for one prompt at a time; null where a step is one prompt's. */
+  readonly inTurns: Network | null;
+  /** Whether a step that guides may be one run of both prompts. */
+  readonly mayBatch: boolean;
   readonly decoder: Network;
+  /** Of the engine. */
+  readonly target: Target;
   /** What can be decoded in stripes, and the latents' rows and columns; null: a decoder that cannot. */
   readonly kl: VaeConfig | null;
   readonly height: number;
@@ -76,33 +95,34 @@ export interface PlanOptions {
 export const vaeChoices = ["auto", "full", "tiled"] as const;
 export type VaeChoice = (typeof vaeChoices)[number];
 
-/** What a network's weights take as the engine computes on them, and as they lie in their file. */
-function weightBytes(outputs: readonly Value[], store: TensorStore): { held: number; stored: number } {
-  if (store.recipe !== undefined) {
-    const all = [...store.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-    return { held: all, stored: all };
-  }
-  let [held, stored] = [0, 0];
+/** What a network's weights take as the engine computes on them, and while they are loaded. */
+function weightBytes(outputs: readonly Value[], store: TensorStore): { held: number; loading: number } {
+  let [held, loading] = [0, 0];
   for (const { op, attrs, shape } of topological(outputs)) {
     if (op.name !== "param") continue;
-    held += size(shape) * dtypes.float32.bytes;
-    stored += size(shape) * dtypes[store.tensors.get(attrs.name as string)?.dtype ?? "float32"].bytes;
+    const dtype = store.tensors.get(attrs.name as string)?.dtype ?? "float32";
+    const stored = size(shape) * dtypes[dtype].bytes;
+    const isFloat = dtype.includes("float");
+    const own = isFloat ? size(shape) * dtypes.float32.bytes : stored;
+    held += own;
+    // floats: the engine's own copy and the pages of the file that it was made of, together
+    loading += isFloat ? own + stored : LOADING_FACTOR * own;
   }
-  return { held, stored };
+  return { held, loading };
 }
 
-/**
- * The larger of what loading and running take. While a network is loaded its float32 copy and the mapped pages of its file
- * are resident together: a bound, of which KOALA-700M's whole picture at 512 px from float16 took 4.04 of 4.33 GB.
- */
+/** The larger of what loading and running take. */
 function graphBytes(outputs: readonly Value[], store: TensorStore): number {
-  const { held, stored } = weightBytes(outputs, store);
-  return Math.max(held + stored, RUNNING_FACTOR * held + VALUES_FACTOR * liveBytes(outputs));
+  const { held, loading } = weightBytes(outputs, store);
+  const values = store.recipe === undefined ? VALUES_FACTOR : INTEGER_VALUES_FACTOR;
+  return Math.max(loading, RUNNING_FACTOR * held + values * liveBytes(outputs));
 }
 
-function networkBytes({ outputs, store, changing }: Network): number {
+/** Counted on the graph that runs: with weights as they are stored, less what is computed before the first step. */
+function networkBytes({ outputs, store, changing }: Network, target: Target): number {
   const step = changing === undefined ? outputs : hoist(outputs, new Set(changing)).rest;
-  return graphBytes(Object.values(step), store);
+  const run = store.recipe === undefined ? step : quantize(step, store.recipe, target);
+  return graphBytes(Object.values(run), store);
 }
 
 /** Bytes of the VAE in `stripes`: its largest pass, with the maps that lie between passes. Heights in latent rows. */
@@ -123,8 +143,7 @@ function stripeBytes(
     const isInPlace = pass.reads.x?.halo === 0;
     const written = isInPlace ? 0 : pass.channels * rows * across * pass.factor ** 2;
     const maps = MAPS_FACTOR * dtypes.float16.bytes * stripes * (read + written);
-    const { held, stored } = weightBytes(outputs, store);
-    const running = held + stored + STRIPE_VALUES_FACTOR * liveBytes(outputs);
+    const running = weightBytes(outputs, store).loading + STRIPE_VALUES_FACTOR * liveBytes(outputs);
     most = Math.max(most, maps + running);
     rows *= pass.factor;
     across *= pass.factor;
@@ -154,41 +173,58 @@ export function planMemory(o: PlanOptions): MemoryPlan {
       expected: "full, since this model's VAE is a tiny one that needs no tiles",
       got: "tiled",
     });
-  const alone = o.networks.map((network) => ({
+  const { target } = o;
+  const stageOf = (network: Network) => ({
     name: network.name,
-    bytes: PROCESS_BYTES + networkBytes(network),
-  }));
-  const whole = networkBytes(o.decoder);
-  const planOf = (stripes: number | null): MemoryPlan => {
-    const bytes =
-      stripes === null || kl === null ? whole : stripeBytes(kl, o.decoder.store, o.height, o.width, stripes);
-    const stages = [...alone, { name: o.decoder.name, bytes: PROCESS_BYTES + bytes }];
-    return { stages, peak: Math.max(...stages.map((stage) => stage.bytes)), isTogether: false, stripes };
-  };
-  const fits = (plan: MemoryPlan): boolean => limit === null || plan.peak <= limit;
+    bytes: PROCESS_BYTES + networkBytes(network, target),
+  });
+  const encoders = o.encoders.map(stageOf);
+  const whole = networkBytes(o.decoder, target);
+  const decoderOf = (stripes: number | null) => ({
+    name: o.decoder.name,
+    bytes:
+      PROCESS_BYTES +
+      (stripes === null || kl === null
+        ? whole
+        : stripeBytes(kl, o.decoder.store, o.height, o.width, stripes)),
+    stripes,
+  });
   const counts = kl === null || o.vae === "full" ? [] : stripeCounts(o.height);
-  const plans = (o.vae === "tiled" ? counts : [null, ...counts]).map(planOf);
-  const smallest = plans.reduce((a, b) => (b.peak < a.peak ? b : a));
-  const chosen = plans.find(fits) ?? smallest;
-  if (o.isFirm && !fits(chosen)) {
-    const largest = smallest.stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  const denoisers = [
+    ...(o.mayBatch || o.inTurns === null ? [{ ...stageOf(o.denoiser), isInTurns: false }] : []),
+    ...(o.inTurns === null ? [] : [{ ...stageOf(o.inTurns), isInTurns: true }]),
+  ];
+  const denoiser = firstFit(denoisers, limit);
+  const decoder = firstFit((o.vae === "tiled" ? counts : [null, ...counts]).map(decoderOf), limit);
+  const stages = [...encoders, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
+  const largest = stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  const { isInTurns } = denoiser;
+  const { stripes } = decoder;
+  const plan = { stages, peak: largest.bytes, isTogether: false, stripes, isInTurns };
+  if (o.isFirm && limit !== null && plan.peak > limit)
     throw new KoalaError("E_MEMORY", {
       where: "memory",
-      expected: `at least ${gigabytes(smallest.peak)}, which ${largest.name} needs for this picture`,
-      got: gigabytes(limit ?? 0),
-      hint: "A smaller picture, guidance 1 or a quantized model (koala quantize) needs less.",
+      expected: `at least ${gigabytes(plan.peak)}, which ${largest.name} needs for this picture`,
+      got: gigabytes(limit),
+      hint: "A smaller picture or a quantized model (koala quantize) needs less.",
     });
-  }
-  const together = alone.reduce((sum, { bytes }) => sum + bytes - PROCESS_BYTES, PROCESS_BYTES + whole);
-  const stays = o.mayStay && chosen.stripes === null && (limit === null || together <= limit);
-  return stays ? { ...chosen, peak: together, isTogether: true } : chosen;
+  const together = stages.reduce((sum, { bytes }) => sum + bytes - PROCESS_BYTES, PROCESS_BYTES);
+  const stays = o.mayStay && stripes === null && (limit === null || together <= limit);
+  return stays ? { ...plan, peak: together, isTogether: true } : plan;
+}
+
+/** The first that fits, else the smallest: each stage is alone in memory, so each is chosen for itself. */
+function firstFit<T extends { readonly bytes: number }>(ways: readonly T[], limit: number | null): T {
+  const smallest = ways.reduce((a, b) => (b.bytes < a.bytes ? b : a));
+  return ways.find(({ bytes }) => limit === null || bytes <= limit) ?? smallest;
 }
 
 /** One line: "plan 3.74 GB: text_encoder 0.63, unet 3.74, vae 1.05 in 16 stripes; in turn". */
-export function planText({ peak, stages, stripes, isTogether }: MemoryPlan): string {
+export function planText({ peak, stages, stripes, isInTurns, isTogether }: MemoryPlan): string {
   const each = stages.map(({ name, bytes }) => `${name} ${(bytes / 1e9).toFixed(2)}`).join(", ");
   const tiles = stripes === null ? "" : ` in ${stripes} stripes`;
-  return `memory plan ${gigabytes(peak)}: ${each}${tiles}; ${isTogether ? "all stay loaded" : "one after another"}`;
+  const turns = isInTurns ? "; guidance in turns" : "";
+  return `memory plan ${gigabytes(peak)}: ${each}${tiles}${turns}; ${isTogether ? "all stay loaded" : "one after another"}`;
 }
 
 /** What engines say when memory runs out, as one sentence with the plan that needs least. */

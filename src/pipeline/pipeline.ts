@@ -23,6 +23,7 @@ import {
   type Conditions,
   type EncodedText,
   encodeTexts,
+  entries,
   joinStates,
   rows,
   stack,
@@ -172,6 +173,7 @@ export class Pipeline {
   plan(request: Request, budget: Budget = this.budget): MemoryPlan {
     return planRequest(this.parts, request, budget, {
       mayStay: this.isSmall,
+      target: this.engine.target,
       isInPieces: (part) => this.isInPieces(part),
     });
   }
@@ -270,7 +272,8 @@ export class Pipeline {
       detail: `${this.parts.texts.length} text encoder${this.parts.texts.length === 1 ? "" : "s"}`,
     };
     const warnings: string[] = [];
-    const conditions = await this.encode(request, (message) => warnings.push(message));
+    const encoded = await this.encode(request, (message) => warnings.push(message));
+    const conditions = plan.isInTurns ? entries(encoded, 2) : [encoded];
     for (const message of new Set(warnings)) yield { type: "warning", message };
     yield* this.tellWarnings();
 
@@ -298,8 +301,7 @@ export class Pipeline {
         conditions,
         ...(o.watch === undefined ? {} : { watch: o.watch }),
         ...(o.hear === undefined ? {} : { hear: o.hear }),
-        blame: (feeds) =>
-          this.blame(this.denoiserStage, this.denoiserGraph(request, conditions), feeds, store),
+        blame: (feeds) => this.blame(this.denoiserStage, this.denoiserGraph(request, feeds), feeds, store),
       });
       let latents: Float32Array = new Float32Array(0);
       let last = performance.now();
@@ -377,6 +379,7 @@ export class Pipeline {
     return {
       engine: this.engine,
       store,
+      isUnplanned: true, // what ONNX Runtime plans after a first run it takes besides what that run took
       ...(this.threads === undefined ? {} : { threads: this.threads }),
       ...(this.cache === undefined ? {} : { cache: this.cache }),
     };
@@ -441,18 +444,20 @@ export class Pipeline {
 
   private denoiserProgram(
     request: Request,
-    conditions: Readonly<Record<string, Tensor>>,
+    conditions: readonly Readonly<Record<string, Tensor>>[],
     taps: readonly string[],
   ): Promise<Program> {
-    const [batch, tokens] = conditions.text?.shape ?? [];
+    const first = conditions[0] ?? {};
+    const [batch, tokens] = first.text?.shape ?? [];
     const key = [batch, tokens, request.width, request.height, ...taps].join();
     const { name, store } = this.parts.denoiser;
     return this.denoiserStage.use(key, () =>
       this.guard(name, store, (o) =>
-        compileStepwise(this.denoiserGraph(request, conditions), {
+        compileStepwise(this.denoiserGraph(request, first), {
           ...o,
           taps,
           changing: stepInputs, // prompt, sizes and guidance stay: what rests on them runs once
+          steady: conditions,
         }),
       ),
     );

@@ -1,6 +1,7 @@
 /** The networks that a request runs, as the memory planner is told of them. */
 
-import { isGuided } from "./denoise.ts";
+import type { Target } from "../graph/op.ts";
+import { hasInterval, isGuided } from "./denoise.ts";
 import { type MemoryPlan, type Network, planMemory, type VaeChoice } from "./memory.ts";
 import type { Model } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
@@ -21,6 +22,7 @@ export interface Budget {
 /** How the pipeline keeps its programs: whether they may stay loaded, and which encoders run in pieces. */
 export interface Keeping {
   readonly mayStay: boolean;
+  readonly target: Target;
   isInPieces(part: TextEncoder): boolean;
 }
 
@@ -28,7 +30,8 @@ export interface Keeping {
 export function planRequest(parts: Model, request: Request, budget: Budget, keeping: Keeping): MemoryPlan {
   const { texts, denoiser, vae } = parts;
   const [height, width] = [request.height / vae.factor, request.width / vae.factor];
-  const batch = isGuided(request, denoiser) ? 2 : 1;
+  const guided = isGuided(request, denoiser);
+  const batch = guided ? 2 : 1;
   const tokens = texts[0]?.tokenizer.maxLength ?? 1;
   const encoders = texts.flatMap((part): Network[] => {
     const pieces = keeping.isInPieces(part) ? part.pieces(batch) : null;
@@ -38,14 +41,16 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
       outputs,
     }));
   });
+  const denoiserOf = (count: number): Network => ({
+    ...{ name: denoiser.name, store: denoiser.store, changing: stepInputs },
+    outputs: denoiser.graph({ batch: count, height, width, tokens }),
+  });
   return planMemory({
-    networks: [
-      ...encoders,
-      {
-        ...{ name: denoiser.name, store: denoiser.store, changing: stepInputs },
-        outputs: denoiser.graph({ batch, height, width, tokens }),
-      },
-    ],
+    encoders,
+    denoiser: denoiserOf(batch),
+    inTurns: guided ? denoiserOf(1) : null,
+    mayBatch: !hasInterval(request),
+    target: keeping.target,
     decoder: { name: "vae", store: vae.store, outputs: vae.decoder({ batch: 1, height, width }).outputs },
     ...{ kl: vae.kl, height, width },
     limit: budget.memory ?? budget.freeBytes ?? null,

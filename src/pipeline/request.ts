@@ -36,6 +36,10 @@ export interface Request {
   readonly steps: number;
   readonly guidance: number;
   readonly guidanceRescale: number;
+  /** Noise level above which a step goes without guidance; absent: guided from the first step on. */
+  readonly guidanceFrom?: number;
+  /** Noise level down to which steps are guided; absent: to the last step. */
+  readonly guidanceUntil?: number;
   /** Pixels. */
   readonly width: number;
   /** Pixels. */
@@ -73,6 +77,8 @@ export interface Defaults {
 /** Enough for 77 tokens of any language many times over; more would only cost time in the tokenizer. */
 const text = z.string().max(10_000);
 const pixels = z.int().min(8).max(4096).multipleOf(8);
+/** In units of the data's standard deviation. SDXL's noise begins at 14.6. */
+const sigma = z.number().min(0).max(1000);
 const conditionPixels = z.int().min(0).max(65_536);
 const size = z.strictObject({ width: conditionPixels, height: conditionPixels });
 
@@ -94,6 +100,15 @@ const fields = {
     .max(1)
     .default(0)
     .meta({ description: "tames over-exposure from strong guidance (arXiv:2305.08891, section 3.4)" }),
+  guidanceFrom: sigma.optional().meta({
+    description:
+      "noise level from which on steps are guided; above it a step is half the work (arXiv:2404.07724, where SDXL has 5.42)",
+    unit: "sigma",
+  }),
+  guidanceUntil: sigma.optional().meta({
+    description: "noise level at which guidance ends (the same, where SDXL has 0.28)",
+    unit: "sigma",
+  }),
   width: pixels.optional().meta({ description: "width of the picture", unit: "px" }),
   height: pixels.optional().meta({ description: "height of the picture", unit: "px" }),
   seed: z
