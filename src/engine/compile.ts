@@ -27,6 +27,8 @@ export interface CompileOptions {
   readonly precision?: Precision;
   /** See `SessionOptions`: a folder for compiled programs. */
   readonly cache?: string;
+  /** See `SessionOptions`. */
+  warn?(message: string): void;
 }
 
 /**
@@ -51,6 +53,7 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
       precision,
       ...(o.threads === undefined ? {} : { threads: o.threads }),
       ...(o.cache === undefined ? {} : { cache: o.cache }),
+      ...(o.warn === undefined ? {} : { warn: o.warn }),
       ...(o.isUnplanned === undefined ? {} : { isUnplanned: o.isUnplanned }),
     },
   );

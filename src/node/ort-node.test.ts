@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -121,6 +121,69 @@ test("a spill that cannot be written says where", async () => {
     /weights\.bin: expected room for the weights that lie in no file, got no space left \[E_DISK\]\nSet TMPDIR to a folder with more space\.$/,
   );
   expect(await readdir(folder)).toEqual([]);
+});
+
+/** A layer of 64 KB, so that its weights are kept beside the model, and its sum on ones. */
+const broad = linear(input("x", { shape: [1, 128] }), param("w", [128, 128]), null);
+const onOnes = { x: float32([1, 128], new Float32Array(128).fill(1)) };
+const filled = (value: number): Tensor => float32([128, 128], new Float32Array(128 * 128).fill(value));
+
+async function runKept(store: TensorStore, cache: string): Promise<{ y: unknown; said: string[] }> {
+  const said: string[] = [];
+  const made = await compile(
+    { y: broad },
+    { engine: ortEngine(), store, threads: 1, cache, warn: (message) => said.push(message) },
+  );
+  try {
+    return { y: (await made.run(onOnes)).y?.data[5], said };
+  } finally {
+    await made.dispose();
+  }
+}
+
+test("a program is kept, and taken instead of making it again, until its weights change", async () => {
+  const [cache, other] = [join(folder, "kept"), join(folder, "other")];
+  const file = join(folder, "w.bin");
+  const store = await storeIn(file, { w: filled(1) });
+  expect(await runKept(store, cache)).toEqual({ y: 128, said: [] });
+  const [key = ""] = await readdir(cache);
+  expect((await readdir(join(cache, key))).sort()).toEqual(["model.onnx", "record.json", "weights.bin"]);
+
+  // another program in its place shows that it is what runs
+  await runKept(await storeIn(join(folder, "two.bin"), { w: filled(2) }), other);
+  const [otherKey = ""] = await readdir(other);
+  await rm(join(cache, key), { recursive: true });
+  await rename(join(other, otherKey), join(cache, key));
+  expect(await runKept(store, cache)).toEqual({ y: 256, said: [] });
+
+  expect(await runKept(await storeIn(file, { w: filled(3) }), cache)).toEqual({ y: 384, said: [] });
+  expect(await readdir(cache)).toHaveLength(2);
+});
+
+test.each([
+  { what: "cut weights", damage: (root: string) => truncate(join(root, "weights.bin"), 10) },
+  { what: "another model", damage: (root: string) => writeFile(join(root, "model.onnx"), "no program") },
+  { what: "no record", damage: (root: string) => rm(join(root, "record.json")) },
+])("a kept program with $what is made again, which is said", async ({ damage }) => {
+  const cache = join(folder, "kept");
+  const store = await storeIn(join(folder, "w.bin"), { w: filled(1) });
+  await runKept(store, cache);
+  const [key = ""] = await readdir(cache);
+  await damage(join(cache, key));
+  const said = [`a program kept in ${cache} was damaged: it is made again`];
+  expect(await runKept(store, cache)).toEqual({ y: 128, said });
+  expect(await runKept(store, cache)).toEqual({ y: 128, said: [] });
+});
+
+test("where nothing can be kept, the program is made all the same", async () => {
+  const cache = join(folder, "file");
+  await writeFile(cache, "");
+  const store = await storeIn(join(folder, "w.bin"), { w: filled(1) });
+  const { y, said } = await runKept(store, cache);
+  expect([y, said]).toEqual([
+    128,
+    [`no program is kept in ${cache}: EEXIST: file already exists, mkdir '${cache}'`],
+  ]);
 });
 
 test("the CPU is always there, with its version", () => {

@@ -12,8 +12,9 @@ import { KoalaError } from "../core/errors.ts";
 import { withWeights } from "../onnx/external.ts";
 import { encodeModel } from "../onnx/proto.ts";
 import { createOrtSession, type OrtModule } from "../runtime/ort.ts";
-import type { Engine, EngineStatus, OnnxModel } from "../runtime/session.ts";
+import type { Engine, EngineStatus, OnnxModel, Session, SessionOptions } from "../runtime/session.ts";
 import { physicalCores } from "./cores.ts";
+import { type Keeping, keep, programKey, readKept, removeKept } from "./kept-programs.ts";
 import { giveBack } from "./mapped-pages.ts";
 import { placeWeights } from "./place-weights.ts";
 
@@ -52,8 +53,8 @@ export function ortEngine(): Engine {
   return {
     name: "ort",
     target: "ort-cpu",
-    load: (model, { threads, isUnplanned = false }) =>
-      load("ort", model, { ...sessionOptions(threads), enableMemPattern: !isUnplanned }, {}),
+    load: (model, { threads, isUnplanned = false, ...kept }) =>
+      load("ort", model, { ...sessionOptions(threads), enableMemPattern: !isUnplanned }, { kept }),
   };
 }
 
@@ -67,7 +68,7 @@ export function webgpuEngine(o: OrtEngineOptions = {}): Engine {
         "webgpu",
         model,
         { ...sessionOptions(threads), executionProviders: ["webgpu"] },
-        o.isStrict === true ? { disable_cpu_ep_fallback: "1" } : {},
+        o.isStrict === true ? { entries: { disable_cpu_ep_fallback: "1" } } : {},
       ),
   };
 }
@@ -85,14 +86,25 @@ async function load(
   engine: string,
   model: OnnxModel,
   options: Record<string, unknown>,
-  entries: Record<string, string>,
+  o: { readonly entries?: Record<string, string>; readonly kept?: Pick<SessionOptions, "cache" | "warn"> },
 ): ReturnType<Engine["load"]> {
   const ort = loadOrt();
   const placed = await placeWeights(model);
+  const make = (bytes: Uint8Array, root: string, more: Partial<Keeping> = {}): Promise<Session> => {
+    const entries = { ...o.entries, ...more.entries, model_external_initializers_file_folder_path: root };
+    const session = { ...options, ...more.session, extra: { session: entries } };
+    return createOrtSession(ort, model, bytes, { engine, session });
+  };
   try {
-    const extra = { session: { ...entries, model_external_initializers_file_folder_path: placed.root } };
     const bytes = withWeights(model.bytes, placed.weights);
-    const session = await createOrtSession(ort, model, bytes, { engine, session: { ...options, extra } });
+    const { cache, warn } = o.kept ?? {};
+    const session =
+      cache === undefined || !placed.isLasting
+        ? await make(bytes, placed.root)
+        : await makeKept(make, {
+            ...{ bytes, root: placed.root, cache, warn },
+            key: await programKey(bytes, placed.files, { version: ort.env.versions, options }),
+          });
     await giveBack(placed.files); // what is packed another way is not read from the file again
     return {
       run: (feeds, into) => session.run(feeds, into),
@@ -103,6 +115,49 @@ async function load(
     };
   } finally {
     await placed.dispose();
+  }
+}
+
+interface KeptLoad {
+  readonly bytes: Uint8Array;
+  readonly root: string;
+  readonly cache: string;
+  readonly key: string;
+  readonly warn: SessionOptions["warn"];
+}
+
+/** The program as it is kept on disk, or made and kept; where it cannot be kept it is only made. */
+async function makeKept(
+  make: (bytes: Uint8Array, root: string, more?: Partial<Keeping>) => Promise<Session>,
+  { bytes, root, cache, key, warn }: KeptLoad,
+): Promise<Session> {
+  const damaged = (): void => warn?.(`a program kept in ${cache} was damaged: it is made again`);
+  const open = async (): Promise<Session | null> => {
+    const kept = await readKept(cache, key, damaged);
+    const asIs = { session: { graphOptimizationLevel: "disabled" } };
+    return kept === null ? null : make(kept.bytes, kept.root, asIs);
+  };
+  const known = await open().catch(async () => {
+    damaged();
+    await removeKept(cache, key);
+    return null;
+  });
+  if (known !== null) return known;
+  try {
+    const keeping = await keep(cache, key);
+    try {
+      await (await make(bytes, root, keeping)).dispose(); // it holds more than one that is mapped
+      await keeping.finish();
+    } finally {
+      await keeping.abandon();
+    }
+    const session = await open();
+    if (session !== null) return session;
+    throw new Error("it was gone when it was read again");
+  } catch (error) {
+    const session = await make(bytes, root); // fails alike where it is the model that is wrong
+    warn?.(`no program is kept in ${cache}: ${error instanceof Error ? error.message : String(error)}`);
+    return session;
   }
 }
 

@@ -22,6 +22,8 @@ export interface Placement {
   readonly weights: readonly PlacedWeight[];
   /** The files that they lie in. */
   readonly files: readonly string[];
+  /** Whether the next placement will be the same: nothing lies in a file of ours. */
+  readonly isLasting: boolean;
   /** Removes what was written for the load; what has mapped it keeps its bytes. */
   dispose(): Promise<void>;
 }
@@ -62,7 +64,7 @@ export async function placeWeights(model: OnnxModel): Promise<Placement> {
     }
   }
   const files = [...paths.values(), ...(spill === null ? [] : [spill.path])];
-  return { root, weights, files, dispose: async () => spill?.dispose() };
+  return { root, weights, files, isLasting: spill === null, dispose: async () => spill?.dispose() };
 }
 
 interface Spill {

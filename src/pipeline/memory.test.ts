@@ -33,7 +33,7 @@ const denoiser = small(1);
 
 const plan = (o: Partial<PlanOptions>): MemoryPlan =>
   planMemory({
-    ...{ encoders: [], denoiser, inTurns: null, mayBatch: true, target: "ort-cpu" },
+    ...{ encoders: [], denoiser, inTurns: null, mayBatch: true, target: "ort-cpu", isKept: false },
     ...{ decoder, kl, height: cells, width: cells, limit: null },
     ...{ isFirm: false, vae: "auto", mayStay: false },
     ...o,

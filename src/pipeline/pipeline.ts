@@ -73,6 +73,8 @@ export class Pipeline {
   private readonly overflowed = new Set<string>();
   /** Warnings that no event has told yet. */
   private readonly untold: string[] = [];
+  /** What the engine has warned of. */
+  private readonly said = new Set<string>();
   private readonly budget: Budget;
   private readonly isSmall: boolean;
   /** Whether programs stay loaded between calls: those of a small model do, where the request at hand leaves room. */
@@ -174,6 +176,7 @@ export class Pipeline {
     return planRequest(this.parts, request, budget, {
       mayStay: this.isSmall,
       target: this.engine.target,
+      isKept: this.cache !== undefined,
       isInPieces: (part) => this.isInPieces(part),
     });
   }
@@ -382,6 +385,10 @@ export class Pipeline {
       isUnplanned: true, // what ONNX Runtime plans after a first run it takes besides what that run took
       ...(this.threads === undefined ? {} : { threads: this.threads }),
       ...(this.cache === undefined ? {} : { cache: this.cache }),
+      warn: (message) => {
+        if (!this.said.has(message)) this.untold.push(message);
+        this.said.add(message);
+      },
     };
   }
 

@@ -23,6 +23,8 @@ export interface Budget {
 export interface Keeping {
   readonly mayStay: boolean;
   readonly target: Target;
+  /** Whether programs are kept on disk. */
+  readonly isKept: boolean;
   isInPieces(part: TextEncoder): boolean;
 }
 
@@ -50,7 +52,7 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
     denoiser: denoiserOf(batch),
     inTurns: guided ? denoiserOf(1) : null,
     mayBatch: !hasInterval(request),
-    target: keeping.target,
+    ...{ target: keeping.target, isKept: keeping.isKept },
     decoder: { name: "vae", store: vae.store, outputs: vae.decoder({ batch: 1, height, width }).outputs },
     ...{ kl: vae.kl, height, width },
     limit: budget.memory ?? budget.freeBytes ?? null,

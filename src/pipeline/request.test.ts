@@ -150,7 +150,19 @@ describe("the fields", () => {
   it("say everything a door needs to show", () => {
     const fields = requestFields();
     expect(fields.map(({ flag }) => flag)).toEqual([
-      ...["prompt", "negative", "steps", "guidance", "guidance-rescale", "guidance-from", "guidance-until", "width", "height", "seed", "count"],
+      ...[
+        "prompt",
+        "negative",
+        "steps",
+        "guidance",
+        "guidance-rescale",
+        "guidance-from",
+        "guidance-until",
+        "width",
+        "height",
+        "seed",
+        "count",
+      ],
       ...["scheduler", "spacing", "preview", "original-size", "crop", "target-size"],
     ]);
     expect(fields.every(({ description }) => description.length > 5)).toBe(true);

@@ -50,6 +50,8 @@ export interface SessionOptions {
   readonly precision?: Precision;
   /** A folder to keep compiled programs in, for a quicker second start; absent: none are kept. */
   readonly cache?: string;
+  /** Told of a kept program that is made again. */
+  warn?(message: string): void;
 }
 
 export interface Engine {

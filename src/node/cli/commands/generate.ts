@@ -91,7 +91,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     )
     .option(
       "--cache",
-      "keep compiled programs in the user's cache folder, for a quicker second start (openvino)",
+      "keep compiled programs in the user's cache folder, for a quicker second start (ort, openvino): several times the size of the model",
     )
     .option("--offline", "use only what is on this machine")
     .option("--json", "print one JSON object on stdout: files, request, timings, memory")
