@@ -215,7 +215,7 @@ const cases: readonly Case[] = [
     what: "an engine that nobody knows",
     mend() {},
     flags: ["--engine", "ortt"],
-    says: "engine: expected one of auto, ort, openvino, webgpu, got ortt [E_ENGINE]\nDid you mean ort?",
+    says: "engine: expected one of auto, ort, openvino, webgpu, cuda, got ortt [E_ENGINE]\nDid you mean ort?",
   },
   {
     what: "NaN in a weight of the U-Net",

@@ -49,7 +49,7 @@ test("a small one goes to the engine that starts first", async () => {
 });
 
 test("what OpenVINO has no memory for goes to ONNX Runtime: half-precision weights take it twice as much", async () => {
-  const reason = "openvino, which is faster, needs more memory than is free";
+  const reason = "openvino, which is faster, needs more memory than there is for it";
   expect((await chosen({ stores: [network(800, "float32")], freeGB: 4 })).name).toBe("openvino");
   expect(await chosen({ stores: [network(800, "float16")], freeGB: 4 })).toEqual({ name: "ort", reason });
   expect((await chosen({ stores: [network(800, "float16")], freeGB: 8 })).name).toBe("openvino");

@@ -44,6 +44,6 @@ export async function choose(
   if (!isAvailable) return { name: "ort", reason: "openvino, which is faster, is not here" };
   const needed = Math.max(...stores.map((store) => openvinoBytes(store, precision)));
   if (needed > o.freeBytes)
-    return { name: "ort", reason: "openvino, which is faster, needs more memory than is free" };
+    return { name: "ort", reason: "openvino, which is faster, needs more memory than there is for it" };
   return { name: "openvino", reason: "the fastest here for a model of this size" };
 }

@@ -8,7 +8,7 @@ import type { Work } from "../runtime/host.ts";
 import type { Engine, EngineStatus } from "../runtime/session.ts";
 import { choose } from "./choose-engine.ts";
 import { openvinoEngine, openvinoStatus } from "./openvino.ts";
-import { ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
+import { cudaEngine, cudaStatus, ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
 
 interface Entry {
   open(): Engine | Promise<Engine>;
@@ -20,6 +20,7 @@ const entries: Readonly<Record<string, Entry>> = {
   ort: { open: ortEngine, status: ortStatus },
   openvino: { open: openvinoEngine, status: openvinoStatus },
   webgpu: { open: () => checkedEngine(webgpuEngine()), status: webgpuStatus },
+  cuda: { open: () => checkedEngine(cudaEngine()), status: () => cudaStatus() },
 };
 
 export const engines = (): Promise<readonly EngineStatus[]> =>
@@ -29,7 +30,7 @@ export const engines = (): Promise<readonly EngineStatus[]> =>
 export async function engine(name: string, work?: Work): Promise<Engine> {
   if (name === "auto") {
     if (work === undefined) return engine("ort");
-    const freeBytes = process.availableMemory();
+    const freeBytes = Math.min(process.availableMemory(), work.memory ?? Number.POSITIVE_INFINITY);
     const choice = await choose(work, { arch: process.arch, freeBytes, openvino: openvinoStatus });
     return { ...(await engine(choice.name)), reason: choice.reason };
   }

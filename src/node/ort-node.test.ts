@@ -21,7 +21,7 @@ import type { Engine } from "../runtime/session.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
 import { castFloat, float32, int64, type Tensor } from "../tensor/tensor.ts";
 import { engine, engines } from "./engines.ts";
-import { loadOrt, ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
+import { cudaStatus, loadOrt, ortEngine, ortStatus, webgpuEngine, webgpuStatus } from "./ort-node.ts";
 
 let folder = "";
 beforeEach(async () => {
@@ -194,6 +194,23 @@ test("the CPU is always there, with its version", () => {
   });
 });
 
+const howToGetCuda =
+  "On Linux (x64) with CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node";
+
+test("CUDA without its provider says how to get it", async () => {
+  expect(await cudaStatus(["libonnxruntime.so.1", "onnxruntime_binding.node"])).toEqual({
+    name: "cuda",
+    isAvailable: false,
+    detail: `onnxruntime-node is here without its CUDA provider. ${howToGetCuda}`,
+  });
+});
+
+test("CUDA's provider that does not run says why", async () => {
+  const status = await cudaStatus(["libonnxruntime_providers_cuda.so"]);
+  if (status.isAvailable) return; // a card is here
+  expect(status.detail).toMatch(new RegExp(`^.+\\. ${howToGetCuda.replace(/[()]/g, "\\$&")}$`));
+});
+
 test("a library that does not load is said, with what to do", () => {
   const missing = (): unknown => loadOrt("./no-such-library.cjs");
   expect(missing).toThrow(
@@ -216,7 +233,7 @@ test("what ONNX Runtime refuses at a run is named by its node", async () => {
 
 test("every engine is listed, there or not, and why", async () => {
   const rows = await engines();
-  expect(rows.map(({ name }) => name)).toEqual(["ort", "openvino", "webgpu"]);
+  expect(rows.map(({ name }) => name)).toEqual(["ort", "openvino", "webgpu", "cuda"]);
   expect(rows[1]?.detail).toMatch(rows[1]?.isAvailable ? /^OpenVINO 20\d\d\.\d+/ : /OpenVINO|koffi/);
   expect(rows[2]?.detail).toMatch(rows[2]?.isAvailable ? /WebGPU$/ : /^no usable graphics adapter: ./);
 });
@@ -224,10 +241,10 @@ test("every engine is listed, there or not, and why", async () => {
 test("auto is the CPU; an unknown name is told the known ones", async () => {
   expect((await engine("auto")).name).toBe("ort");
   await expect(engine("webgpuu")).rejects.toThrow(
-    "engine: expected one of auto, ort, openvino, webgpu, got webgpuu [E_ENGINE]\nDid you mean webgpu?",
+    "engine: expected one of auto, ort, openvino, webgpu, cuda, got webgpuu [E_ENGINE]\nDid you mean webgpu?",
   );
   await expect(engine("toString")).rejects.toThrow(
-    "engine: expected one of auto, ort, openvino, webgpu, got toString [E_ENGINE]",
+    "engine: expected one of auto, ort, openvino, webgpu, cuda, got toString [E_ENGINE]",
   );
 });
 

@@ -7,7 +7,9 @@
  */
 
 import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { KoalaError } from "../core/errors.ts";
 import { withWeights } from "../onnx/external.ts";
 import { encodeModel } from "../onnx/proto.ts";
@@ -70,6 +72,16 @@ export function webgpuEngine(o: OrtEngineOptions = {}): Engine {
         { ...sessionOptions(threads), executionProviders: ["webgpu"] },
         o.isStrict === true ? { entries: { disable_cpu_ep_fallback: "1" } } : {},
       ),
+  };
+}
+
+/** `cuda`: NVIDIA's cards, by the lowering of the other graphics provider. Products of integers are floats there. */
+export function cudaEngine(): Engine {
+  return {
+    name: "cuda",
+    target: "ort-webgpu",
+    load: (model, { threads }) =>
+      load("cuda", model, { ...sessionOptions(threads), executionProviders: ["cuda"] }, {}),
   };
 }
 
@@ -176,9 +188,49 @@ export function ortStatus(): EngineStatus {
 /** A driver that hangs is given up after this long. */
 const PROBE_TIMEOUT_MS = 20_000;
 
-/** Runs one addition on the device in a process of its own: a driver that crashes or hangs takes nothing with it. */
+/** Whether WebGPU is here: a driver and an adapter. */
 export async function webgpuStatus(): Promise<EngineStatus> {
-  const row = { name: "webgpu", isAvailable: false };
+  const failure = await probe("webgpu");
+  if (failure === null) return deviceRow("webgpu", "WebGPU");
+  // ONNX Runtime's own sentence follows the place in its source that it names
+  const detail = `no usable graphics adapter: ${failure.replace(/^.* was false\. /, "")}`;
+  return { name: "webgpu", isAvailable: false, detail };
+}
+
+const howToGetCuda =
+  "On Linux (x64) with CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node";
+
+/** Whether ONNX Runtime's CUDA provider is here, which its package fetches at install when asked, and a card that it runs on. */
+export async function cudaStatus(providers: readonly string[] = providerFiles()): Promise<EngineStatus> {
+  const row = { name: "cuda", isAvailable: false };
+  if (!providers.some((name) => name.includes("providers_cuda")))
+    return { ...row, detail: `onnxruntime-node is here without its CUDA provider. ${howToGetCuda}` };
+  const failure = await probe("cuda");
+  return failure === null ? deviceRow("cuda", "CUDA") : { ...row, detail: `${failure}. ${howToGetCuda}` };
+}
+
+/** Files beside ONNX Runtime's binding for this machine; none where it is not installed. */
+function providerFiles(): string[] {
+  try {
+    const bin = join(dirname(require.resolve("onnxruntime-node")), "..", "bin");
+    const [binding = ""] = readdirSync(bin);
+    return readdirSync(join(bin, binding, process.platform, process.arch));
+  } catch {
+    return [];
+  }
+}
+
+const deviceRow = (name: string, device: string): EngineStatus => ({
+  name,
+  isAvailable: true,
+  detail: `${ortStatus().detail.split(",")[0]}, ${device}`,
+});
+
+/**
+ * Runs one addition on the device in a process of its own: a driver that crashes or hangs takes nothing with it. null, or what
+ * went wrong.
+ */
+function probe(provider: string): Promise<string | null> {
   const port = { dtype: "float32", shape: [1] } as const;
   const bytes = encodeModel({
     irVersion: 10,
@@ -191,11 +243,11 @@ export async function webgpuStatus(): Promise<EngineStatus> {
   const script = `
     const ort = require(${JSON.stringify(require.resolve("onnxruntime-node"))});
     const model = Buffer.from(${JSON.stringify(Buffer.from(bytes).toString("base64"))}, "base64");
-    const options = { executionProviders: ["webgpu"], logSeverityLevel: 4 };
+    const options = { executionProviders: [${JSON.stringify(provider)}], logSeverityLevel: 4 };
     ort.InferenceSession.create(model, options)
       .then((s) => s.run({ x: new ort.Tensor("float32", [21], [1]) }))
       .then(({ y }) => process.exit(y.data[0] === 42 ? 0 : 3), (e) => { console.error(e.message); process.exit(2); });`;
-  const failure = await new Promise<string | null>((resolve) => {
+  return new Promise((resolve) => {
     execFile(process.execPath, ["-e", script], { timeout: PROBE_TIMEOUT_MS }, (error, _out, stderr) => {
       if (error === null) resolve(null);
       else if (error.killed === true) resolve("the graphics driver did not answer in 20 s");
@@ -203,8 +255,4 @@ export async function webgpuStatus(): Promise<EngineStatus> {
       else resolve(`the graphics driver failed (${error.signal ?? `exit code ${error.code}`})`);
     });
   });
-  if (failure === null)
-    return { ...row, isAvailable: true, detail: `${ortStatus().detail.split(",")[0]}, WebGPU` };
-  // ONNX Runtime's own sentence follows the place in its source that it names
-  return { ...row, detail: `no usable graphics adapter: ${failure.replace(/^.* was false\. /, "")}` };
 }

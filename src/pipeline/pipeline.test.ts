@@ -199,6 +199,56 @@ describe("two calls at once", () => {
   });
 });
 
+describe("guidance", () => {
+  const four = { ...small, steps: 4, guidance: 5 } satisfies RequestInput;
+
+  /** The picture, the noise levels after its steps, and how many prompts each run of the U-Net was fed. */
+  async function watched(o: Partial<RequestInput>) {
+    const runs: number[] = [];
+    const sigmas: number[] = [];
+    let picture: Picture | undefined;
+    const watch = ({ sample }: Readonly<Record<string, Tensor>>): void =>
+      void runs.push(sample?.shape[0] ?? 0);
+    for await (const event of pipeline.generate({ ...four, ...o }, { watch })) {
+      if (event.type === "step") sigmas.push(event.sigma);
+      if (event.type === "image") picture = event.picture;
+    }
+    return { runs, sigmas, picture: picture as Picture };
+  }
+
+  it("by one prompt after the other draws what both at once draw", async () => {
+    const both = await watched({});
+    const turns = await watched({ guidanceFrom: 1000 });
+    expect([both.runs, turns.runs]).toEqual([new Array(4).fill(2), new Array(8).fill(1)]);
+    expect(psnr(turns.picture, both.picture)).toBeGreaterThan(60);
+  });
+
+  it("holds in its interval: at its upper end and not at its lower; outside, a step is one run", async () => {
+    const { sigmas, picture: whole } = await watched({});
+    const late = await watched({ guidanceFrom: sigmas[0] }); // the level of the second step
+    expect(late.runs).toHaveLength(1 + 3 * 2);
+    const early = await watched({ guidanceUntil: sigmas[0] });
+    expect(early.runs).toHaveLength(2 + 3);
+    for (const { picture } of [late, early]) expect(psnr(picture, whole)).toBeLessThan(50);
+  });
+
+  it("outside of its interval draws what no guidance draws, bit for bit", async () => {
+    const never = await watched({ guidanceFrom: 0 });
+    expect(never.picture.data).toEqual((await watched({ guidance: 1 })).picture.data);
+  });
+
+  it("is in turns where both prompts at once do not fit, or are no faster", async () => {
+    const request = pipeline.resolve({ ...small, width: 448, height: 448 });
+    const both = pipeline.plan(request, {});
+    const unet = ({ stages }: typeof both): number => stages.find(({ name }) => name === "unet")?.bytes ?? 0;
+    const tight = pipeline.plan(request, { freeBytes: unet(both) - 1 });
+    expect([both.isInTurns, tight.isInTurns]).toEqual([false, true]);
+    expect(unet(tight)).toBeLessThan(unet(both));
+    const large = pipeline.resolve({ ...small, width: 512, height: 512 });
+    expect(pipeline.plan(large, {}).isInTurns).toBe(true); // no slower on a processor, and half the values
+  });
+});
+
 describe("an aborted signal", () => {
   it("ends the run within one step, with its own reason, and the next call works", async () => {
     const stop = new AbortController();

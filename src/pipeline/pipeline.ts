@@ -143,7 +143,12 @@ export class Pipeline {
       factor: parts.vae.factor,
     });
     const precision = precisionOf(o);
-    const engine = named ?? (await host.engine("auto", { precision, stores: storesOf(parts) }));
+    const engine =
+      named ??
+      (await host.engine("auto", {
+        ...{ precision, stores: storesOf(parts) },
+        ...(o.memory === undefined ? {} : { memory: o.memory }),
+      }));
     checkPrecision(engine, precision);
     return new Pipeline(files.location, parts, defaults, engine, o);
   }

@@ -26,6 +26,8 @@ export interface Work {
   readonly precision: Precision;
   /** The weights, a store a network; networks run in turns. */
   readonly stores: readonly TensorStore[];
+  /** Bytes that the process may take; absent: what is free. */
+  readonly memory?: number;
 }
 
 export interface Host {

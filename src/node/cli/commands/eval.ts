@@ -26,6 +26,8 @@ const drawing = [
   "steps",
   "guidance",
   "guidanceRescale",
+  "guidanceFrom",
+  "guidanceUntil",
   "negativePrompt",
   "width",
   "height",
