@@ -108,7 +108,7 @@ describe("planMemory", () => {
     const network = { name: "unet", outputs, store: { ...store, tensors, recipe } };
     const unet = plan({ denoiser: network }).stages[0]?.bytes ?? 0;
     expect(unet).toBeGreaterThan(165e6 + 2 ** 27); // 134 MB, where floats are 1.07 GB
-    expect(unet).toBeLessThan(165e6 + 2 * 2 ** 27);
+    expect(unet).toBeLessThan(165e6 + 3.5 * 2 ** 27);
   });
 
   it("has no stripes for a tiny decoder", () => {

@@ -30,11 +30,22 @@ const VALUES_FACTOR = 1.9;
  */
 const INTEGER_VALUES_FACTOR = 3;
 
+/** The same where products are of floats and weights in blocks, besides what `windowBytes` counts: 2.3 times in int4, for one prompt. */
+const BLOCK_VALUES_FACTOR = 2.5;
+
 /** Weights by their size in float32, once they run: KOALA-700M's U-Net from float16 (3.13 GB as float32) ran in 3.67 GB at 512 px. */
 const RUNNING_FACTOR = 1.1;
 
-/** Integer weights while they are loaded and packed: 1.25 times their bytes for SDXL's larger text encoder, 1.15 for KOALA-700M's U-Net. */
-const LOADING_FACTOR = 1.3;
+/**
+ * Integer weights by their bytes in the file, while they are loaded and once they run. Measured: KOALA-700M's U-Net in int8, 1.15 and
+ * 1.0 (kind `channels`); SDXL's larger text encoder in blocks of 8 bits, 1.25; KOALA-700M's U-Net in blocks of 4 bits, 2.6 and 1.8,
+ * since ONNX Runtime sums each block beforehand, and convolutions are unpacked to a byte a weight.
+ */
+const integerFactors = {
+  channels: { loading: 1.3, running: 1.1 },
+  blocks8: { loading: 1.3, running: 1.3 },
+  blocks4: { loading: 2.7, running: 1.8 },
+} as const;
 
 /**
  * The same for stripes: values by those alive, where the engine's arena is large beside one stripe, and maps by their own size,
@@ -103,31 +114,50 @@ export type VaeChoice = (typeof vaeChoices)[number];
 /** Where networks run: what of it their memory depends on. */
 type Engine = Pick<PlanOptions, "target" | "isKept">;
 
-/** What a network's weights take as the engine computes on them, and while they are loaded. */
+/** What a network's weights take while they are loaded, and as the engine computes on them. */
 function weightBytes(
   outputs: readonly Value[],
-  store: TensorStore,
+  { tensors, recipe }: TensorStore,
   { isKept }: Engine,
-): { held: number; loading: number } {
-  let [held, loading] = [0, 0];
+): { loading: number; running: number } {
+  let [loading, running] = [0, 0];
   for (const { op, attrs, shape } of topological(outputs)) {
     if (op.name !== "param") continue;
-    const dtype = store.tensors.get(attrs.name as string)?.dtype ?? "float32";
+    const name = attrs.name as string;
+    const dtype = tensors.get(name)?.dtype ?? "float32";
     const stored = size(shape) * dtypes[dtype].bytes;
-    const isFloat = dtype.includes("float");
-    const own = isFloat ? size(shape) * dtypes.float32.bytes : stored;
-    held += own;
+    const how = recipe?.layers[name];
+    const own = how === undefined ? size(shape) * dtypes.float32.bytes : stored;
+    const kind = how?.kind === "blocks" ? (`blocks${how.bits}` as const) : "channels";
     // floats: the engine's own copy and the pages of the file that it was made of, together
-    loading += Math.max(isFloat ? own + stored : LOADING_FACTOR * own, isKept ? KEEPING_FACTOR * own : 0);
+    const usual = how === undefined ? own + stored : integerFactors[kind].loading * own;
+    loading += Math.max(usual, isKept ? KEEPING_FACTOR * own : 0);
+    running += (how === undefined ? RUNNING_FACTOR : integerFactors[kind].running) * own;
   }
-  return { held, loading };
+  return { loading, running };
+}
+
+/** What values take. */
+function valueBytes(outputs: readonly Value[], { recipe }: TensorStore): number {
+  const live = liveBytes(outputs);
+  if (recipe === undefined) return VALUES_FACTOR * live;
+  const order = topological(outputs);
+  const isInteger = order.some(({ op }) => op.name === "integerConv" || op.name === "integerLinear");
+  const factor = isInteger ? INTEGER_VALUES_FACTOR : BLOCK_VALUES_FACTOR;
+  return factor * live + order.reduce((most, node) => Math.max(most, windowBytes(node)), 0);
+}
+
+/** A convolution whose weight is no constant lays out the windows of a picture in ONNX Runtime, every number once a tap. */
+function windowBytes({ op, inputs: [, weight], shape }: Value): number {
+  if (op.name !== "conv" || weight === undefined || weight.op.name === "param") return 0;
+  const taps = size(weight.shape.slice(2));
+  return taps === 1 ? 0 : dtypes.float32.bytes * size(weight.shape.slice(1)) * size(shape.slice(2));
 }
 
 /** The larger of what loading and running take. */
 function graphBytes(outputs: readonly Value[], store: TensorStore, engine: Engine): number {
-  const { held, loading } = weightBytes(outputs, store, engine);
-  const values = store.recipe === undefined ? VALUES_FACTOR : INTEGER_VALUES_FACTOR;
-  return Math.max(loading, RUNNING_FACTOR * held + values * liveBytes(outputs));
+  const { loading, running } = weightBytes(outputs, store, engine);
+  return Math.max(loading, running + valueBytes(outputs, store));
 }
 
 /** Counted on the graph that runs: with weights as they are stored, less what is computed before the first step. */
