@@ -31,6 +31,10 @@ export interface LoadOptions extends Budget {
   onProgress?(file: string, bytes: number, total: number): void;
 }
 
+/** What `auto` is. */
+export const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
+  precision === "auto" ? "f32" : precision;
+
 export interface GenerateOptions {
   readonly signal?: AbortSignal;
   /** Shown what the U-Net is fed at each step: what quantization calibrates on. */

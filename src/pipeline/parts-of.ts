@@ -26,3 +26,9 @@ export const explainBase =
       hint: `It completes ${location}, which has only some parts of a model: --base DIR (base in the library) names another that does.${hint === undefined ? "" : `\n${hint}`}`,
     });
   };
+
+/** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
+export const usualResidentBytes = 2 ** 30;
+
+/** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
+export const previewVaeBytes = 2 ** 24;

@@ -36,24 +36,15 @@ import { withLoras } from "./loras.ts";
 import { type MemoryPlan, outOfMemory } from "./memory.ts";
 import { type Model, openDrawable } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
-import type { GenerateOptions, LoadOptions } from "./options.ts";
+import { type GenerateOptions, type LoadOptions, precisionOf } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
-import { explainBase, float32Bytes, storesOf } from "./parts-of.ts";
+import { explainBase, float32Bytes, previewVaeBytes, storesOf, usualResidentBytes } from "./parts-of.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
 
 export type { GenerateOptions, LoadOptions };
-
-/** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
-const usualResidentBytes = 2 ** 30;
-
-/** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
-const previewVaeBytes = 2 ** 24;
-
-const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
-  precision === "auto" ? "f32" : precision;
 
 /** A loaded model. Hold one a model; `dispose` frees it. Calls of `generate` run one after another. */
 export class Pipeline {
