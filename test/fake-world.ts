@@ -40,7 +40,8 @@ export class FakeGenerator implements Generator {
   }
 
   plan(): MemoryPlan {
-    return { stages: [{ name: "unet", bytes: 2e8 }], peak: 2e8, isTogether: true, stripes: null };
+    const stages = [{ name: "unet", bytes: 2e8 }];
+    return { stages, peak: 2e8, isTogether: true, stripes: null, isInTurns: false };
   }
 
   async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {

@@ -28,7 +28,7 @@ export const explainBase =
   };
 
 /** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
-export const usualResidentBytes = 2 ** 30;
+export const usualResidentBytes: number = 2 ** 30;
 
 /** A VAE whose weights take less than this (as float32) decodes previews itself. TAESD takes 5 MB, SDXL's VAE 335 MB. */
-export const previewVaeBytes = 2 ** 24;
+export const previewVaeBytes: number = 2 ** 24;
