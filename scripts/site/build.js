@@ -32,6 +32,7 @@ async function addModel(folder, model, name) {
 
 /** Builds the site into `folder`, with koala-emoji and the model folders `others`. */
 export async function buildSite(folder, others = []) {
+  process.env.NODE_ENV = "production"; // a test runner's own would bring the packages' development builds
   await build({
     configFile: join(root, "studio/vite.config.ts"),
     mode: "site",

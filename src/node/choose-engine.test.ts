@@ -44,7 +44,7 @@ test("a large model goes to OpenVINO", async () => {
 test("a small one goes to the engine that starts first", async () => {
   expect(await chosen({ stores: [network(20, "float32"), network(5, "float16")] })).toEqual({
     name: "ort",
-    reason: "a small model is drawn before another engine has compiled it",
+    reason: "the quickest for a small model",
   });
 });
 

@@ -38,7 +38,7 @@ export async function choose(
 ): Promise<Choice> {
   if (precision !== "f32") return { name: "openvino", reason: `it computes in ${precision}` };
   if (stores.reduce((sum, store) => sum + floatBytes(store), 0) < SMALL)
-    return { name: "ort", reason: "a small model is drawn before another engine has compiled it" };
+    return { name: "ort", reason: "the quickest for a small model" };
   if (o.arch !== "x64") return { name: "ort", reason: "the fastest for this kind of CPU" };
   const { isAvailable } = await o.openvino();
   if (!isAvailable) return { name: "ort", reason: "openvino, which is faster, is not here" };

@@ -44,6 +44,7 @@ afterAll(async () => {
 
 beforeEach(async () => {
   page = await (await browser.newContext()).newPage();
+  page.setDefaultTimeout(90_000); // a machine that is busy besides
   await page.goto(`${url}/?token=secret`);
   await page.getByText("koala-emoji is ready").waitFor();
   await page.getByLabel("Prompt", { exact: true }).fill("a red apple");

@@ -36,6 +36,7 @@ afterAll(async () => {
 beforeEach(async () => {
   site = await startSite(folder, {});
   context = await browser.newContext({ acceptDownloads: true });
+  context.setDefaultTimeout(90_000); // a machine that is busy besides
   page = await context.newPage();
   complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));

@@ -66,14 +66,14 @@ const isCursorBack = (raw: string): boolean =>
 describe.skipIf(!hasScript)("koala in a terminal", () => {
   it("shows a bar with the time left, which is gone at the end, and no line that is too long", async () => {
     const { raw, code } = await inTerminal(
-      `${process.execPath} ${bin} generate "red apple" --seed 1 --steps 6 --output apple.png`,
+      `${process.execPath} ${bin} generate "red apple" --seed 1 --steps 40 --output apple.png`,
     );
-    expect(raw).toMatch(/denoise {2}.*█+.*░+.* [1-5]\/6 {2}\d+ s left/u);
+    expect(raw).toMatch(/denoise {2}.*█+.*░+.* \d+\/40 {2}\d+ s left/u);
     const { lines: remains, width } = screen(raw);
     expect(width).toBeLessThanOrEqual(80);
     expect(remains.slice(0, 2)).toEqual([
-      "koala-emoji (koala-small) on ort",
-      "6 steps, euler trailing, guidance 3.5, 128 x 128, seed 1",
+      "koala-emoji (koala-small) on ort: the quickest for a small model",
+      "40 steps, euler trailing, guidance 3.5, 128 x 128, seed 1",
     ]);
     expect(remains[2]).toBe("apple.png");
     expect(remains[3]).toMatch(

@@ -220,10 +220,11 @@ async function serve(o: Options, world: World): Promise<number> {
   const models = await placesFrom(o);
   const log = await loggerFor(o, world);
   const server = await startServer({ ...options, models, log });
+  const stopped = untilStopped(world); // heard from before anybody is told that it runs
   world.stdout.write(`${server.url}\n`);
   const isTold = world.stderr.isTTY === true && o.quiet !== true;
   if (isTold) world.stderr.write(welcome(server.url, Object.keys(models), options));
-  await untilStopped(world);
+  await stopped;
   if (isTold) world.stderr.write("Stopping: pictures that are not done are drawn after the next start.\n");
   await server.close();
   return 0;
