@@ -8,8 +8,9 @@ import type { KoalaError } from "../../core/errors.ts";
 import { float32 } from "../../tensor/tensor.ts";
 import { parseRun, type UNetRun } from "../../train/config.ts";
 import type { StepRecord } from "../../train/run.ts";
-import type { TrainingState } from "../../train/state.ts";
+import { openState, type TrainingState } from "../../train/state.ts";
 import { packageVersion } from "../cli/package.ts";
+import { openFolder } from "../files.ts";
 import { curvesOf, thinned } from "./curves.ts";
 import { findRuns, RunFolder, readConfigFile } from "./folder.ts";
 import { digits, factsOf, standing, writeReport } from "./report.ts";
@@ -101,6 +102,9 @@ describe("a run's folder", () => {
       } as unknown as TrainingState["tensors"],
     };
     const path = join(folder.path, "checkpoints/step-00000012.safetensors");
+    const older = (step: number): Buffer =>
+      readFileSync(join(folder.path, `checkpoints/step-${`${step}`.padStart(8, "0")}.safetensors`));
+    const before = [older(4), older(10)];
     expect(await messageOf(folder.checkpoint(full))).toBe(
       `${path}: expected room on the disk, got a full disk [E_DISK]\nFree some space, or write somewhere else.`,
     );
@@ -108,6 +112,13 @@ describe("a run's folder", () => {
       "step-00000004.safetensors",
       "step-00000010.safetensors",
     ]);
+    expect([older(4), older(10)]).toEqual(before);
+    const files = await openFolder(folder.path);
+    for (const { step, path } of await folder.checkpoints()) {
+      const { info, store } = await openState(files, path);
+      expect(info.step).toBe(step);
+      expect((await store.read("weights/w")).data).toEqual(Float32Array.of(step));
+    }
   });
 
   it("forgets what came after its last checkpoint, and half a line", async () => {
