@@ -19,10 +19,10 @@ import type { TensorStore } from "../tensor/stored.ts";
  * The process without networks: Node, ONNX Runtime 1.30, the image library and the graphs as objects. Measured as what
  * koala-emoji's command took (235 MB in turn, 269 MB all loaded) beyond its networks' own bytes, on Linux.
  */
-const PROCESS_BYTES = 165e6;
+export const PROCESS_BYTES = 165e6;
 
 /** Values between layers by those that the graph has alive: ONNX Runtime 1.30 held 1.9 times as many for SDXL's decoder at 512 px. */
-const VALUES_FACTOR = 1.9;
+export const VALUES_FACTOR = 1.9;
 
 /**
  * The same where products are of integers, whose kernels have values of their own: KOALA-700M's U-Net in int8 at 1024 px held
@@ -35,6 +35,12 @@ const BLOCK_VALUES_FACTOR = 2.5;
 
 /** Weights by their size in float32, once they run: KOALA-700M's U-Net from float16 (3.13 GB as float32) ran in 3.67 GB at 512 px. */
 const RUNNING_FACTOR = 1.1;
+
+/** Float weights of `stored` bytes that are `floats` bytes as float32, while they are loaded and once they run. */
+export const floatWeightBytes = (floats: number, stored: number): { loading: number; running: number } => ({
+  loading: floats + stored, // the engine's own copy and the pages of the file that it was made of, together
+  running: RUNNING_FACTOR * floats,
+});
 
 /**
  * Integer weights by their bytes in the file, while they are loaded and once they run. Measured: KOALA-700M's U-Net in int8, 1.15 and
@@ -129,10 +135,13 @@ function weightBytes(
     const how = recipe?.layers[name];
     const own = how === undefined ? size(shape) * dtypes.float32.bytes : stored;
     const kind = how?.kind === "blocks" ? (`blocks${how.bits}` as const) : "channels";
-    // floats: the engine's own copy and the pages of the file that it was made of, together
-    const usual = how === undefined ? own + stored : integerFactors[kind].loading * own;
-    loading += Math.max(usual, isKept ? KEEPING_FACTOR * own : 0);
-    running += (how === undefined ? RUNNING_FACTOR : integerFactors[kind].running) * own;
+    const factors = integerFactors[kind];
+    const usual =
+      how === undefined
+        ? floatWeightBytes(own, stored)
+        : { loading: factors.loading * own, running: factors.running * own };
+    loading += Math.max(usual.loading, isKept ? KEEPING_FACTOR * own : 0);
+    running += usual.running;
   }
   return { loading, running };
 }

@@ -3,11 +3,13 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { check } from "../../core/assert.ts";
+import { tapsOf } from "../../graph/order.ts";
 import { defaultsFor } from "../../models/detect.ts";
 import { vaeFactor } from "../../models/vae.ts";
 import { type Model, openDrawable } from "../../pipeline/model.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
 import type { Engine } from "../../runtime/session.ts";
+import { dtypes } from "../../tensor/dtype.ts";
 import {
   bytesOf,
   type ConsistencyRun,
@@ -28,6 +30,7 @@ import { type FeaturePair, featurePairs } from "../../train/distill/features.ts"
 import { distillMemory } from "../../train/distill/memory.ts";
 import type { CutPlan } from "../../train/distill/plan.ts";
 import { CUT_RECORD, cutRecord, planFromRecord } from "../../train/distill/record.ts";
+import { teacherTaps } from "../../train/distill/sides.ts";
 import { noStore } from "../../train/flat.ts";
 import { buildNetwork, checkNetwork, type Network } from "../../train/networks/network.ts";
 import { openNetwork } from "../../train/networks/open.ts";
@@ -36,7 +39,7 @@ import { denoiserTask } from "../../train/tasks/denoiser.ts";
 import { distillTask } from "../../train/tasks/distill.ts";
 import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
-import { liveBytes, planDistill } from "../../train/tasks/memory.ts";
+import { distillBytes, planDistill } from "../../train/tasks/memory.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
 import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
 import type { ModelFiles } from "../../weights/files.ts";
@@ -342,34 +345,41 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   };
   const together = distillTask({ ...common, turn: null });
   const apart = distillTask({ ...common, turn: run.turn });
-  const { teacherWeights, targets } = distillMemory({
+  const { teacherWeights, studentWeights, targets } = distillMemory({
     ...{ teacher, student, size, pairs, optimizer: optimizerOf(run) },
     targetDtype: "float16",
     keptBatches: run.turn,
   });
-  // the teacher runs beside the student's state at rest; its own values are gone when the student learns
-  const alone = teacherWeights + liveBytes(buildNetwork(teacher, size).outputs);
+  const said = buildNetwork(teacher, size);
+  const taps = [...tapsOf(Object.values(said.outputs))];
+  const asked = new Set(teacherTaps(pairs));
+  const stored = [...said.parameters.keys()].reduce(
+    (sum, name) => sum + (teacher.store.tensors.get(name)?.byteLength ?? 0),
+    0,
+  );
   const [beside, own] = [memoryOf(together, run, sizes), memoryOf(apart, run, sizes)];
   const besideWeights = programsOf(run, sizes) * teacherWeights; // each program has its own
   const plan = planDistill(
-    {
-      together: beside.total + besideWeights,
-      inTurns: own.total - own.step + targets + Math.max(own.step, alone),
-    },
+    distillBytes({
+      ...{ together: beside, apart: own, targets, programs: programsOf(run, sizes) },
+      weights: { floats: teacherWeights, stored },
+      trained: studentWeights / dtypes.float32.bytes,
+      answers: { ...said.outputs, ...Object.fromEntries(taps.filter(([name]) => asked.has(name))) },
+    }),
     run.memory === undefined ? null : bytesOf(run.memory),
     bytes,
   );
-  const { task, said } = plan.isInTurns
+  const { task, way } = plan.isInTurns
     ? {
         task: apart,
-        said: `teacher and student in turns of ${run.turn} batches, ${bytes(targets)} of answers kept`,
+        way: `teacher and student in turns of ${run.turn} batches, ${bytes(targets)} of answers kept`,
       }
-    : { task: together, said: `${bytes(besideWeights)} of teacher in one graph with the student` };
+    : { task: together, way: `${bytes(besideWeights)} of teacher in one graph with the student` };
   const total = plan.isInTurns ? plan.inTurns : plan.together;
   return {
     ...denoiserJob(run, base, o),
     task,
     part: partOf(student, files),
-    memory: `at least ${bytes(total)} of memory: ${said}; ${memoryText(plan.isInTurns ? own : beside)}`,
+    memory: `at least ${bytes(total)} of memory: ${way}; ${memoryText(plan.isInTurns ? own : beside)}`,
   };
 }

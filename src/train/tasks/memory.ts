@@ -6,6 +6,11 @@
 import { KoalaError } from "../../core/errors.ts";
 import { liveBytes as liveValues } from "../../graph/live.ts";
 import type { Value } from "../../graph/op.ts";
+import {
+  PROCESS_BYTES as DRAWING_PROCESS_BYTES,
+  floatWeightBytes,
+  VALUES_FACTOR,
+} from "../../pipeline/memory.ts";
 import { dtypes } from "../../tensor/dtype.ts";
 import { type Shape, size } from "../../tensor/shape.ts";
 import { momentBytes } from "../distill/memory.ts";
@@ -55,6 +60,40 @@ export function runMemory(
   const values = segments.map(({ outputs }) => liveBytes(outputs));
   const [state, step] = [copies * floats + moments, (o.programs ?? 1) * (kept + Math.max(...values))];
   return { state, step, total: PROCESS_BYTES + state + step };
+}
+
+/**
+ * What a distillation took beyond what is counted, whose parts are not known: so many bytes, and so many a trained weight.
+ * Fitted to four runs (16 and 92 million weights, 132 to 360 MB), with ONNX Runtime 1.30 on Linux: docs/memory.md.
+ */
+const REST_BYTES = 100e6;
+const REST_BYTES_A_WEIGHT = 2;
+
+/** What teacher and student take, together and in turns, in bytes. */
+export function distillBytes(o: {
+  readonly together: RunMemory;
+  /** The student's, where the teacher's answers are fed. */
+  readonly apart: RunMemory;
+  /** The teacher's, as float32 and as they are stored. */
+  readonly weights: { readonly floats: number; readonly stored: number };
+  /** What the teacher says, taps too: they stay alive until its run ends. */
+  readonly answers: Readonly<Record<string, Value>>;
+  /** The answers that are kept. */
+  readonly targets: number;
+  /** Of the common graph: each has the teacher's weights. */
+  readonly programs: number;
+  /** Weights that are trained. */
+  readonly trained: number;
+}): { readonly together: number; readonly inTurns: number } {
+  const { loading, running } = floatWeightBytes(o.weights.floats, o.weights.stored);
+  const beside = Math.max(o.programs * loading, o.programs * running + VALUES_FACTOR * o.together.step);
+  const alone = Math.max(loading, running + VALUES_FACTOR * liveBytes(o.answers));
+  const base = DRAWING_PROCESS_BYTES + REST_BYTES + REST_BYTES_A_WEIGHT * o.trained;
+  const own = VALUES_FACTOR * o.apart.step;
+  return {
+    together: base + o.together.state + beside,
+    inTurns: base + o.apart.state + o.targets + Math.max(own, alone),
+  };
 }
 
 export interface DistillPlan {

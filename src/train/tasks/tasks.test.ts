@@ -7,7 +7,7 @@ import type { KoalaError } from "../../core/errors.ts";
 import type { Value } from "../../graph/op.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
-import { add, input, mul } from "../../ops/index.ts";
+import { add, input, mul, silu } from "../../ops/index.ts";
 import { host } from "../../runtime/host.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
@@ -21,7 +21,7 @@ import { denoiserTask } from "./denoiser.ts";
 import { distillTask } from "./distill.ts";
 import { parseFeatures } from "./feature-text.ts";
 import { freshStore } from "./fresh.ts";
-import { liveBytes, planDistill, runMemory } from "./memory.ts";
+import { distillBytes, liveBytes, planDistill, runMemory } from "./memory.ts";
 import { type NoisedOptions, noisedFeeds } from "./noised.ts";
 import { trainingNoise } from "./schedule.ts";
 
@@ -229,6 +229,24 @@ describe("memory", () => {
     expect(runMemory(task, { ...o, hasAverage: false, accumulate: 2 }).state).toBe(5 * weights);
     const cut = runMemory(task, { ...o, cuts: ["down_blocks.0", "up_blocks.0"] });
     expect(cut.step).toBeLessThan(runMemory(task, o).step);
+  });
+
+  it("of teacher and student counts the pages of its file, and taps until the run ends", () => {
+    const tap = silu(input("x", { shape: [100] }));
+    const answers = { prediction: silu(silu(tap)) };
+    const memory = { state: 1000, step: 100, total: 0 };
+    const o = {
+      ...{ together: memory, apart: memory, weights: { floats: 1000, stored: 500 } },
+      ...{ answers, targets: 30, programs: 1, trained: 500 },
+    };
+    // of the engine's weights and values, 1.1 and 1.9 times: two values of 400 bytes are alive, or three with the tap
+    const base = 165e6 + 100e6 + 2 * 500 + 1000;
+    expect(distillBytes(o).together).toBeCloseTo(base + 1500); // loading: more than 1100 + 190
+    expect(distillBytes({ ...o, programs: 2 }).together).toBeCloseTo(base + 3000);
+    expect(distillBytes(o).inTurns).toBeCloseTo(base + 30 + 1100 + 1.9 * 800);
+    expect(distillBytes({ ...o, answers: { ...answers, tap } }).inTurns).toBeCloseTo(
+      base + 30 + 1100 + 1.9 * 1200,
+    );
   });
 
   it("decides whether teacher and student take turns", () => {
