@@ -39,7 +39,7 @@ import { denoiserTask } from "../../train/tasks/denoiser.ts";
 import { distillTask } from "../../train/tasks/distill.ts";
 import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
-import { distillBytes, planDistill } from "../../train/tasks/memory.ts";
+import { distillBytes, planDistill, type Saving } from "../../train/tasks/memory.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
 import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
 import type { ModelFiles } from "../../weights/files.ts";
@@ -308,6 +308,29 @@ export async function studentOf(
   };
 }
 
+/** Settings that need less, those that cost least first, each with those before it. */
+function savingsOf(
+  run: DistillRun,
+  student: Network,
+  size: DenoiserSize,
+  inTurns: (changed: DistillRun) => number,
+): Saving[] {
+  const taps = [...tapsOf(Object.values(buildNetwork(student, size).outputs)).keys()];
+  const stages = taps.filter((name) => /^(down_blocks|up_blocks)\.\d+$/.test(name));
+  const changes: (readonly [string, Partial<DistillRun>])[] = [
+    ["--turn 1", { turn: 1 }],
+    ["--optimizer adam8bit", { optimizer: "adam8bit" }],
+    ["--ema 0", { ema: 0 }],
+  ];
+  if (stages.length > 0) changes.push([`--recompute ${stages.join(" ")}`, { recompute: stages }]);
+  let all = run;
+  return changes.map(([flag, change]) => {
+    const changed = { ...all, ...change };
+    all = changed;
+    return { flag, inTurns: () => inTurns(changed) };
+  });
+}
+
 /** @throws KoalaError E_CONFIG for features that do not fit, E_MODEL, E_MEMORY with the least that would do, E_FILE */
 export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job> {
   const base = await openBase(given.teacher, o.open, o.warn);
@@ -359,15 +382,20 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   );
   const [beside, own] = [memoryOf(together, run, sizes), memoryOf(apart, run, sizes)];
   const besideWeights = programsOf(run, sizes) * teacherWeights; // each program has its own
-  const plan = planDistill(
+  const bytesAs = (changed: DistillRun) =>
     distillBytes({
-      ...{ together: beside, apart: own, targets, programs: programsOf(run, sizes) },
+      together: memoryOf(together, changed, sizes),
+      apart: memoryOf(apart, changed, sizes),
+      ...{ targets: (targets * changed.turn) / run.turn, programs: programsOf(run, sizes) },
       weights: { floats: teacherWeights, stored },
       trained: studentWeights / dtypes.float32.bytes,
       answers: { ...said.outputs, ...Object.fromEntries(taps.filter(([name]) => asked.has(name))) },
-    }),
+    });
+  const plan = planDistill(
+    bytesAs(run),
     run.memory === undefined ? null : bytesOf(run.memory),
     bytes,
+    savingsOf(run, student, size, (changed) => bytesAs(changed).inTurns),
   );
   const { task, way } = plan.isInTurns
     ? {

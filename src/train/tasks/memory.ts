@@ -102,21 +102,43 @@ export interface DistillPlan {
   readonly inTurns: number;
 }
 
+/** A setting that may need less. */
+export interface Saving {
+  /** As it is written in a command. */
+  readonly flag: string;
+  /** With it, and the settings before it. */
+  inTurns(): number;
+}
+
 /**
  * Whether teacher and student fit beside each other into `limit` bytes, or take turns; null: no limit.
- * @throws KoalaError E_MEMORY with the least that would do
+ * @throws KoalaError E_MEMORY with the first of `savings`, one upon the other, that would do
  */
 export function planDistill(
   bytes: { readonly together: number; readonly inTurns: number },
   limit: number | null,
   format: (bytes: number) => string,
+  savings: readonly Saving[] = [],
 ): DistillPlan {
   if (limit === null || bytes.together <= limit) return { ...bytes, isInTurns: false };
   if (bytes.inTurns <= limit) return { ...bytes, isInTurns: true };
+  const flags: string[] = [];
+  let least = bytes.inTurns;
+  for (const saving of savings) {
+    const planned = saving.inTurns();
+    if (planned >= least) continue;
+    flags.push(saving.flag);
+    least = planned;
+    if (least <= limit) break;
+  }
+  const hint =
+    flags.length === 0
+      ? "A smaller batch or resolution needs less."
+      : `With ${flags.join(" ")} it is ${format(least)}${least <= limit ? "." : "; a smaller batch or resolution needs less."}`;
   throw new KoalaError("E_MEMORY", {
     where: "memory",
     expected: `at least ${format(bytes.inTurns)}, which teacher and student need in turns`,
     got: format(limit),
-    hint: "A smaller batch, fewer batches a turn, recompute, or adam8bit needs less.",
+    hint,
   });
 }

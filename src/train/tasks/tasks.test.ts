@@ -256,7 +256,19 @@ describe("memory", () => {
     expect(planDistill(bytes, 300, text).isInTurns).toBe(false);
     expect(planDistill(bytes, 250, text).isInTurns).toBe(true);
     expect(thrownBy(() => planDistill(bytes, 100, text))).toBe(
-      "memory: expected at least 200 B, which teacher and student need in turns, got 100 B [E_MEMORY]\nA smaller batch, fewer batches a turn, recompute, or adam8bit needs less.",
+      "memory: expected at least 200 B, which teacher and student need in turns, got 100 B [E_MEMORY]\nA smaller batch or resolution needs less.",
+    );
+    const savings = [
+      { flag: "--turn 1", inTurns: () => 150 },
+      { flag: "--ema 0", inTurns: () => 150 },
+      { flag: "--optimizer adam8bit", inTurns: () => 110 },
+    ];
+    const hintOf = (limit: number): string =>
+      thrownBy(() => planDistill(bytes, limit, text, savings)).split("\n")[1] ?? "";
+    expect(hintOf(160)).toBe("With --turn 1 it is 150 B.");
+    expect(hintOf(120)).toBe("With --turn 1 --optimizer adam8bit it is 110 B.");
+    expect(hintOf(90)).toBe(
+      "With --turn 1 --optimizer adam8bit it is 110 B; a smaller batch or resolution needs less.",
     );
   });
 });
