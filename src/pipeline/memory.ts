@@ -34,13 +34,7 @@ const INTEGER_VALUES_FACTOR = 3;
 const BLOCK_VALUES_FACTOR = 2.5;
 
 /** Weights by their size in float32, once they run: KOALA-700M's U-Net from float16 (3.13 GB as float32) ran in 3.67 GB at 512 px. */
-const RUNNING_FACTOR = 1.1;
-
-/** Float weights of `stored` bytes that are `floats` bytes as float32, while they are loaded and once they run. */
-export const floatWeightBytes = (floats: number, stored: number): { loading: number; running: number } => ({
-  loading: floats + stored, // the engine's own copy and the pages of the file that it was made of, together
-  running: RUNNING_FACTOR * floats,
-});
+export const RUNNING_FACTOR = 1.1;
 
 /**
  * Integer weights by their bytes in the file, while they are loaded and once they run. Measured: KOALA-700M's U-Net in int8, 1.15 and
@@ -135,13 +129,10 @@ function weightBytes(
     const how = recipe?.layers[name];
     const own = how === undefined ? size(shape) * dtypes.float32.bytes : stored;
     const kind = how?.kind === "blocks" ? (`blocks${how.bits}` as const) : "channels";
-    const factors = integerFactors[kind];
-    const usual =
-      how === undefined
-        ? floatWeightBytes(own, stored)
-        : { loading: factors.loading * own, running: factors.running * own };
-    loading += Math.max(usual.loading, isKept ? KEEPING_FACTOR * own : 0);
-    running += usual.running;
+    // floats: the engine's own copy and the pages of the file that it was made of, together
+    const usual = how === undefined ? own + stored : integerFactors[kind].loading * own;
+    loading += Math.max(usual, isKept ? KEEPING_FACTOR * own : 0);
+    running += (how === undefined ? RUNNING_FACTOR : integerFactors[kind].running) * own;
   }
   return { loading, running };
 }

@@ -376,21 +376,21 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   const said = buildNetwork(teacher, size);
   const taps = [...tapsOf(Object.values(said.outputs))];
   const asked = new Set(teacherTaps(pairs));
-  const stored = [...said.parameters.keys()].reduce(
-    (sum, name) => sum + (teacher.store.tensors.get(name)?.byteLength ?? 0),
-    0,
-  );
   const [beside, own] = [memoryOf(together, run, sizes), memoryOf(apart, run, sizes)];
   const besideWeights = programsOf(run, sizes) * teacherWeights; // each program has its own
-  const bytesAs = (changed: DistillRun) =>
-    distillBytes({
+  const bytesAs = (changed: DistillRun) => {
+    const student = memoryOf(apart, changed, sizes);
+    const isOneTurn = changed.turn >= changed.steps * changed.accumulate;
+    return distillBytes({
       together: memoryOf(together, changed, sizes),
-      apart: memoryOf(apart, changed, sizes),
+      apart: student,
+      rest: isOneTurn ? studentWeights : student.state,
       ...{ targets: (targets * changed.turn) / run.turn, programs: programsOf(run, sizes) },
-      weights: { floats: teacherWeights, stored },
+      weights: teacherWeights,
       trained: studentWeights / dtypes.float32.bytes,
       answers: { ...said.outputs, ...Object.fromEntries(taps.filter(([name]) => asked.has(name))) },
     });
+  };
   const plan = planDistill(
     bytesAs(run),
     run.memory === undefined ? null : bytesOf(run.memory),

@@ -8,7 +8,7 @@ import { liveBytes as liveValues } from "../../graph/live.ts";
 import type { Value } from "../../graph/op.ts";
 import {
   PROCESS_BYTES as DRAWING_PROCESS_BYTES,
-  floatWeightBytes,
+  RUNNING_FACTOR,
   VALUES_FACTOR,
 } from "../../pipeline/memory.ts";
 import { dtypes } from "../../tensor/dtype.ts";
@@ -74,8 +74,10 @@ export function distillBytes(o: {
   readonly together: RunMemory;
   /** The student's, where the teacher's answers are fed. */
   readonly apart: RunMemory;
-  /** The teacher's, as float32 and as they are stored. */
-  readonly weights: { readonly floats: number; readonly stored: number };
+  /** Of the student's state, what holds anything while the teacher answers: before the first step only its weights do. */
+  readonly rest: number;
+  /** The teacher's weights as float32. */
+  readonly weights: number;
   /** What the teacher says, taps too: they stay alive until its run ends. */
   readonly answers: Readonly<Record<string, Value>>;
   /** The answers that are kept. */
@@ -85,14 +87,13 @@ export function distillBytes(o: {
   /** Weights that are trained. */
   readonly trained: number;
 }): { readonly together: number; readonly inTurns: number } {
-  const { loading, running } = floatWeightBytes(o.weights.floats, o.weights.stored);
-  const beside = Math.max(o.programs * loading, o.programs * running + VALUES_FACTOR * o.together.step);
-  const alone = Math.max(loading, running + VALUES_FACTOR * liveBytes(o.answers));
+  const teacher = RUNNING_FACTOR * o.weights;
   const base = DRAWING_PROCESS_BYTES + REST_BYTES + REST_BYTES_A_WEIGHT * o.trained;
-  const own = VALUES_FACTOR * o.apart.step;
+  const learning = o.apart.state + VALUES_FACTOR * o.apart.step;
+  const answering = o.rest + teacher + VALUES_FACTOR * liveBytes(o.answers);
   return {
-    together: base + o.together.state + beside,
-    inTurns: base + o.apart.state + o.targets + Math.max(own, alone),
+    together: base + o.together.state + o.programs * teacher + VALUES_FACTOR * o.together.step,
+    inTurns: base + o.targets + Math.max(learning, answering),
   };
 }
 

@@ -231,22 +231,23 @@ describe("memory", () => {
     expect(cut.step).toBeLessThan(runMemory(task, o).step);
   });
 
-  it("of teacher and student counts the pages of its file, and taps until the run ends", () => {
+  it("of teacher and student counts taps until the run ends, and before the first step only weights", () => {
     const tap = silu(input("x", { shape: [100] }));
     const answers = { prediction: silu(silu(tap)) };
     const memory = { state: 1000, step: 100, total: 0 };
     const o = {
-      ...{ together: memory, apart: memory, weights: { floats: 1000, stored: 500 } },
+      ...{ together: memory, apart: memory, rest: 1000, weights: 1000 },
       ...{ answers, targets: 30, programs: 1, trained: 500 },
     };
     // of the engine's weights and values, 1.1 and 1.9 times: two values of 400 bytes are alive, or three with the tap
     const base = 165e6 + 100e6 + 2 * 500 + 1000;
-    expect(distillBytes(o).together).toBeCloseTo(base + 1500); // loading: more than 1100 + 190
-    expect(distillBytes({ ...o, programs: 2 }).together).toBeCloseTo(base + 3000);
+    expect(distillBytes(o).together).toBeCloseTo(base + 1100 + 190);
+    expect(distillBytes({ ...o, programs: 2 }).together).toBeCloseTo(base + 2200 + 190);
     expect(distillBytes(o).inTurns).toBeCloseTo(base + 30 + 1100 + 1.9 * 800);
     expect(distillBytes({ ...o, answers: { ...answers, tap } }).inTurns).toBeCloseTo(
       base + 30 + 1100 + 1.9 * 1200,
     );
+    expect(distillBytes({ ...o, rest: 200 }).inTurns).toBeCloseTo(base - 800 + 30 + 1100 + 1.9 * 800);
   });
 
   it("decides whether teacher and student take turns", () => {
