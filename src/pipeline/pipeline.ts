@@ -12,7 +12,6 @@ import { compileStepwise } from "../engine/stepwise.ts";
 import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
-import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { host } from "../runtime/host.ts";
 import type { Engine, Precision } from "../runtime/session.ts";
@@ -38,8 +37,9 @@ import { type Model, openDrawable } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
 import { type GenerateOptions, type LoadOptions, precisionOf } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
-import { explainBase, float32Bytes, previewVaeBytes, storesOf, usualResidentBytes } from "./parts-of.ts";
+import { explainBase, float32Bytes, storesOf, usualResidentBytes } from "./parts-of.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
+import { Previews } from "./previews.ts";
 import { type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
@@ -74,6 +74,7 @@ export class Pipeline {
   private readonly textStages: readonly Stage[];
   private readonly denoiserStage = new Stage();
   private readonly vaeStage = new Stage();
+  private readonly previews: Previews;
   /** Settles when the newest call of `generate` is done. */
   private last: Promise<void> = Promise.resolve();
 
@@ -97,6 +98,7 @@ export class Pipeline {
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;
     this.budget = o;
+    this.previews = new Previews(parts);
     this.isSmall = storesOf(parts).reduce((sum, store) => sum + float32Bytes(store), 0) < this.residentBytes;
     this.isResident = this.isSmall;
   }
@@ -313,7 +315,10 @@ export class Pipeline {
         yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
         if (request.preview && step.step < steps) {
           signal?.throwIfAborted(); // a caller may have stopped at the step just told
-          const picture = await this.preview(float32(latentShape, step.denoised), plan.stripes);
+          const guess = float32(latentShape, step.denoised);
+          const picture = await this.previews.of(guess, (now - last) / 1000, (z) =>
+            this.decode(z, plan.stripes),
+          );
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
         }
         last = performance.now();
@@ -478,21 +483,16 @@ export class Pipeline {
     return found ?? "the last layer";
   }
 
-  private decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
+  private async decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
     const { vae } = this.parts;
-    return decodeLatents(vae, latents, {
+    const began = performance.now();
+    const pixels = await decodeLatents(vae, latents, {
       ...{ stage: this.vaeStage, stripes },
       ...(signal === undefined ? {} : { signal }),
       compile: (outputs) => this.compile("vae", outputs, vae.store),
       blame: (outputs, feeds) => this.blame(this.vaeStage, outputs, feeds, vae.store),
     });
-  }
-
-  /** A rough picture of what is being drawn: by the VAE itself where it is small, else by known colours; null without either. */
-  private async preview(denoised: Tensor, stripes: number | null): Promise<Picture | null> {
-    if (float32Bytes(this.parts.vae.store) < previewVaeBytes)
-      return toPictures(await this.decode(denoised, stripes))[0] ?? null;
-    if (this.parts.vae.latentChannels !== sdColours.weights.length) return null;
-    return preview(denoised, this.parts.isXL ? sdxlColours : sdColours)[0] ?? null;
+    this.previews.learn(latents, pixels, (performance.now() - began) / 1000);
+    return pixels;
   }
 }

@@ -1,0 +1,49 @@
+/** What previews cost: a VAE that is slow beside a step is asked once. */
+
+import { expect, it } from "vitest";
+import { float32, type Tensor } from "../tensor/tensor.ts";
+import type { Model } from "./model.ts";
+import { Previews } from "./previews.ts";
+
+const parts = {
+  vae: { store: { tensors: new Map() }, latentChannels: 1, factor: 2 },
+  isXL: false,
+} as unknown as Pick<Model, "vae" | "isXL">;
+
+/** Each cell becomes four pixels of its own grey. */
+const pixelsOf = ({ data }: Tensor): Tensor => {
+  const [a = 0, b = 0] = data as Float32Array;
+  const rows = [a, a, b, b, a, a, b, b];
+  return float32([1, 3, 2, 4], [...rows, ...rows, ...rows]);
+};
+const latents = float32([1, 1, 1, 2], [-0.5, 0.5]);
+
+it("asks a slow VAE once, and then has its colours at the picture's size", async () => {
+  const previews = new Previews(parts);
+  let asked = 0;
+  const decode = async (z: Tensor): Promise<Tensor> => {
+    asked++;
+    previews.learn(z, pixelsOf(z), 1);
+    return pixelsOf(z);
+  };
+  const first = await previews.of(latents, 1, decode);
+  const second = await previews.of(latents, 1, decode);
+  expect(asked).toBe(1);
+  expect([first?.width, first?.height, second?.width, second?.height]).toEqual([4, 2, 4, 2]);
+  // the ends of the row are the cells' own greys, to within the ridge of the fit
+  const [left = 0, right = 0] = [second?.data[0], second?.data[9]];
+  expect(Math.abs(left - 64)).toBeLessThan(3);
+  expect(Math.abs(right - 191)).toBeLessThan(3);
+});
+
+it("asks a VAE that takes less than a twentieth of a step every time", async () => {
+  const previews = new Previews(parts);
+  let asked = 0;
+  const decode = async (z: Tensor): Promise<Tensor> => {
+    asked++;
+    previews.learn(z, pixelsOf(z), 0.05);
+    return pixelsOf(z);
+  };
+  for (let step = 0; step < 3; step++) await previews.of(latents, 1, decode);
+  expect(asked).toBe(3);
+});
