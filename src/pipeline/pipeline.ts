@@ -281,8 +281,12 @@ export class Pipeline {
     const { title, store } = this.parts.denoiser;
     const { factor, latentChannels } = this.parts.vae;
     const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
-    const decoded = async (latents: Tensor): Promise<Picture> =>
-      toPictures(await this.decode(latents, plan.stripes, signal))[0] as Picture;
+    const decode = async (latents: Tensor): Promise<Tensor> => {
+      const began = performance.now();
+      const pixels = await this.decode(latents, plan.stripes, signal);
+      if (request.preview) this.previews.learn(latents, pixels, (performance.now() - began) / 1000);
+      return pixels;
+    };
     const finished: Tensor[] = [];
     const steps = this.schedulerFor(request).plan(request.steps).steps.length;
 
@@ -316,9 +320,7 @@ export class Pipeline {
         if (request.preview && step.step < steps) {
           signal?.throwIfAborted(); // a caller may have stopped at the step just told
           const guess = float32(latentShape, step.denoised);
-          const picture = await this.previews.of(guess, (now - last) / 1000, (z) =>
-            this.decode(z, plan.stripes),
-          );
+          const picture = await this.previews.of(guess, (now - last) / 1000, decode);
           if (picture !== null) yield { type: "preview", index, step: step.step, picture };
         }
         last = performance.now();
@@ -332,7 +334,7 @@ export class Pipeline {
       for (let i = first; i <= index; i++) {
         signal?.throwIfAborted();
         const its = finished[i] as Tensor;
-        const picture = await decoded(its);
+        const picture = toPictures(await decode(its))[0] as Picture;
         yield* this.tellWarnings();
         yield { type: "image", index: i, seed: request.seed + i, picture, latents: its };
       }
@@ -483,16 +485,13 @@ export class Pipeline {
     return found ?? "the last layer";
   }
 
-  private async decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
+  private decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
     const { vae } = this.parts;
-    const began = performance.now();
-    const pixels = await decodeLatents(vae, latents, {
+    return decodeLatents(vae, latents, {
       ...{ stage: this.vaeStage, stripes },
       ...(signal === undefined ? {} : { signal }),
       compile: (outputs) => this.compile("vae", outputs, vae.store),
       blame: (outputs, feeds) => this.blame(this.vaeStage, outputs, feeds, vae.store),
     });
-    this.previews.learn(latents, pixels, (performance.now() - began) / 1000);
-    return pixels;
   }
 }

@@ -1,6 +1,5 @@
 /** `koala bench quality`: what integers cost the pictures of a model, against its floats, of the same prompts and seeds. */
 
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { check } from "../../core/assert.ts";
 import { bootstrap, type Estimate, mean, meanEstimate } from "../../eval/chance.ts";
@@ -10,6 +9,7 @@ import { openScorer, type Scorer } from "../../eval/scorer.ts";
 import { psnr } from "../../image/psnr.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import { host } from "../../runtime/host.ts";
+import { promptLines } from "../cli/prompt-file.ts";
 import { drawMissing, drawn, type Task } from "../eval/draw.ts";
 import { modelFolder, shortNames } from "../eval/folder.ts";
 import { featuresOf } from "../eval/pictures.ts";
@@ -62,17 +62,7 @@ export async function promptsFrom(
 }
 
 async function promptsIn(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, "utf8").catch(() => null);
-  check(text !== null, "E_FLAG", () => ({
-    where: "--prompts",
-    expected: "a text file of prompts, one a line",
-    got: path,
-    hint: "There is no such file, or it may not be read.",
-  }));
-  const prompts = text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "");
+  const prompts = await promptLines(path, "--prompts");
   check(prompts.length >= 2, "E_FLAG", () => ({
     where: `--prompts ${path}`,
     expected: "at least 2 prompts, one a line",

@@ -1,6 +1,5 @@
 /** `koala quantize`: a model in a quarter or an eighth of its bytes, as a folder that every command reads like any other. */
 
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { parseRequest, type RequestInput } from "../../../pipeline/request.ts";
@@ -13,6 +12,7 @@ import { RECIPE_FILE } from "../../../weights/recipe.ts";
 import { flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
 import { checkFree, makeNewFolder } from "../new-folder.ts";
 import { type Progress, progressFor } from "../progress.ts";
+import { promptLines } from "../prompt-file.ts";
 import {
   openSource,
   planNetworks,
@@ -69,17 +69,7 @@ function formatFrom(text: string | undefined): Format {
 /** @throws KoalaError E_FLAG */
 async function promptsFrom(path: string | undefined): Promise<readonly string[]> {
   if (path === undefined) return calibrationPrompts;
-  const text = await readFile(path, "utf8").catch(() => null);
-  check(text !== null, "E_FLAG", () => ({
-    where: "--calibrate",
-    expected: "a text file of prompts, one a line",
-    got: path,
-    hint: "There is no such file, or it may not be read.",
-  }));
-  const prompts = text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "");
+  const prompts = await promptLines(path, "--calibrate");
   check(prompts.length > 0, "E_FLAG", () => ({
     where: `--calibrate ${path}`,
     expected: "at least one prompt, one a line",
