@@ -61,9 +61,13 @@ async function long(): Promise<void> {
 describe.skipIf(!hasChromium)("the studio of koala serve", () => {
   test("takes the token out of the address, draws with previews, and keeps the picture", async () => {
     expect(page.url()).toBe(`${url}/`);
-    await steps(8);
+    await long(); // so that a preview is there to be seen, on a quick machine too
     await draw();
     await page.locator(".stage .frame img[alt=Preview]").waitFor();
+    await page.keyboard.press("Escape");
+    await steps(8);
+    await page.getByLabel("Count", { exact: true }).fill("1");
+    await draw();
     await page.getByText(/128 × 128 px · seed \d+ · 8 steps/).waitFor({ timeout: 120_000 });
     await page.reload();
     await page.getByRole("button", { name: "a red apple" }).first().waitFor();

@@ -19,9 +19,10 @@ function inTerminal(
   command: string,
   during: (child: ChildProcess, soFar: string) => void = () => {},
 ): Promise<{ raw: string; code: number | null }> {
-  const child = spawn("script", ["-qefc", `stty cols 80 rows 24; ${command}`, "/dev/null"], {
+  // the shell makes place for the command: one that stayed would be ended by the same Ctrl-C and give its own exit code
+  const child = spawn("script", ["-qefc", `stty cols 80 rows 24; exec ${command}`, "/dev/null"], {
     cwd: folder,
-    env: { ...process.env, TERM: "xterm-256color", NO_COLOR: "" },
+    env: { ...process.env, SHELL: "/bin/sh", TERM: "xterm-256color", NO_COLOR: "" },
     stdio: ["pipe", "pipe", "pipe"],
   });
   let raw = "";
