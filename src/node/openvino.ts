@@ -42,16 +42,24 @@ async function open(library: OpenVino, model: OnnxModel, o: SessionOptions): Pro
   const placed = await placeWeights(model);
   try {
     const bytes = withWeights(model.bytes, placed.weights);
-    const compiled = await withoutPages(placed.files, () =>
-      library.compile(bytes, placed.root, settings(o)),
-    ).catch((cause: unknown) => {
-      throw engineError("a model that it can load", cause);
-    });
+    const compile = (more: Record<string, string> = {}): Promise<CompiledModel> =>
+      withoutPages(placed.files, () => library.compile(bytes, placed.root, { ...settings(o), ...more }));
+    const compiled = await compile()
+      // 2026.4.1 finds no order for the snippets of a whole training step
+      .catch((cause: unknown) =>
+        isOfSnippets(cause) ? compile({ SNIPPETS_MODE: "DISABLE" }) : Promise.reject(cause),
+      )
+      .catch((cause: unknown) => {
+        throw engineError("a model that it can load", cause);
+      });
     return session(model, compiled);
   } finally {
     await placed.dispose();
   }
 }
+
+/** Whether it is the fusing of elementwise operations into kernels made on the spot that failed, without which it also goes. */
+const isOfSnippets = (cause: unknown): boolean => cause instanceof Error && /snippets/i.test(cause.message);
 
 const engineError = (expected: string, cause: unknown): KoalaError =>
   new KoalaError("E_ENGINE", {

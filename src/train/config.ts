@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
+import type { Precision } from "../runtime/session.ts";
 import type { ConsistencyMethod } from "./consistency/path.ts";
 import type { LayerMap } from "./distill/layers.ts";
 import type { DistillOptions } from "./distill/loss.ts";
@@ -64,6 +65,8 @@ export interface CommonRun {
   readonly sampleCount: number;
   readonly dtype: "float16" | "float32";
   readonly engine: string;
+  /** Of forward and backward; what moves the weights, and all that is kept, is f32. */
+  readonly precision: Precision;
   /** Absent: one a core. */
   readonly threads?: number;
 }

@@ -87,6 +87,9 @@ const common = {
     .default("float16")
     .meta({ description: "how the weights of the result are stored" }),
   engine: z.string().min(1).default("auto").meta({ description: "what computes", argument: "NAME" }),
+  precision: z.enum(["f32", "bf16"]).default("f32").meta({
+    description: "what forward and backward compute in; weights, moments and average stay f32",
+  }),
   threads: whole(1, 1024).optional().meta({ description: "threads that compute (default: one a core)" }),
 };
 

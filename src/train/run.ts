@@ -81,7 +81,7 @@ export async function trainerOf(
   o: Pick<TrainerOptions, "engine" | "threads" | "communicator" | "programs">,
 ): Promise<Trainer> {
   const common = {
-    ...{ ...o, store: task.frozen, optimizer: optimizerOf(run) },
+    ...{ ...o, store: task.frozen, optimizer: optimizerOf(run), precision: run.precision },
     ...(run.maxNorm === 0 ? {} : { maxNorm: run.maxNorm }),
   };
   const own = await createTrainer(task.objective, task.weights, task.initial, {

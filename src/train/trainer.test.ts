@@ -3,6 +3,7 @@ import { fakeJob } from "../../test/fake-job.ts";
 import type { Value } from "../graph/op.ts";
 import { ortEngine } from "../node/ort-node.ts";
 import { add, input, linear, log, mean, mul, sub, tanh, tap } from "../ops/index.ts";
+import type { Engine } from "../runtime/session.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { memoryFiles } from "../weights/memory-files.ts";
@@ -78,6 +79,24 @@ const snapshot = (t: Trainer): Record<string, number[]> =>
   Object.fromEntries([...t.state().tensors].map(([name, { data }]) => [name, Array.from(data, Number)]));
 
 describe("a run", () => {
+  it("in bf16 computes losses and gradients in it, and what moves the weights in f32", async () => {
+    const real = ortEngine();
+    const seen: string[] = [];
+    const engine: Engine = {
+      ...real,
+      precisions: ["f32", "bf16"],
+      load(model, o) {
+        seen.push(`${Object.keys(model.outputs).sort().join(" ")} in ${o?.precision}`);
+        return real.load(model, { ...o, precision: "f32" });
+      },
+    };
+    const made = await trainer({ engine, precision: "bf16", optimizer: sgd(), emaCap: 0.9 });
+    await made.train([batch(0), batch(1)]);
+    expect(seen.filter((line) => line.includes("gradient.one.weight"))).toHaveLength(1);
+    for (const line of seen) expect(line).toMatch(line.includes("gradient.") ? /in bf16$/ : /in f32$/);
+    expect(seen.length).toBeGreaterThanOrEqual(5); // gradients, optimizer, norm, average, sum
+  });
+
   it.each([
     ["adamW", adamW],
     ["adam8bit", adam8bit],

@@ -22,6 +22,7 @@ import type { Objective } from "./segments.ts";
 import { restoreTensors, type StateInfo, type StoredState, type TrainingState } from "./state.ts";
 import { compileGradients, type GradientOptions, type GradientProgram } from "./step.ts";
 
+/** `precision` is that of forward and backward; what moves weights is computed, and everything kept, in f32. */
 export interface TrainerOptions extends GradientOptions {
   readonly optimizer: Optimizer;
   readonly rate: Rate;
@@ -108,11 +109,12 @@ export async function createTrainer(
     made.push(there);
     return there;
   };
+  const { precision: _, ...exact } = o; // a step of 1e-4 of a weight would be lost in the 8 bits of bf16
   try {
     const gradients = await own(compileGradients(objective, weights, o));
-    const optimizer = await own(startOptimizer(o.optimizer, layout, o));
-    const norm = await own(compileFlat(layout, squares, o));
-    const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, o));
+    const optimizer = await own(startOptimizer(o.optimizer, layout, exact));
+    const norm = await own(compileFlat(layout, squares, exact));
+    const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, exact));
     return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
   } catch (error) {
     for (const thing of made) await thing.dispose();
@@ -231,8 +233,9 @@ class Machine implements Trainer {
 
   async #summing(gradients: Arena): Promise<{ arena: Arena; program: FlatProgram }> {
     if (this.#sum === null) {
+      const { precision: _, ...exact } = this.#o;
       const arena = makeArena(gradients.layout);
-      const program = await compileFlat(gradients.layout, accumulated, this.#o);
+      const program = await compileFlat(gradients.layout, accumulated, exact);
       this.#owned.push(program);
       this.#sum = { arena, program };
     }

@@ -361,6 +361,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
       detail: run.detail,
       accumulate: run.accumulate,
       engine: o.engine,
+      precision: run.precision,
     },
     ...(run.threads === undefined ? {} : { threads: run.threads }),
     weights: { task: run.taskWeight, output: run.outputWeight, feature: run.featureWeight },

@@ -1,6 +1,7 @@
 /** Beginning a run, and going on with one: data, task, trainer, loop, result. */
 
 import { check, unreachable } from "../../core/assert.ts";
+import { checkPrecision } from "../../engine/compile.ts";
 import { host } from "../../runtime/host.ts";
 import type { Engine } from "../../runtime/session.ts";
 import type { Run } from "../../train/config.ts";
@@ -91,9 +92,16 @@ function jobOf(run: Run, o: JobOptions): Promise<Job> {
   }
 }
 
+/** @throws KoalaError E_ENGINE, also for a precision that the engine has not: before hours are spent on data */
+async function engineOf({ engine: name, precision }: Run): Promise<Engine> {
+  const engine = await host.engine(name, precision === "f32" ? undefined : { precision, stores: [] });
+  checkPrecision(engine, precision);
+  return engine;
+}
+
 async function plan(run: Run, { open, watch, communicator }: Options): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
-  const engine = await host.engine(run.engine);
+  const engine = await engineOf(run);
   const loader = new LateLoader();
   const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator });
   const source = await openSource(job.run.data, job.records);

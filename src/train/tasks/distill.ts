@@ -9,6 +9,7 @@ import type { Program } from "../../engine/program.ts";
 import { type Leaf, Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
+import type { Precision } from "../../runtime/session.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { castFloat, type Tensor } from "../../tensor/tensor.ts";
@@ -33,6 +34,8 @@ import {
 import type { Task } from "./task.ts";
 
 export interface DistillTaskOptions extends TrainEngine {
+  /** In which a teacher that takes turns computes. Default `f32`. */
+  readonly precision?: Precision;
   readonly teacher: Network;
   readonly student: Network;
   readonly size: DenoiserSize;
