@@ -55,6 +55,7 @@ export { freshStore } from "./train/tasks/fresh.ts";
 export type { NoisedOptions } from "./train/tasks/noised.ts";
 export { type TrainingNoise, trainingNoise } from "./train/tasks/schedule.ts";
 export type { Task } from "./train/tasks/task.ts";
+export type { AnswerStore } from "./train/tasks/turns.ts";
 export { type PatchOptions, type VaeTaskOptions, vaeTask } from "./train/tasks/vae.ts";
 export { type VaeMeter, vaeMeter } from "./train/tasks/vae-measure.ts";
 export {

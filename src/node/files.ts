@@ -148,7 +148,7 @@ function modelFiles(location: string, root: string, list: () => Promise<readonly
         check(end <= size, "E_FILE", () => ({ where, expected: `at least ${end} bytes`, got: `${size}` }));
         return await readRange(handle, start, end);
       } catch (error) {
-        throw fileError("E_FILE", where, "a file that can be read", error);
+        throw inputError(where, error);
       } finally {
         await handle?.close();
       }
@@ -163,7 +163,12 @@ function modelFiles(location: string, root: string, list: () => Promise<readonly
   };
 }
 
-async function readRange(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Bytes from `start` up to, not including, `end`. @throws Error where the file ends sooner */
+export async function readRange(
+  handle: FileHandle,
+  start: number,
+  end: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(end - start);
   let done = 0;
   while (done < bytes.length) {
@@ -213,6 +218,10 @@ let temporaryCount = 0;
 /** A name beside `path` that no other process or call uses. */
 const temporaryName = (path: string): string =>
   join(dirname(path), `.${basename(path)}.${process.pid}-${temporaryCount++}.tmp`);
+
+/** What to throw for a failed read of a file that is there. */
+export const inputError = (path: string, error: unknown): KoalaError =>
+  fileError("E_FILE", path, "a file that can be read", error);
 
 /** What to throw for a failed write: E_DISK, E_OUTPUT, or `error` itself where it is none of the system's. */
 export function outputError(path: string, error: unknown): unknown {

@@ -10,10 +10,18 @@ import type { Precision } from "../runtime/session.ts";
 import type { ConsistencyMethod } from "./consistency/path.ts";
 import type { LayerMap } from "./distill/layers.ts";
 import type { DistillOptions } from "./distill/loss.ts";
-import { kinds, type LatentScale, type OptimizerName, type RunKind, runKinds } from "./run-fields.ts";
+import {
+  type AnswerPlace,
+  kinds,
+  type LatentScale,
+  type OptimizerName,
+  type RunKind,
+  runKinds,
+} from "./run-fields.ts";
 import type { RateShape } from "./schedule-lr.ts";
 
 export {
+  type AnswerPlace,
   type LatentScale,
   type OptimizerName,
   optimizerNames,
@@ -140,6 +148,8 @@ export interface DistillRun extends DenoiserRun {
   readonly memory?: string;
   /** Batches whose answers are kept where teacher and student take turns. */
   readonly turn: number;
+  /** Where they are kept. */
+  readonly answers: AnswerPlace;
 }
 
 export interface ConsistencyRun extends PromptedRun, LoraFields {

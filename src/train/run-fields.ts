@@ -19,6 +19,10 @@ export type OptimizerName = (typeof optimizerNames)[number];
 export const latentScales = ["keep", "measure"] as const;
 export type LatentScale = (typeof latentScales)[number];
 
+/** Where a teacher's answers wait for the student that takes turns with it. */
+export const answerPlaces = ["memory", "disk"] as const;
+export type AnswerPlace = (typeof answerPlaces)[number];
+
 const path = z.string().min(1).max(4096);
 const whole = (least: number, most: number) => z.int().min(least).max(most);
 const many = 100_000_000;
@@ -219,7 +223,13 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
       .regex(/^\d+(\.\d+)? ?[kMGT]?B$/)
       .optional()
       .meta({ description: "most memory to plan for, such as 12GB; teacher and student then take turns" }),
-    turn: whole(1, 1_000_000).default(16).meta({ description: "batches between two turns of the teacher" }),
+    turn: whole(1, 1_000_000)
+      .default(16)
+      .meta({ description: "batches between two turns of the teacher, rounded up to whole steps" }),
+    answers: z
+      .enum(answerPlaces)
+      .default("memory")
+      .meta({ description: "where the teacher's answers wait between its turns, in 16 bits" }),
   },
   consistency: {
     kind: z.literal("consistency"),

@@ -1,7 +1,7 @@
 /** Runs of denoisers and students: from a model's folder and a run's fields to the task, the data and the result's shape. */
 
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { check } from "../../core/assert.ts";
 import { tapsOf } from "../../graph/order.ts";
 import { defaultsFor } from "../../models/detect.ts";
@@ -42,12 +42,14 @@ import { freshStore } from "../../train/tasks/fresh.ts";
 import { distillBytes, planDistill, type Saving } from "../../train/tasks/memory.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
 import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
+import { turnLength } from "../../train/tasks/turns.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent, readJson } from "../../weights/layout.ts";
 import { bytes } from "../cli/units.ts";
 import { fingerprint } from "../data/hash.ts";
 import type { PrepareOptions } from "../data/prepare.ts";
 import { adaptedResult, checkLora, loraOf, notLora } from "./adapted.ts";
+import { fileAnswers } from "./answers.ts";
 import {
   checkSide,
   type Job,
@@ -308,28 +310,23 @@ export async function studentOf(
   };
 }
 
-/** Settings that need less, those that cost least first, each with those before it. */
-function savingsOf(
-  run: DistillRun,
-  student: Network,
-  size: DenoiserSize,
-  inTurns: (changed: DistillRun) => number,
-): Saving[] {
+/** Settings that need less, those that cost least first. */
+function savingsOf(student: Network, size: DenoiserSize): Saving[] {
   const taps = [...tapsOf(Object.values(buildNetwork(student, size).outputs)).keys()];
   const stages = taps.filter((name) => /^(down_blocks|up_blocks)\.\d+$/.test(name));
-  const changes: (readonly [string, Partial<DistillRun>])[] = [
-    ["--turn 1", { turn: 1 }],
-    ["--optimizer adam8bit", { optimizer: "adam8bit" }],
-    ["--ema 0", { ema: 0 }],
+  return [
+    { flag: "--answers disk", change: { answers: "disk" } },
+    { flag: "--optimizer adam8bit", change: { optimizer: "adam8bit" } },
+    { flag: "--ema 0", change: { ema: 0 } },
+    ...(stages.length === 0
+      ? []
+      : [{ flag: `--recompute ${stages.join(" ")}`, change: { recompute: stages } }]),
   ];
-  if (stages.length > 0) changes.push([`--recompute ${stages.join(" ")}`, { recompute: stages }]);
-  let all = run;
-  return changes.map(([flag, change]) => {
-    const changed = { ...all, ...change };
-    all = changed;
-    return { flag, inTurns: () => inTurns(changed) };
-  });
 }
+
+/** Batches whose answers are in memory at a time: those of a step, where the others wait on the disk. */
+const answersHeld = ({ answers, turn, accumulate }: DistillRun): number =>
+  answers === "disk" ? accumulate : turnLength(turn, accumulate);
 
 /** @throws KoalaError E_CONFIG for features that do not fit, E_MODEL, E_MEMORY with the least that would do, E_FILE */
 export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job> {
@@ -368,11 +365,15 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
     data: dataOf(run, base, student, o),
   };
   const together = distillTask({ ...common, turn: null });
-  const apart = distillTask({ ...common, turn: run.turn });
+  const apart = distillTask({
+    ...{ ...common, turn: run.turn },
+    ...(run.answers === "disk"
+      ? { answers: fileAnswers(join(o.folder, `.answers-${o.share.rank}.tmp`)) }
+      : {}),
+  });
   const { teacherWeights, studentWeights, targets } = distillMemory({
     ...{ teacher, student, size, pairs, optimizer: optimizerOf(run) },
     targetDtype: "float16",
-    keptBatches: run.turn,
   });
   const said = buildNetwork(teacher, size);
   const taps = [...tapsOf(Object.values(said.outputs))];
@@ -386,7 +387,7 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
       together: memoryOf(together, changed, sizes),
       apart: student,
       rest: isOneTurn ? studentWeights : student.state,
-      ...{ targets: (targets * changed.turn) / run.turn, programs: programsOf(run, sizes) },
+      ...{ targets: targets * answersHeld(changed), programs: programsOf(run, sizes) },
       weights: teacherWeights,
       trained: studentWeights / dtypes.float32.bytes,
       answers: { ...said.outputs, ...Object.fromEntries(taps.filter(([name]) => asked.has(name))) },
@@ -396,12 +397,14 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
     bytesAs(run),
     run.memory === undefined ? null : bytesOf(run.memory),
     bytes,
-    savingsOf(run, student, size, (changed) => bytesAs(changed).inTurns),
+    savingsOf(student, size),
+    (change) => bytesAs({ ...run, ...change }).inTurns,
   );
+  const length = turnLength(run.turn, run.accumulate);
   const { task, way } = plan.isInTurns
     ? {
         task: apart,
-        way: `teacher and student in turns of ${run.turn} batches, ${bytes(targets)} of answers kept`,
+        way: `teacher and student in turns of ${length} batches, ${bytes(targets * length)} of answers kept${run.answers === "disk" ? " on disk" : ""}`,
       }
     : { task: together, way: `${bytes(besideWeights)} of teacher in one graph with the student` };
   const total = plan.isInTurns ? plan.inTurns : plan.together;

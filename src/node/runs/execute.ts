@@ -99,11 +99,11 @@ async function engineOf({ engine: name, precision }: Run): Promise<Engine> {
   return engine;
 }
 
-async function plan(run: Run, { open, watch, communicator }: Options): Promise<Planned> {
+async function plan(run: Run, folder: string, { open, watch, communicator }: Options): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
   const engine = await engineOf(run);
   const loader = new LateLoader();
-  const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator });
+  const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator, folder });
   const source = await openSource(job.run.data, job.records);
   const heldOut = job.heldOut.length === 0 ? null : await openSource(job.heldOut, job.records);
   const { size } = communicator;
@@ -118,7 +118,7 @@ async function plan(run: Run, { open, watch, communicator }: Options): Promise<P
  */
 export async function startRun(run: Run, path: string, given: ExecuteOptions): Promise<RunEnd> {
   const o = { communicator: single, ...given };
-  const planned = await planAlike(() => plan(run, o), o.communicator);
+  const planned = await planAlike(() => plan(run, path, o), o.communicator);
   const folder = await firstThenOthers(
     o.communicator,
     () => RunFolder.create(path, planned.job.run),
@@ -140,7 +140,7 @@ export async function startRun(run: Run, path: string, given: ExecuteOptions): P
 export async function resumeRun(path: string, given: ExecuteOptions): Promise<RunEnd> {
   const o = { communicator: single, ...given };
   const folder = await together(o.communicator, () => RunFolder.open(path, { isExact: true }));
-  return execute(folder, await planAlike(() => plan(folder.run, o), o.communicator), o);
+  return execute(folder, await planAlike(() => plan(folder.run, path, o), o.communicator), o);
 }
 
 /** A plan that every process has made, and made alike. @throws KoalaError E_CONFIG when one was started with another run */

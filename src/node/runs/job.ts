@@ -78,6 +78,8 @@ export interface JobOptions {
   readonly warn: (line: string) => void;
   /** Which of the processes that train together this is. */
   readonly share: Share;
+  /** The run's folder, which need not be there before the first step. */
+  readonly folder: string;
 }
 
 /** A loader of data that is prepared later: a run is checked as a whole before anything is written. */

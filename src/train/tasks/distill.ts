@@ -1,37 +1,25 @@
-/**
- * Training a student by its teacher, which sees the same noise, step and text: in one graph with it, or in turns, where
- * the teacher answers for some batches ahead, is freed, and the student learns from what was kept in float16.
- */
+/** Training a student by its teacher, which sees the same noise, step and text: in one graph with it, or in turns. */
 
 import { check } from "../../core/assert.ts";
-import { compile } from "../../engine/compile.ts";
-import type { Program } from "../../engine/program.ts";
 import { type Leaf, Scope } from "../../nn/index.ts";
 import { input } from "../../ops/index.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
 import type { Precision } from "../../runtime/session.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
-import { castFloat, type Tensor } from "../../tensor/tensor.ts";
 import { deriveStore } from "../../weights/stores.ts";
 import type { FeaturePair } from "../distill/features.ts";
 import { type DistillWeights, distillLoss } from "../distill/loss.ts";
-import { networkSide, type Side, targetName, targetSide, teacherTaps } from "../distill/sides.ts";
+import { networkSide, type Side, targetSide } from "../distill/sides.ts";
 import { noStore, type TrainEngine } from "../flat.ts";
 import { wholeLearner } from "../learner.ts";
-import { buildNetwork, type Network, type NetworkInputs, networkInputs } from "../networks/network.ts";
+import { type Network, type NetworkInputs, networkInputs } from "../networks/network.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 import { microBatches } from "./denoiser.ts";
-import {
-  type NoisedOptions,
-  noisedFeeds,
-  objectiveOf,
-  sizeOfBatch,
-  targetInput,
-  weightInput,
-} from "./noised.ts";
+import { type NoisedOptions, noisedFeeds, objectiveOf, targetInput, weightInput } from "./noised.ts";
 import type { Task } from "./task.ts";
+import { type AnswerStore, memoryAnswers, Turns, turnLength } from "./turns.ts";
 
 export interface DistillTaskOptions extends TrainEngine {
   /** In which a teacher that takes turns computes. Default `f32`. */
@@ -46,8 +34,10 @@ export interface DistillTaskOptions extends TrainEngine {
   readonly detail: "total" | "stage" | "pair";
   readonly data: NoisedOptions;
   readonly accumulate: number;
-  /** Batches between two turns of the teacher; null: it is in the student's graph. */
+  /** Least batches between two turns of the teacher, which end with a step; null: it is in the student's graph. */
   readonly turn: number | null;
+  /** Where its answers wait, when it takes turns; default: in memory. */
+  readonly answers?: AnswerStore;
 }
 
 /** Under which the teacher's weights stand in the common graph. */
@@ -64,7 +54,7 @@ export function distillTask(o: DistillTaskOptions): Task {
     const at = { ...o, size, pairs: size === o.size ? pairs : (o.pairsAt?.(size) ?? pairs) };
     return distillObjective(at, learner.leaf, needsTeacher);
   });
-  const turns = needsTeacher && o.turn !== null ? new Turns(o, pairs, o.turn) : null;
+  const turns = needsTeacher && o.turn !== null ? turnsOf(o, pairs, o.turn) : null;
   return {
     objective,
     weights: learner.weights(),
@@ -82,6 +72,13 @@ export function distillTask(o: DistillTaskOptions): Task {
     dispose: async () => turns?.forget(),
   };
 }
+
+const turnsOf = (o: DistillTaskOptions, pairs: readonly FeaturePair[], turn: number): Turns =>
+  new Turns({
+    ...{ ...o, pairs, length: turnLength(turn, o.accumulate) },
+    needsOutput: o.weights.output > 0,
+    answers: o.answers ?? memoryAnswers(),
+  });
 
 /** The losses of batches of `o.size`, over the student's weights as `leaf` gives them. */
 function distillObjective(o: DistillTaskOptions, leaf: Leaf, needsTeacher: boolean): Objective {
@@ -138,63 +135,3 @@ const prefixed = (store: TensorStore): TensorStore =>
     new Map([...store.tensors.keys()].map((name) => [`${PREFIX}.${name}`, { from: name }])),
     PREFIX,
   );
-
-/** The teacher's answers to batches ahead. */
-class Turns {
-  readonly #o: DistillTaskOptions;
-  readonly #pairs: readonly FeaturePair[];
-  readonly #length: number;
-  #kept = new Map<number, Batch>();
-
-  constructor(o: DistillTaskOptions, pairs: readonly FeaturePair[], length: number) {
-    this.#o = o;
-    this.#pairs = pairs;
-    this.#length = length;
-  }
-
-  forget(): void {
-    this.#kept.clear();
-  }
-
-  /** To micro-batch `index`; where they are not kept the teacher runs for it and those that follow. */
-  async answers(index: number): Promise<Batch> {
-    const known = this.#kept.get(index);
-    if (known !== undefined) return known;
-    this.forget();
-    const { data, size } = this.#o;
-    const sizes = new Map<string, { readonly at: DenoiserSize; readonly batches: Map<number, Batch> }>();
-    for (let i = index; i < index + this.#length; i++) {
-      const feeds = await noisedFeeds(i, data);
-      const at = sizeOfBatch(feeds, size);
-      const key = `${at.height}x${at.width}`;
-      const same = sizes.get(key) ?? { at, batches: new Map<number, Batch>() };
-      same.batches.set(i, feeds);
-      sizes.set(key, same);
-    }
-    for (const { at, batches } of sizes.values()) await this.#askAll(at, batches);
-    return this.#kept.get(index) as Batch;
-  }
-
-  /** Asks the teacher, at one size, so that it is in memory once. */
-  async #askAll(size: DenoiserSize, batches: ReadonlyMap<number, Batch>): Promise<void> {
-    const { teacher } = this.#o;
-    const taps = teacherTaps(this.#pairs);
-    const { outputs } = buildNetwork(teacher, size);
-    const program = await compile(outputs, { ...this.#o, store: teacher.store, taps });
-    try {
-      for (const [i, feeds] of batches) this.#kept.set(i, await this.#ask(program, feeds, taps));
-    } finally {
-      await program.dispose();
-    }
-  }
-
-  async #ask(program: Program, feeds: Batch, taps: readonly string[]): Promise<Batch> {
-    const own = Object.keys(program.inputs).map((name) => [name, feeds[name] as Tensor]);
-    const said = await program.run(Object.fromEntries(own));
-    const keep = (t: Tensor | undefined): Tensor => castFloat(t as Tensor, "float16");
-    return {
-      ...(this.#o.weights.output > 0 ? { [targetName()]: keep(said.prediction) } : {}),
-      ...Object.fromEntries(taps.map((tap) => [targetName(tap), keep(said[tap])])),
-    };
-  }
-}

@@ -13,6 +13,7 @@ import {
 } from "../../pipeline/memory.ts";
 import { dtypes } from "../../tensor/dtype.ts";
 import { type Shape, size } from "../../tensor/shape.ts";
+import type { DistillRun } from "../config.ts";
 import { momentBytes } from "../distill/memory.ts";
 import type { Optimizer } from "../optim/transform.ts";
 import { segmentsOf } from "../segments.ts";
@@ -107,29 +108,32 @@ export interface DistillPlan {
 export interface Saving {
   /** As it is written in a command. */
   readonly flag: string;
-  /** With it, and the settings before it. */
-  inTurns(): number;
+  readonly change: Partial<DistillRun>;
 }
 
 /**
  * Whether teacher and student fit beside each other into `limit` bytes, or take turns; null: no limit.
- * @throws KoalaError E_MEMORY with the first of `savings`, one upon the other, that would do
+ * `inTurns` says what a changed run takes then. @throws KoalaError E_MEMORY with those of `savings`, one upon the other, that
+ * would do
  */
 export function planDistill(
   bytes: { readonly together: number; readonly inTurns: number },
   limit: number | null,
   format: (bytes: number) => string,
   savings: readonly Saving[] = [],
+  inTurns: (change: Partial<DistillRun>) => number = () => bytes.inTurns,
 ): DistillPlan {
   if (limit === null || bytes.together <= limit) return { ...bytes, isInTurns: false };
   if (bytes.inTurns <= limit) return { ...bytes, isInTurns: true };
   const flags: string[] = [];
   let least = bytes.inTurns;
-  for (const saving of savings) {
-    const planned = saving.inTurns();
+  let changed: Partial<DistillRun> = {};
+  for (const { flag, change } of savings) {
+    const all = { ...changed, ...change };
+    const planned = inTurns(all);
     if (planned >= least) continue;
-    flags.push(saving.flag);
-    least = planned;
+    flags.push(flag);
+    [least, changed] = [planned, all];
     if (least <= limit) break;
   }
   const hint =

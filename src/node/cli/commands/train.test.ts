@@ -209,8 +209,18 @@ describe("koala distill", () => {
       "--out",
       "b",
       ...flags,
+      "--memory",
+      "390MB", // between what both need together and in turns
+      "--turn",
+      "2",
+      "--answers",
+      "disk",
+    );
+    expect(again.err).toMatch(
+      / teacher and student in turns of 2 batches, [\d.]+ kB of answers kept on disk; /,
     );
     expect(again.out).toBe("b/model\n");
+    expect(readdirSync("b").filter((name) => name.startsWith("."))).toEqual([]);
     expect(existsSync("b/model/unet/koala_cut.json")).toBe(true);
 
     const small = await koala(
