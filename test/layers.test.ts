@@ -27,6 +27,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "models",
     "engine",
     "passes",
+    "quantize",
     "runtime",
     "diffusion",
     "text",

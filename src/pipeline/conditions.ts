@@ -33,6 +33,21 @@ export interface EncodeOptions {
   blame(feeds: Readonly<Record<string, Tensor>>): Promise<string>;
 }
 
+/** Positions that `word` has among the tokens of `prompt`; none where it is not in it. */
+export function positionsOf(
+  { prepare, tokenizer }: Pick<TextEncoder, "prepare" | "tokenizer">,
+  prompt: string,
+  word: string,
+): number[] {
+  const text = prepare(prompt);
+  const start = text.toLowerCase().indexOf(word.toLowerCase());
+  if (start < 0 || word === "") return [];
+  // what frames a text is counted in both lengths; CLIP's begin is position 0, and T5 has none
+  const before = tokenizer.encode(text.slice(0, start).trimEnd()).length - 1;
+  const after = tokenizer.encode(text.slice(0, start + word.length)).length - 1;
+  return Array.from({ length: after - before }, (_, i) => before + i);
+}
+
 /** Characters of a prompt's lost end that a warning quotes: enough to see where the cut is. */
 const quotedLength = 200;
 

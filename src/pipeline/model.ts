@@ -1,7 +1,11 @@
 /** A model as the pipeline draws with it: any of the pipelines that koala runs, opened and checked but not yet compiled. */
 
 import { check } from "../core/assert.ts";
+import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
+import type { Value } from "../graph/op.ts";
 import type { JsonObject } from "../models/config.ts";
+import type { ModelDefaults } from "../models/detect.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import type { Denoiser, TextEncoder } from "./networks.ts";
 import {
@@ -13,6 +17,7 @@ import {
   type VaePart,
 } from "./parts.ts";
 import { openPixart, pixartClasses } from "./pixart.ts";
+import type { Request, Size } from "./request.ts";
 import { clipEncoder, unetDenoiser } from "./stable-diffusion.ts";
 
 export interface Model {
@@ -62,4 +67,28 @@ export async function openDrawable(files: ModelFiles, o: DrawableOptions): Promi
     ...{ isXL: false, denoiser, texts: [text], vae, scheduler, schedulerPath },
     ...{ index: sources.indexJson, hasZeroForEmpty: false },
   };
+}
+
+/** The sampler that the request names, on the model's own noise schedule. @throws KoalaError E_CONFIG */
+export function schedulerFor(
+  { scheduler, schedulerPath }: Pick<Model, "scheduler" | "schedulerPath">,
+  request: Pick<Request, "scheduler" | "spacing">,
+  { prediction }: Pick<ModelDefaults, "prediction">,
+): Scheduler {
+  const config = {
+    ...withScheduler(scheduler, request.scheduler),
+    timestep_spacing: request.spacing,
+    prediction_type: prediction,
+  };
+  return schedulerFromConfig(config, schedulerPath);
+}
+
+/** The denoiser as a graph for a request, fed `conditions` of `text` [N, S, E]. */
+export function denoiserGraph(
+  { denoiser, vae: { factor } }: Model,
+  { height, width }: Size,
+  conditions: Readonly<Record<string, Tensor>>,
+): Readonly<Record<string, Value>> {
+  const [batch = 1, tokens = 1] = conditions.text?.shape ?? [];
+  return denoiser.graph({ batch, height: height / factor, width: width / factor, tokens });
 }

@@ -1,16 +1,16 @@
 /** What a caller may say of how a model is loaded and run; what to draw is the request. */
 
 import type { Log } from "../core/log.ts";
-import type { Precision } from "../runtime/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { LoraChoice } from "./loras.ts";
 import type { Budget } from "./plan-request.ts";
+import type { PrecisionName } from "./request.ts";
 
 export interface LoadOptions extends Budget {
   /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
   readonly engine?: string;
-  /** What the networks compute in: `auto` is `f32`. A network that overflows in fewer bits is done again in f32. */
-  readonly precision?: "auto" | Precision;
+  /** Of requests that name none; absent: `f32`. A network that overflows in bf16 is done again in f32. */
+  readonly precision?: PrecisionName;
   /** A folder to keep compiled programs in, for a quicker second start, where the engine can; absent: none are kept. */
   readonly cache?: string;
   /** Compute threads; absent: one a core that this process may use. */
@@ -30,10 +30,6 @@ export interface LoadOptions extends Budget {
   /** Bytes of a download so far. */
   onProgress?(file: string, bytes: number, total: number): void;
 }
-
-/** What `auto` is. */
-export const precisionOf = ({ precision = "auto" }: LoadOptions): Precision =>
-  precision === "auto" ? "f32" : precision;
 
 export interface GenerateOptions {
   readonly signal?: AbortSignal;

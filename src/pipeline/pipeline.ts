@@ -2,7 +2,7 @@
 
 import { check } from "../core/assert.ts";
 import { silent } from "../core/log.ts";
-import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
+import { schedulerFromConfig } from "../diffusion/scheduler.ts";
 import { chain } from "../engine/chain.ts";
 import { type CompileOptions, checkPrecision, compile } from "../engine/compile.ts";
 import { guarded } from "../engine/guarded.ts";
@@ -14,7 +14,7 @@ import { tapsOf } from "../graph/order.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { host } from "../runtime/host.ts";
-import type { Engine, Precision } from "../runtime/session.ts";
+import type { Engine } from "../runtime/session.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
@@ -24,6 +24,7 @@ import {
   encodeTexts,
   entries,
   joinStates,
+  positionsOf,
   rows,
   stack,
   zerosLike,
@@ -33,14 +34,15 @@ import { denoise, isGuided } from "./denoise.ts";
 import type { PipelineEvent } from "./events.ts";
 import { withLoras } from "./loras.ts";
 import { type MemoryPlan, outOfMemory } from "./memory.ts";
-import { type Model, openDrawable } from "./model.ts";
+import { denoiserGraph, type Model, openDrawable, schedulerFor } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
-import { type GenerateOptions, type LoadOptions, precisionOf } from "./options.ts";
+import type { GenerateOptions, LoadOptions } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
 import { explainBase, float32Bytes, storesOf, usualResidentBytes } from "./parts-of.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
+import { checkOffered, computedIn, inPrecision, precisionsOf } from "./precision.ts";
 import { Previews } from "./previews.ts";
-import { type Request, type RequestInput, resolveRequest } from "./request.ts";
+import { type PrecisionName, type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
 
@@ -55,12 +57,18 @@ export class Pipeline {
   readonly engineName: string;
   /** Why `auto` took this engine; absent where it was named. */
   readonly engineReason: string | undefined;
-  private readonly parts: Model;
+  /** What a request may name here; without a name it is drawn in `LoadOptions.precision`. */
+  readonly precisions: readonly PrecisionName[];
+  /** As they are stored. */
+  private readonly stored: Model;
+  /** As the request at hand has them. */
+  private parts: Model;
   private readonly engine: Engine;
   private readonly threads: number | undefined;
-  private readonly precision: Precision;
+  private readonly usualPrecision: PrecisionName;
+  private precision: PrecisionName = "f32";
   private readonly cache: string | undefined;
-  /** Networks that overflowed in `precision`: they are computed in f32 from then on. */
+  /** Networks that overflowed in bf16: they are computed in f32 from then on. */
   private readonly overflowed = new Set<string>();
   /** Warnings that no event has told yet. */
   private readonly untold: string[] = [];
@@ -86,14 +94,16 @@ export class Pipeline {
     o: LoadOptions,
   ) {
     this.location = location;
+    this.stored = parts;
     this.parts = parts;
+    this.precisions = precisionsOf(parts, engine);
     this.defaults = defaults;
     this.family = defaults.family;
     this.engine = engine;
     this.engineName = engine.name;
     this.engineReason = engine.reason;
     this.threads = o.threads;
-    this.precision = precisionOf(o);
+    this.usualPrecision = o.precision ?? "f32";
     this.cache = o.cache;
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;
@@ -135,7 +145,7 @@ export class Pipeline {
       scheduler: parts.scheduler,
       factor: parts.vae.factor,
     });
-    const precision = precisionOf(o);
+    const precision = computedIn(o.precision ?? "f32");
     const engine =
       named ??
       (await host.engine("auto", {
@@ -153,8 +163,10 @@ export class Pipeline {
   resolve(input: RequestInput): Request {
     // a class that koala has not: unless the request names another, the model's own cannot be its default
     if (input.scheduler === undefined) schedulerFromConfig(this.parts.scheduler, this.parts.schedulerPath);
-    const request = resolveRequest(input, this.defaults);
-    this.schedulerFor(request).plan(request.steps);
+    const own = this.usualPrecision === "f32" ? {} : { precision: this.usualPrecision };
+    const request = { ...own, ...resolveRequest(input, this.defaults) };
+    checkOffered(request, this.precisions, this.engineName);
+    schedulerFor(this.parts, request, this.defaults).plan(request.steps);
     const { patch } = this.parts.denoiser;
     const unit = patch * this.parts.vae.factor;
     for (const side of ["width", "height"] as const)
@@ -171,7 +183,9 @@ export class Pipeline {
    * @throws KoalaError E_MEMORY with the least that would do, E_FLAG
    */
   plan(request: Request, budget: Budget = this.budget): MemoryPlan {
-    return planRequest(this.parts, request, budget, {
+    const { precision = "f32" } = request;
+    const parts = precision === this.precision ? this.parts : inPrecision(this.stored, precision);
+    return planRequest(parts, request, budget, {
       mayStay: this.isSmall,
       target: this.engine.target,
       isKept: this.cache !== undefined,
@@ -188,6 +202,7 @@ export class Pipeline {
     const { turn, release } = this.queue();
     try {
       await turn;
+      await this.turnTo(request.precision ?? "f32");
       const plan = this.plan(request);
       this.isResident = plan.isTogether;
       yield* this.run(request, plan, o);
@@ -220,6 +235,7 @@ export class Pipeline {
     try {
       await turn;
       await this.freeStages();
+      await this.turnTo(this.usualPrecision);
       const { name, store } = this.parts.denoiser;
       return await stageTimes(this.parts, this.defaults, (outputs) => this.compile(name, outputs, store), o);
     } finally {
@@ -235,14 +251,7 @@ export class Pipeline {
   /** Positions that `word` has in what the denoiser attends to for `prompt`; none where it is not in it. */
   positionsOf(prompt: string, word: string): number[] {
     const encoder = this.parts.texts[0];
-    const text = encoder?.prepare(prompt) ?? "";
-    const start = text.toLowerCase().indexOf(word.toLowerCase());
-    if (encoder === undefined || start < 0 || word === "") return [];
-    const { tokenizer } = encoder;
-    // what frames a text is counted in both lengths; CLIP's begin is position 0, and T5 has none
-    const before = tokenizer.encode(text.slice(0, start).trimEnd()).length - 1;
-    const after = tokenizer.encode(text.slice(0, start + word.length)).length - 1;
-    return Array.from({ length: after - before }, (_, i) => before + i);
+    return encoder === undefined ? [] : positionsOf(encoder, prompt, word);
   }
 
   /** Frees every program. The pipeline can be used again; it then loads anew. */
@@ -288,7 +297,7 @@ export class Pipeline {
       return pixels;
     };
     const finished: Tensor[] = [];
-    const steps = this.schedulerFor(request).plan(request.steps).steps.length;
+    const steps = schedulerFor(this.parts, request, this.defaults).plan(request.steps).steps.length;
 
     for (let index = 0; index < request.count; index++) {
       signal?.throwIfAborted();
@@ -300,13 +309,14 @@ export class Pipeline {
         request,
         denoiser: this.parts.denoiser,
         program,
-        scheduler: this.schedulerFor(request),
+        scheduler: schedulerFor(this.parts, request, this.defaults),
         seed: request.seed + index,
         latentShape,
         conditions,
         ...(o.watch === undefined ? {} : { watch: o.watch }),
         ...(o.hear === undefined ? {} : { hear: o.hear }),
-        blame: (feeds) => this.blame(this.denoiserStage, this.denoiserGraph(request, feeds), feeds, store),
+        blame: (feeds) =>
+          this.blame(this.denoiserStage, denoiserGraph(this.parts, request, feeds), feeds, store),
       });
       let latents: Float32Array = new Float32Array(0);
       let last = performance.now();
@@ -341,14 +351,12 @@ export class Pipeline {
     }
   }
 
-  /** The sampler that the request names, on the model's own noise schedule. */
-  private schedulerFor(request: Request): Scheduler {
-    const config = {
-      ...withScheduler(this.parts.scheduler, request.scheduler),
-      timestep_spacing: request.spacing,
-      prediction_type: this.defaults.prediction,
-    };
-    return schedulerFromConfig(config, this.parts.schedulerPath);
+  /** Programs of one precision make room for those of another. */
+  private async turnTo(precision: PrecisionName): Promise<void> {
+    if (precision === this.precision) return;
+    await this.freeStages();
+    this.parts = inPrecision(this.stored, precision);
+    this.precision = precision;
   }
 
   /** A network in the precision that was asked for, watched for overflow; what it is called is for the warning. */
@@ -358,7 +366,7 @@ export class Pipeline {
     make: (o: CompileOptions) => Promise<Program>,
   ): Promise<Program> {
     return guarded({
-      precision: this.overflowed.has(name) ? "f32" : this.precision,
+      precision: this.overflowed.has(name) ? "f32" : computedIn(this.precision),
       compileIn: (precision) => make({ ...this.compileOptions(store), precision }),
       onFallback: () => {
         this.overflowed.add(name);
@@ -441,17 +449,6 @@ export class Pipeline {
     return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, carry }));
   }
 
-  /** The denoiser as a graph for this request. */
-  private denoiserGraph(
-    request: Request,
-    conditions: Readonly<Record<string, Tensor>>,
-  ): Record<string, Value> {
-    const { factor } = this.parts.vae;
-    const [batch = 1, tokens = 1] = conditions.text?.shape ?? [];
-    const [height, width] = [request.height / factor, request.width / factor];
-    return this.parts.denoiser.graph({ batch, height, width, tokens });
-  }
-
   private denoiserProgram(
     request: Request,
     conditions: readonly Readonly<Record<string, Tensor>>[],
@@ -463,7 +460,7 @@ export class Pipeline {
     const { name, store } = this.parts.denoiser;
     return this.denoiserStage.use(key, () =>
       this.guard(name, store, (o) =>
-        compileStepwise(this.denoiserGraph(request, first), {
+        compileStepwise(denoiserGraph(this.parts, request, first), {
           ...o,
           taps,
           changing: stepInputs, // prompt, sizes and guidance stay: what rests on them runs once

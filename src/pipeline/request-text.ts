@@ -49,6 +49,7 @@ export function parametersText(r: Request, maker: Maker): string {
     Size: `${r.width}x${r.height}`,
     Model: maker.model,
     ...(maker.loras === undefined ? {} : { Loras: maker.loras.join(", ") }),
+    ...(r.precision === undefined ? {} : { Precision: r.precision }),
     ...(r.guidanceRescale === 0 ? {} : { "CFG Rescale": String(r.guidanceRescale) }),
     Version: `koala-diffusion ${maker.version}`,
   };

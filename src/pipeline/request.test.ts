@@ -163,7 +163,7 @@ describe("the fields", () => {
         "seed",
         "count",
       ],
-      ...["scheduler", "spacing", "preview", "original-size", "crop", "target-size"],
+      ...["scheduler", "spacing", "preview", "precision", "original-size", "crop", "target-size"],
     ]);
     expect(fields.every(({ description }) => description.length > 5)).toBe(true);
     expect(fields.find(({ key }) => key === "width")).toEqual({

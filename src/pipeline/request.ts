@@ -13,6 +13,10 @@ import { type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
 export const spacings = ["leading", "trailing", "linspace"] as const;
 export type Spacing = (typeof spacings)[number];
 
+/** `bf16` where the engine and the CPU have it; `int8` and `int4` are f32 with the weights in blocks of so many bits, packed at load. */
+export const precisionNames = ["f32", "bf16", "int8", "int4"] as const;
+export type PrecisionName = (typeof precisionNames)[number];
+
 /** Seeds are 32 bits: torch's CPU generator, whose noise ours equals, reads no more of a seed than that. */
 export const largestSeed = 4294967295;
 
@@ -50,6 +54,8 @@ export interface Request {
   readonly scheduler: SchedulerName;
   readonly spacing: Spacing;
   readonly preview: boolean;
+  /** What the networks are computed in; absent: f32. */
+  readonly precision?: PrecisionName;
   /** SDXL's size conditioning; absent: the picture's own size. */
   readonly originalSize?: Size;
   /** SDXL's crop conditioning; absent: no crop. */
@@ -124,6 +130,11 @@ const fields = {
     .optional()
     .meta({ description: "how the timesteps are spread", argument: "NAME" }),
   preview: z.boolean().default(false).meta({ description: "show rough pictures while denoising" }),
+  precision: z.enum(precisionNames).optional().meta({
+    description:
+      "what networks compute in (bf16 is twice as fast where engine and CPU have it), or f32 with weights packed to 8 or 4 bits as they are loaded",
+    argument: "NAME",
+  }),
   originalSize: size
     .optional()
     .meta({ description: "size that the model is told the picture had (SDXL)", unit: "px", argument: "WxH" }),

@@ -89,7 +89,8 @@ function blockScale(values: Float32Array, middle: number, ranges: readonly numbe
     const scale = float16ToNumber(numberToFloat16((-most * range) / middle));
     if (scale === 0) continue;
     let error = 0;
-    for (const v of values) {
+    for (let i = 0; i < values.length && error < least; i++) {
+      const v = values[i] ?? 0;
       const d = v - level(v / scale, middle) * scale;
       error += d * d;
     }

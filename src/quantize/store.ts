@@ -74,5 +74,5 @@ export function quantizedStore(
     return tensors.get(name)?.dtype === "float16" ? halved(name, tensor) : tensor;
   }
 
-  return { tensors, read, recipe };
+  return { ...source, tensors, read, recipe };
 }

@@ -2,6 +2,8 @@
 
 import type { Command } from "commander";
 import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import { nearest } from "../../core/nearest.ts";
 import { type VaeChoice, vaeChoices } from "../../pipeline/memory.ts";
 import { type RequestField, requestFields } from "../../pipeline/request.ts";
 
@@ -96,19 +98,26 @@ export function loraFrom(text: string): { location: string; weight: number } {
 /** Beyond it pictures fall apart; A1111 and ComfyUI offer less. */
 const mostLoraWeight = 10;
 
-/** What `--precision` takes. */
-export const precisions = ["auto", "f32", "bf16"] as const;
+/** One of a list of names, or its nearest as a hint. @throws KoalaError E_FLAG */
+export function oneOf<T extends string>(where: string, name: string, known: readonly T[]): T {
+  const found = known.find((one) => one === name);
+  if (found !== undefined) return found;
+  const near = nearest(name, known)[0];
+  throw new KoalaError("E_FLAG", {
+    where,
+    expected: `one of ${known.join(", ")}`,
+    got: JSON.stringify(name),
+    ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+  });
+}
 
-/** @throws KoalaError E_FLAG */
-export function precisionFrom(text: string | undefined): (typeof precisions)[number] | undefined {
-  if (text === undefined) return undefined;
-  const found = precisions.find((name) => name === text);
-  check(found !== undefined, "E_FLAG", () => ({
-    where: "--precision",
-    expected: `one of ${precisions.join(", ")}`,
-    got: JSON.stringify(text),
-  }));
-  return found;
+/** "a,b" as names. @throws KoalaError E_FLAG */
+export function someOf<T extends string>(
+  flag: string,
+  text: string | undefined,
+  known: readonly T[],
+): T[] | undefined {
+  return text?.split(",").map((name) => oneOf(flag, name.trim(), known));
 }
 
 /**

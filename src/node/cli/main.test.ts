@@ -237,7 +237,11 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     [["generate", "a", "--crop", "here"], '--crop: expected { left, top } (px), got "here" [E_REQUEST]'],
     [
       ["generate", "a", "--precision", "int9"],
-      '--precision: expected one of auto, f32, bf16, got "int9" [E_FLAG]',
+      '--precision: expected one of f32, bf16, int8, int4, got "int9" [E_REQUEST]\nDid you mean int4?',
+    ],
+    [
+      ["serve", "--precisions", "f32,fp16"],
+      '--precisions: expected one of f32, bf16, int8, int4, got "fp16" [E_FLAG]\nDid you mean bf16?',
     ],
     [
       ["generate", "a", "--lora", "style.safetensors:strong"],

@@ -13,7 +13,6 @@ import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
 import { toldOrNot } from "../../pipeline/pixart.ts";
 import type { Format } from "../../quantize/plan.ts";
-import { textRecipe } from "../../quantize/text.ts";
 import {
   type DenoiserGraph,
   type DenoiserOptions,
@@ -22,6 +21,7 @@ import {
   MEASURED_STEPS,
   quantizeDenoiser,
 } from "../../quantize/unet.ts";
+import { weightsRecipe } from "../../quantize/weights.ts";
 import type { Recipe } from "../../tensor/quantized.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import type { ModelFiles } from "../../weights/files.ts";
@@ -94,7 +94,10 @@ export async function planNetworks({ networks, files }: Source, o: PlanOptions):
         ? denoiser.recipe
         : name === "vae"
           ? { layers: {} }
-          : textRecipe(textGraph(config, `${files.location}/${name}/config.json`), o.format);
+          : weightsRecipe(
+              textGraph(config, `${files.location}/${name}/config.json`),
+              o.format === "int4" ? 4 : 8,
+            );
     made.push({ name, source: store, recipe });
   }
   return { denoiser, networks: made };

@@ -5,9 +5,9 @@ import type { PipelineEvent } from "../../pipeline/events.ts";
 import type { LoraChoice } from "../../pipeline/loras.ts";
 import type { MemoryPlan, VaeChoice } from "../../pipeline/memory.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
-import type { Defaults, Request, RequestInput } from "../../pipeline/request.ts";
+import type { Defaults, PrecisionName, Request, RequestInput } from "../../pipeline/request.ts";
 import type { HostFiles, OpenOptions } from "../../runtime/host.ts";
-import type { EngineStatus, Precision } from "../../runtime/session.ts";
+import type { EngineStatus } from "../../runtime/session.ts";
 import { type Communicator, single } from "../../train/parallel.ts";
 
 /** What the command line needs of a `Pipeline`. */
@@ -25,7 +25,7 @@ export interface Generator {
 
 export interface GeneratorOptions {
   readonly engine?: string;
-  readonly precision?: "auto" | Precision;
+  readonly precision?: PrecisionName;
   readonly cache?: string;
   readonly threads?: number;
   readonly base?: string;

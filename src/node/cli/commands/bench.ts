@@ -6,8 +6,6 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
-import { KoalaError } from "../../../core/errors.ts";
-import { nearest } from "../../../core/nearest.ts";
 import { anyPreset } from "../../../models/pixart-presets.ts";
 import { host } from "../../../runtime/host.ts";
 import {
@@ -46,7 +44,7 @@ import { checkQuantized } from "../../bench/subject.ts";
 import { physicalCores } from "../../cores.ts";
 import { makeFolder, writeAtomically } from "../../files.ts";
 import { programFolder } from "../../program-folder.ts";
-import { memoryFrom, threadsFrom } from "../flags.ts";
+import { memoryFrom, oneOf, someOf, threadsFrom } from "../flags.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
@@ -132,28 +130,6 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .action(async (question: string, models: string[], o: Options) =>
       finish(await bench(question, models, o, world)),
     );
-}
-
-/** One of a list of names, or its nearest as a hint. @throws KoalaError E_FLAG */
-function oneOf<T extends string>(where: string, name: string, known: readonly T[]): T {
-  const found = known.find((one) => one === name);
-  if (found !== undefined) return found;
-  const near = nearest(name, known)[0];
-  throw new KoalaError("E_FLAG", {
-    where,
-    expected: `one of ${known.join(", ")}`,
-    got: JSON.stringify(name),
-    ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
-  });
-}
-
-/** "a,b" as names. @throws KoalaError E_FLAG */
-function someOf<T extends string>(
-  flag: string,
-  text: string | undefined,
-  known: readonly T[],
-): T[] | undefined {
-  return text?.split(",").map((name) => oneOf(flag, name.trim(), known));
 }
 
 /** @throws KoalaError E_FLAG */

@@ -19,8 +19,6 @@ import {
   flagOf,
   loraFrom,
   memoryFrom,
-  precisionFrom,
-  precisions,
   requestFromFlags,
   threadsFrom,
   vaeFrom,
@@ -37,7 +35,6 @@ interface Options {
   readonly lora?: readonly string[];
   readonly from?: string;
   readonly engine?: string;
-  readonly precision?: string;
   readonly cache?: true;
   readonly threads?: string;
   readonly memory?: string;
@@ -76,10 +73,6 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "file (.png, .jpg, .webp) or folder; several pictures are numbered (default koala-PROMPT-SEED.png)",
     )
     .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
-    .option(
-      "--precision <NAME>",
-      `what computes in: ${precisions.join(", ")}; bf16 is twice as fast where the CPU has it, and nearly the same picture (default auto, which is f32)`,
-    )
     .option("--threads <N>", "threads that compute (default: one a core)")
     .option(
       "--memory <SIZE>",
@@ -255,7 +248,7 @@ const peakBytes = (): number => process.resourceUsage().maxRSS * 1024; // Node g
 async function generate(prompt: string | undefined, o: Options, world: World): Promise<number> {
   const { input, model } = await readRequest(prompt, o);
   const threads = threadsFrom(o.threads);
-  const precision = precisionFrom(o.precision);
+  const { precision } = input;
   const memory = memoryFrom(o.memory);
   const vae = vaeFrom(o.vae);
   const loras = (o.lora ?? []).map(loraFrom);

@@ -1,0 +1,62 @@
+/** A model's networks in the precision that a request names: bf16 is the engine's to compute in, weights in blocks are made here. */
+
+import { check } from "../core/assert.ts";
+import type { Value } from "../graph/op.ts";
+import { quantizedStore } from "../quantize/store.ts";
+import { weightsRecipe } from "../quantize/weights.ts";
+import type { Engine, Precision } from "../runtime/session.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import type { Model } from "./model.ts";
+import { storesOf } from "./parts-of.ts";
+import { type PrecisionName, precisionNames, type Request } from "./request.ts";
+
+/** What the engine computes in. */
+export const computedIn = (precision: PrecisionName): Precision => (precision === "bf16" ? "bf16" : "f32");
+
+/** Those that the model can be drawn in: what the engine computes in, and fewer bits of weights that are floats. */
+export function precisionsOf(model: Model, { precisions: computed = ["f32"] }: Engine): PrecisionName[] {
+  const isPacked = storesOf(model).some(({ recipe }) => recipe !== undefined);
+  return precisionNames.filter((name) =>
+    name === "int8" || name === "int4" ? !isPacked : computed.includes(name),
+  );
+}
+
+/** @throws KoalaError E_REQUEST for a precision that the model has not on that engine */
+export function checkOffered(
+  { precision = "f32" }: Request,
+  offered: readonly PrecisionName[],
+  engine: string,
+): void {
+  check(offered.includes(precision), "E_REQUEST", () => ({
+    where: "precision",
+    expected: `one that this model has on ${engine}: ${offered.join(", ")}`,
+    got: precision,
+    hint:
+      precision === "bf16"
+        ? "bf16 needs OpenVINO and a CPU that has it: koala engines says whether both are here."
+        : "Its weights are integers already: take the model that it was quantized from.",
+  }));
+}
+
+/** Latent cells of the graph that a recipe is read off: which layers there are does not hang on it. */
+const cells = 64;
+
+/**
+ * The model with the weights of its denoiser and encoders as `precision` has them. They are packed when a network is compiled,
+ * one at a time; nothing is kept of the floats.
+ */
+export function inPrecision(model: Model, precision: PrecisionName): Model {
+  if (precision !== "int8" && precision !== "int4") return model;
+  const bits = precision === "int8" ? 8 : 4;
+  const packed = <N extends { readonly store: TensorStore }>(
+    network: N,
+    outputs: Readonly<Record<string, Value>>,
+  ): N => ({ ...network, store: quantizedStore(network.store, weightsRecipe(outputs, bits)) });
+  const { denoiser, texts } = model;
+  const tokens = texts[0]?.tokenizer.maxLength ?? 1;
+  return {
+    ...model,
+    denoiser: packed(denoiser, denoiser.graph({ batch: 1, height: cells, width: cells, tokens })),
+    texts: texts.map((text) => packed(text, text.graph(1))),
+  };
+}
