@@ -156,6 +156,8 @@ const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
 function Said({ studio }: { readonly studio: Studio }) {
   const { engine, isOnline, loading, notes, problem, model } = studio;
   const { value: failure } = problem;
+  /** Next to its field, which Draw has all of and the other views only the prompt. */
+  const isSaidThere = failure?.field != null && (studio.view.value === "draw" || failure.field === "prompt");
   return (
     <div class="said">
       <div role="status" aria-live="polite">
@@ -179,7 +181,7 @@ function Said({ studio }: { readonly studio: Studio }) {
         ))}
       </div>
       <div role="alert">
-        {failure !== null && failure.field === null && (
+        {failure !== null && !isSaidThere && (
           <p class="note bad">
             {failure.message}. {failure.hint}{" "}
             {failure.code === "E_FILE" && engine.storage !== null ? (

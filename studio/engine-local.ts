@@ -12,6 +12,9 @@ interface SiteList {
   readonly models: readonly { readonly name: string; readonly title: string }[];
 }
 
+/** Of a request that names none. */
+const usualPrecision: NonNullable<RequestInput["precision"]> = "f32";
+
 const titleOf = (name: string): string => name.split("/").filter(Boolean).at(-1) ?? name;
 
 export function localEngine(): Engine {
@@ -29,20 +32,30 @@ export function localEngine(): Engine {
   const modelOf = (name: string, its: LoadedModel | null): Model => ({
     ...{ name, title: locations.get(name) ?? titleOf(name) },
     ...{ family: its?.family ?? null, engine: its?.engine ?? null, defaults: its?.defaults ?? null },
+    precisions: its?.precisions ?? null,
   });
 
-  async function ensure(name: string, signal: AbortSignal): Promise<void> {
-    if (loaded?.location !== locationOf(name)) await open(name, { signal, onBytes() {}, onWarning() {} });
+  /** Of the programs that the worker holds. */
+  let precision = usualPrecision;
+
+  /** The model in a worker that has held no other and no other precision. */
+  async function ensure(name: string, signal: AbortSignal, wanted = usualPrecision): Promise<void> {
+    const silent = { signal, onBytes() {}, onWarning() {} };
+    if (loaded?.location !== locationOf(name) || precision !== wanted) await load(name, silent);
+    precision = wanted;
   }
 
-  const open: Engine["open"] = async (name, o) => {
+  const open: Engine["open"] = async (name, o) =>
+    loaded?.location === locationOf(name) ? modelOf(name, loaded) : load(name, o);
+
+  const load: Engine["open"] = async (name, o) => {
     const files = new Map<string, readonly [number, number]>();
-    if (loaded?.location === locationOf(name)) return modelOf(name, loaded);
     if (loaded !== null) {
       pipeline.dispose(); // WebAssembly gives memory back only with its worker
       pipeline = start();
     }
     loaded = null;
+    precision = usualPrecision;
     const location = locationOf(name);
     const its = await pipeline.load(location, "auto", {
       signal: o.signal,
@@ -59,7 +72,7 @@ export function localEngine(): Engine {
 
   async function* draw(name: string, input: RequestInput, signal: AbortSignal): AsyncGenerator<DrawEvent> {
     yield { type: "stage", stage: "load", detail: name };
-    await ensure(name, signal);
+    await ensure(name, signal, input.precision);
     const request = resolveRequest(input, (loaded as LoadedModel).defaults);
     let began = performance.now();
     for await (const event of pipeline.generate(request, { signal })) {
@@ -108,7 +121,7 @@ export function localEngine(): Engine {
       return pipeline.times(o);
     },
     async explore(name, request, o) {
-      await ensure(name, o.signal);
+      await ensure(name, o.signal, request.precision);
       return pipeline.explore(request, o);
     },
     storage: {

@@ -53,6 +53,8 @@ export interface Model {
   readonly family: string | null;
   readonly engine: string | null;
   readonly defaults: ModelDefaults | null;
+  /** That a request may name, the usual one first. */
+  readonly precisions: readonly string[] | null;
 }
 
 export interface Progress {

@@ -12,6 +12,7 @@ export const fakeModel = (name: string): ServedModel => ({
   family: "koala-small",
   engine: "fake",
   defaults,
+  precisions: ["f32", "int4"],
   resolve: (input) => resolveRequest(input, defaults),
   facts: async () => ({ model: name, parameters: 1 }),
   structure: async () => presetStructure("koala-700m"),

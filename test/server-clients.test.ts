@@ -35,6 +35,7 @@ beforeAll(async () => {
       data,
     },
     limits: { steps: 50, side: 512, count: 4 },
+    precisions: ["f32", "int8"],
     log: pino({ level: "silent" }),
   });
 });

@@ -5,7 +5,7 @@ import type { ErrorCode } from "../core/errors.ts";
 import type { ModelDefaults } from "../models/detect.ts";
 import type { PipelineEvent } from "../pipeline/events.ts";
 import type { Needs } from "../pipeline/needs.ts";
-import type { RequestInput } from "../pipeline/request.ts";
+import type { PrecisionName, RequestInput } from "../pipeline/request.ts";
 import type { EngineStatus } from "../runtime/session.ts";
 import type { Structure, StructureRequest } from "./structure.ts";
 
@@ -20,6 +20,8 @@ export interface LoadedModel {
   readonly family: string;
   readonly engine: string;
   readonly defaults: ModelDefaults;
+  /** What a request may name. */
+  readonly precisions: readonly PrecisionName[];
 }
 
 /** A model that this browser keeps, whole or in part. */

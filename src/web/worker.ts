@@ -106,8 +106,8 @@ async function load(
     onProgress: (file, bytes, total) => tell({ id, type: "download", download: { file, bytes, total } }),
   });
   pipeline = opened;
-  const { family, defaults, engineName } = opened;
-  return { location, family, engine: engineName, defaults };
+  const { family, defaults, engineName, precisions } = opened;
+  return { location, family, engine: engineName, defaults, precisions };
 }
 
 function send(id: number, event: PipelineEvent): void {

@@ -1,11 +1,11 @@
 /** Compare: one prompt and seed over values of a setting, or of two, or over the steps of one picture. */
 
 import { useSignal } from "@preact/signals";
-import { KoalaError, type RequestField, type RequestInput } from "koala-diffusion";
+import { type Asked, drawingOrder, gridOf, isAxis } from "../comparison.ts";
 import type { Shown } from "../engines.ts";
 import type { Studio } from "../state.ts";
 import { PictureView } from "./picture.tsx";
-import { Field, labelOf } from "./settings.tsx";
+import { choicesOf, Field, labelOf } from "./settings.tsx";
 
 interface Cell {
   readonly column: string;
@@ -16,10 +16,6 @@ interface Cell {
   readonly bytes: number | null;
 }
 
-/** An axis takes any setting that one word can say, and the model. */
-const isAxis = ({ key, kind }: RequestField): boolean =>
-  (kind === "number" || kind === "choice" || key === "negativePrompt") && key !== "count";
-
 const starts: Readonly<Record<string, string>> = {
   steps: "4, 8, 20",
   scheduler: "euler, dpmpp-2m",
@@ -27,18 +23,6 @@ const starts: Readonly<Record<string, string>> = {
 };
 /** As the paper's figures show it. */
 const stripEvery = 2;
-const mostCells = 36;
-
-const listed = (text: string): string[] =>
-  text
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
-
-function typed(field: RequestField | undefined, text: string): unknown {
-  return field?.kind === "number" ? Number(text) : text;
-}
-
 const costOf = (seconds: number | null, bytes: number | null): string =>
   seconds === null
     ? " "
@@ -55,8 +39,12 @@ export function Compare({ studio }: { readonly studio: Studio }) {
   const axes = ["model", ...fields.filter(isAxis).map(({ key }) => key as string)];
   const fieldOf = (key: string) => fields.find((field) => field.key === key);
   const prompt = fieldOf("prompt");
-  const suggestion = (key: string): string =>
-    key === "model" ? models.value.map(({ title }) => title).join(", ") : (starts[key] ?? "");
+  /** What may stand there, where it is one of a few words. */
+  const choices = (key: string): readonly string[] => {
+    const field = fieldOf(key);
+    return key === "model" ? models.value.map(({ title }) => title) : field ? choicesOf(field, studio) : [];
+  };
+  const suggestion = (key: string): string => starts[key] ?? choices(key).join(", ");
 
   const put = (column: string, row: string, change: Partial<Cell>): void => {
     cells.value = cells.value.map((cell) =>
@@ -64,13 +52,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     );
   };
 
-  async function drawOne(
-    column: string,
-    row: string,
-    request: RequestInput,
-    name: string,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async function drawOne({ column, row, model: name, request }: Asked, signal: AbortSignal): Promise<void> {
     await studio.engine.open(name, { signal, onBytes() {}, onWarning() {} });
     for await (const event of studio.engine.draw(name, request, { signal })) {
       if (event.type === "preview") put(column, row, { shown: event.shown });
@@ -102,31 +84,11 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         }
         return;
       }
-      const columns = [...new Set(listed(xs.value))];
-      const rows = y.value === "" ? [""] : [...new Set(listed(ys.value))];
-      if (columns.length === 0 || rows.length === 0 || columns.length * rows.length > mostCells)
-        throw new KoalaError("E_REQUEST", {
-          where: "compare",
-          expected: `1 to ${mostCells} pictures`,
-          got: String(columns.length * rows.length),
-          hint: "Write values with commas between them.",
-        });
-      cells.value = rows.flatMap((row) =>
-        columns.map((column) => ({ column, row, shown: null, seconds: null, bytes: null })),
-      );
-      for (const row of rows)
-        for (const column of columns) {
-          const chosen = { [x.value]: column, ...(y.value === "" ? {} : { [y.value]: row }) };
-          const { model: title, ...settings } = chosen;
-          const name =
-            title === undefined
-              ? first
-              : (models.value.find((one) => one.title === title || one.name === title)?.name ?? title);
-          const said = Object.fromEntries(
-            Object.entries(settings).map(([key, text]) => [key, typed(fieldOf(key), text)]),
-          );
-          await drawOne(column, row, { ...fixed, ...said }, name, signal);
-        }
+      const ground = { request: fixed, model: first, models: models.value, fields };
+      const across = { key: x.value, values: xs.value };
+      const grid = gridOf(across, { key: y.value, values: ys.value }, ground);
+      cells.value = grid.map(({ column, row }) => ({ column, row, shown: null, seconds: null, bytes: null }));
+      for (const asked of drawingOrder(grid)) await drawOne(asked, signal);
     });
 
   const axis = (label: string, key: typeof x, values: typeof xs, isOptional: boolean) => (
@@ -152,6 +114,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         <span>Values, with commas</span>
         <input
           type="text"
+          title={choices(key.value).length === 0 ? "" : `of ${choices(key.value).join(", ")}`}
           value={values.value}
           disabled={key.value === ""}
           onInput={(event) => {

@@ -36,7 +36,12 @@ export function Settings({ studio }: { readonly studio: Studio }) {
   );
 }
 
+/** What one of a few words may be here: of the precisions, those that the model has. */
+export const choicesOf = ({ key, choices }: RequestField, studio: Studio): readonly string[] =>
+  key === "precision" ? (studio.model.value?.precisions ?? choices) : choices;
+
 function defaultOf(field: RequestField, studio: Studio): string {
+  if (field.key === "precision") return choicesOf(field, studio)[0] ?? "";
   const own = (studio.model.value?.defaults as Readonly<Record<string, unknown>> | null | undefined)?.[
     field.key
   ];
@@ -69,7 +74,7 @@ interface ControlProps {
 }
 
 function Control({ field, studio, noteId, isWrong }: ControlProps) {
-  const { key, kind, choices } = field;
+  const { key, kind } = field;
   const value = studio.form.value[key];
   const usual = defaultOf(field, studio);
   const aria = { id: key, name: key, "aria-describedby": noteId, "aria-invalid": isWrong };
@@ -82,7 +87,7 @@ function Control({ field, studio, noteId, isWrong }: ControlProps) {
           onChange={(e) => studio.set(key, e.currentTarget.value)}
         >
           <option value="">{usual} (default)</option>
-          {choices.map((choice) => (
+          {choicesOf(field, studio).map((choice) => (
             <option key={choice}>{choice}</option>
           ))}
         </select>

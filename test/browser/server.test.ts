@@ -92,6 +92,28 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     expect(await page.getByLabel("Steps", { exact: true }).getAttribute("aria-invalid")).toBe("true");
   });
 
+  test("compares the precisions that the model has here", async () => {
+    await steps(1);
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByLabel("Across").selectOption("precision");
+    expect(await page.getByLabel("Values, with commas").first().inputValue()).toBe("f32, int8, int4");
+    await page.getByRole("button", { name: "Compare" }).click();
+    await expect.poll(() => page.locator(".cell img").count(), { timeout: 240_000 }).toBe(3);
+    const drawn = await page.evaluate(async () => {
+      const { jobs } = (await (await fetch("/api/jobs?limit=3")).json()) as {
+        jobs: { request: { precision?: string } }[];
+      };
+      return jobs.map(({ request }) => request.precision);
+    });
+    expect(drawn).toEqual(["int4", "int8", "f32"]); // newest first
+    await page.getByLabel("Values, with commas").first().fill("f32, fp16");
+    await page.getByRole("button", { name: "Compare" }).click();
+    await page
+      .getByRole("alert")
+      .getByText('precision: expected one of f32, bf16, int8, int4, got "fp16". Did you mean bf16?')
+      .waitFor();
+  });
+
   test("compares with time and memory, looks inside, measures, and says how runs come here", async () => {
     await steps(2);
     await page.getByRole("link", { name: "Compare" }).click();

@@ -129,6 +129,27 @@ describe.skipIf(!hasChromium)("the studio", () => {
     expect(await page.locator("th[scope=col]").allTextContents()).toEqual(["Steps 1", "Steps 2"]);
   });
 
+  test("compares precisions, and each picture records its own", async () => {
+    await open({ steps: 1 });
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByLabel("Across").selectOption("precision");
+    expect(await page.getByLabel("Values, with commas").first().inputValue()).toBe("f32, int8, int4");
+    await press("Compare");
+    await expect.poll(() => page.locator(".cell img").count(), { timeout: 240_000 }).toBe(3);
+    const files = await page
+      .locator(".cell img")
+      .evaluateAll((images) =>
+        Promise.all(
+          images.map(async (one) => [
+            ...new Uint8Array(await (await fetch((one as HTMLImageElement).src)).arrayBuffer()),
+          ]),
+        ),
+      );
+    const recorded = files.map((bytes) => readPictureText(readText(Uint8Array.from(bytes), "cell"), "cell"));
+    expect(recorded.map(({ request }) => request.precision)).toEqual(["f32", "int8", "int4"]);
+    expect(new Set(files.map((bytes) => bytes.join())).size).toBe(3);
+  });
+
   test("looks inside: a word, a point, components, and the U-Net beside a published one", async () => {
     await open({ steps: 2 });
     await page.getByRole("link", { name: "Look inside" }).click();

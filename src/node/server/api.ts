@@ -21,7 +21,9 @@ import { streamJob } from "./sse.ts";
 const usualPage = 50;
 const largestPage = 500;
 
-const modelView = ({ name, family, engine, defaults }: ServedModel) => ({ name, family, engine, defaults });
+const modelView = ({ name, family, engine, defaults, precisions }: ServedModel) => ({
+  ...{ name, family, engine, defaults, precisions },
+});
 
 export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): Hono<Env> {
   const door = new Hono<Env>();

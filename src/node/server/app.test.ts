@@ -59,6 +59,20 @@ describe("/api/jobs", () => {
     expect(other).toEqual(all); // the id of another server: from the beginning
   });
 
+  it("draws in a precision that the model has here, and refuses others", async () => {
+    const s = await scene();
+    const job = await accepted(s, { prompt: "apple", precision: "int4" });
+    expect(job.request.precision).toBe("int4");
+    expect(await says(await s.ask("POST", "/api/jobs", { prompt: "apple", precision: "int8" }))).toEqual([
+      400,
+      "precision: expected one that this server offers for koala-emoji: f32, int4, got int8 [E_REQUEST]",
+    ]);
+    const { models } = (await (await s.ask("GET", "/api/models")).json()) as {
+      models: { precisions: string[] }[];
+    };
+    expect(models[0]?.precisions).toEqual(["f32", "int4"]);
+  });
+
   it("shows the newest preview while it draws", async () => {
     const s = await scene();
     const { wait, open } = gate();

@@ -1,5 +1,6 @@
 /** What a server and its drawing processes say to each other. */
 
+import type { PrecisionName } from "../../pipeline/request.ts";
 import type { DrawEvent, Task } from "./crew.ts";
 import type { JobError } from "./job.ts";
 
@@ -7,6 +8,8 @@ import type { JobError } from "./job.ts";
 export interface ModelPlace {
   readonly location: string;
   readonly engine?: string;
+  /** Of requests that name none, and what `auto` takes an engine for; absent: f32. */
+  readonly precision?: PrecisionName;
   readonly base?: string;
   readonly isOffline?: boolean;
 }

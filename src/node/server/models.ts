@@ -8,6 +8,7 @@ import { nearest } from "../../core/nearest.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import {
   type Defaults,
+  type PrecisionName,
   parseRequest,
   type Request,
   type RequestInput,
@@ -25,6 +26,8 @@ export interface ServedModel {
   readonly family: string;
   readonly engine: string;
   readonly defaults: Defaults;
+  /** What a request may name: what the operator allows, and the model has on its engine. */
+  readonly precisions: readonly PrecisionName[];
   /** @throws KoalaError E_REQUEST */
   resolve(input: RequestInput): Request;
   /** Parameters, operations and memory by network, the U-Net by stage. */
@@ -99,6 +102,12 @@ export class Models {
         expected: `at most ${most}${unit} on this server`,
         got: String(value),
       }));
+    const { precision = "f32" } = request;
+    check(model.precisions.includes(precision), "E_REQUEST", () => ({
+      where: fieldOf("precision"),
+      expected: `one that this server offers for ${model.name}: ${model.precisions.join(", ")}`,
+      got: precision,
+    }));
     return request;
   }
 }
@@ -115,17 +124,33 @@ function renamed(error: unknown, fieldOf: (key: string) => string): unknown {
 export const servedName = (location: string): string =>
   existsSync(location) ? basename(resolve(location)) : location;
 
-/** @throws KoalaError as `Pipeline.load` */
-export async function openServed(name: string, place: ModelPlace): Promise<ServedModel> {
+/**
+ * `allowed`, the first of which that the model has is taken where a request names none.
+ * @throws KoalaError E_FLAG where it has none of them, and as `Pipeline.load`
+ */
+export async function openServed(
+  name: string,
+  place: ModelPlace,
+  allowed: readonly PrecisionName[],
+): Promise<ServedModel> {
   const { location, ...options } = place;
   const pipeline = await Pipeline.load(location, options);
+  const precisions = allowed.filter((one) => pipeline.precisions.includes(one));
+  const [precision] = precisions;
+  check(precision !== undefined, "E_FLAG", () => ({
+    where: "--precisions",
+    expected: `at least one that ${name} has on ${pipeline.engineName}: ${pipeline.precisions.join(", ")}`,
+    got: allowed.join(", "),
+  }));
+  const usual = precision === "f32" ? {} : { precision };
   let facts: Promise<unknown> | null = null;
   return {
     name,
     family: pipeline.family,
     engine: pipeline.engineName,
     defaults: pipeline.defaults,
-    resolve: (input) => pipeline.resolve(input),
+    precisions,
+    resolve: (input) => pipeline.resolve({ ...usual, ...input }),
     facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),
     async structure() {
       const { organs } = await modelAnatomy(await openModel(location, options));

@@ -201,7 +201,10 @@ function schemas(models: Models): Json {
     },
     Model: {
       type: "object",
-      properties: { name: text, family: text, engine: text, defaults: { type: "object" } },
+      properties: {
+        ...{ name: text, family: text, engine: text, defaults: { type: "object" } },
+        precisions: { type: "array", items: fields.precision },
+      },
     },
     OpenAIImageInput: {
       type: "object",

@@ -6,6 +6,7 @@ import { serve as listen } from "@hono/node-server";
 import type { Logger } from "pino";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import type { PrecisionName } from "../../pipeline/request.ts";
 import { packageRoot } from "../cli/package.ts";
 import { physicalCores } from "../cores.ts";
 import { openFolder } from "../files.ts";
@@ -41,6 +42,8 @@ export interface ServeOptions {
   /** What is done about explicit pictures; absent: nothing, and nobody looks. */
   readonly nsfw?: NsfwPolicy;
   readonly limits: Limits;
+  /** That requests may name. */
+  readonly precisions: readonly PrecisionName[];
   readonly log: Logger;
 }
 
@@ -110,7 +113,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
   const { nsfw = "off" } = o;
   if (nsfw !== "off" && o.redis === undefined) nsfwBundle(); // says now that it is missing, and not at the first picture
   const models = new Models(
-    await Promise.all(Object.entries(o.models).map(([name, place]) => openServed(name, place))),
+    await Promise.all(Object.entries(o.models).map(([name, place]) => openServed(name, place, o.precisions))),
     o.limits,
   );
   if (o.runs !== undefined) await openFolder(o.runs);

@@ -6,9 +6,10 @@ import type { Command } from "commander";
 import type { Logger } from "pino";
 import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
+import { type PrecisionName, precisionNames } from "../../../pipeline/request.ts";
 import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
-import { threadsFrom } from "../flags.ts";
+import { someOf, threadsFrom } from "../flags.ts";
 import { packageRoot } from "../package.ts";
 import type { World } from "../world.ts";
 
@@ -17,6 +18,7 @@ export interface CrewFlags {
   readonly model?: readonly string[];
   readonly base?: string;
   readonly engine?: string;
+  readonly precisions?: string;
   readonly threads?: string;
   readonly workers?: string;
   readonly redis?: string;
@@ -62,6 +64,10 @@ export function addCrewFlags(command: Command): void {
     )
     .option("--base <DIR|HUB_ID>", "what completes a checkpoint file: tokenizers, encoders, VAE")
     .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
+    .option(
+      "--precisions <LIST>",
+      `that requests may name, of ${precisionNames.join(",")}; the first where they name none (default: f32, and all that the engine has)`,
+    )
     .option(
       "--workers <N>",
       `pictures drawn at once, each in a process of its own (default ${usual.workers})`,
@@ -150,12 +156,18 @@ export function wholeNumber(
 export const workersOf = (o: CrewFlags): number =>
   wholeNumber("--workers", o.workers, usual.workers, [1, 64]);
 
+/** @throws KoalaError E_FLAG */
+const precisionsFrom = (o: CrewFlags): readonly PrecisionName[] | undefined =>
+  someOf("--precisions", o.precisions, precisionNames);
+
 /** The served list. @throws KoalaError E_FLAG */
 export async function placesFrom(o: CrewFlags): Promise<ModelPlaces> {
   const { placesOf } = await import("../../server/models.ts");
+  const [precision] = precisionsFrom(o) ?? [];
   return placesOf(o.model ?? [join(packageRoot, "models/koala-emoji")], {
     ...(o.engine === undefined ? {} : { engine: o.engine }),
     ...(o.base === undefined ? {} : { base: o.base }),
+    ...(precision === undefined ? {} : { precision }),
     isOffline: o.offline === true,
   });
 }
@@ -211,6 +223,7 @@ async function serve(o: Options, world: World): Promise<number> {
       side: wholeNumber("--max-size", o.maxSize, usual.maxSize, [8, 4096]),
       count: wholeNumber("--max-count", o.maxCount, usual.maxCount, [1, 64]),
     },
+    precisions: precisionsFrom(o) ?? precisionNames,
     ...(threads === undefined ? {} : { threads }),
     ...(o.redis === undefined ? {} : { redis: o.redis }),
     ...(o.runs === undefined ? {} : { runs: o.runs }),

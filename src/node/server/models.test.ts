@@ -1,0 +1,20 @@
+import { expect, it } from "vitest";
+import { emojiModel } from "../../../test/model-folder.ts";
+import { openServed } from "./models.ts";
+
+const place = { location: emojiModel, engine: "ort" };
+
+it("a served model has the precisions that are allowed and that its engine has; the first is the usual one", async () => {
+  const model = await openServed("koala-emoji", place, ["bf16", "int4", "f32"]);
+  expect(model.precisions).toEqual(["int4", "f32"]);
+  expect(model.resolve({ prompt: "" }).precision).toBe("int4");
+  expect(model.resolve({ prompt: "", precision: "f32" }).precision).toBe("f32");
+  const plain = await openServed("koala-emoji", place, ["f32", "int4"]);
+  expect(plain.resolve({ prompt: "" }).precision).toBeUndefined();
+});
+
+it("is not served where it has none of them", async () => {
+  await expect(openServed("koala-emoji", place, ["bf16"])).rejects.toThrow(
+    "--precisions: expected at least one that koala-emoji has on ort: f32, int8, int4, got bf16 [E_FLAG]",
+  );
+});
