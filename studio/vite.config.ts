@@ -7,7 +7,7 @@ export default defineConfig(({ mode }) => ({
   root: import.meta.dirname,
   base: "./",
   publicDir: false,
-  logLevel: "warn",
+  logLevel: "error",
   define: { __VERSION__: JSON.stringify(about.version) },
   resolve: { conditions: ["source", "browser", "module", "import", "default"] },
   esbuild: { jsx: "automatic", jsxImportSource: "preact" },

@@ -22,7 +22,7 @@ import { LocalCrew } from "./local-crew.ts";
 import { Meters } from "./metrics.ts";
 import { type Limits, Models, openServed } from "./models.ts";
 import { Store } from "./store.ts";
-import { openStudio } from "./studio.ts";
+import { isBuilt, openStudio } from "./studio.ts";
 
 export interface ServeOptions {
   readonly models: ModelPlaces;
@@ -49,6 +49,8 @@ export interface ServeOptions {
 
 export interface RunningServer {
   readonly url: string;
+  /** Whether the studio is there to be shown. */
+  readonly hasPage: boolean;
   close(): Promise<void>;
 }
 
@@ -125,6 +127,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
     store.close();
     throw error;
   }
+  const studio = join(packageRoot, "dist/studio");
   const meters = new Meters();
   const jobs = new Jobs({ store, crew, capacity: o.capacity, nsfw, meters, log: o.log });
   const app = createApp({
@@ -132,7 +135,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
     inspector: new LocalInspector(o.models, o.threads),
     access: { host: o.host, names: o.names, tokens: o.tokens, origins: o.origins },
     runs: o.runs ?? null,
-    page: openStudio(join(packageRoot, "dist/studio")),
+    page: openStudio(studio),
   });
   const shut = async (): Promise<void> => {
     await jobs.close();
@@ -150,6 +153,7 @@ export async function startServer(o: ServeOptions): Promise<RunningServer> {
   const port = typeof address === "object" && address !== null ? address.port : o.port;
   return {
     url: `http://${o.host.includes(":") ? `[${o.host}]` : o.host}:${port}`,
+    hasPage: isBuilt(studio),
     async close() {
       const closed = new Promise((resolve) => socket.close(resolve));
       await jobs.close();

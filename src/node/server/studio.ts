@@ -39,10 +39,13 @@ const page = (bytes: Uint8Array, type: string, isHashed: boolean): Page => ({
   caching: isHashed ? "public, max-age=31536000, immutable" : "no-cache",
 });
 
+/** Whether vite has built it there. */
+export const isBuilt = (folder: string): boolean => existsSync(join(folder, "index.html"));
+
 /** The pages of a folder that vite built, by the path of a URL. */
 export function openStudio(folder: string): (path: string) => Page | null {
   const files = new Map<string, string>();
-  if (existsSync(join(folder, "index.html")))
+  if (isBuilt(folder))
     for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }))
       if (statSync(join(folder, name)).isFile())
         files.set(`/${name.replaceAll("\\", "/")}`, join(folder, name));

@@ -9,6 +9,7 @@ import { KoalaError } from "../../../core/errors.ts";
 import { type PrecisionName, precisionNames } from "../../../pipeline/request.ts";
 import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
+import type { RunningServer } from "../../server/serve.ts";
 import { someOf, threadsFrom } from "../flags.ts";
 import { packageRoot } from "../package.ts";
 import type { World } from "../world.ts";
@@ -108,15 +109,19 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .action(async (options: Options) => finish(await serve(options, world)));
 }
 
+/** Of a checkout whose page was removed; a package has it. */
+const notBuilt = "not built here: npm run studio builds it; all else works without";
+
 /** What someone at a terminal wants to know. */
 export function welcome(
-  url: string,
+  { url, hasPage }: Pick<RunningServer, "url" | "hasPage">,
   models: readonly string[],
   { tokens, data }: { readonly tokens: readonly string[]; readonly data: string },
 ): string {
   const [token] = tokens;
+  const page = token === undefined ? `${url}/` : `${url}/?token=${encodeURIComponent(token)}`;
   const lines = [
-    ["Studio", token === undefined ? `${url}/` : `${url}/?token=${encodeURIComponent(token)}`],
+    ["Studio", hasPage ? page : notBuilt],
     ["OpenAI", `${url}/v1`],
     ["A1111", url],
     ["API", `${url}/openapi.json`],
@@ -236,7 +241,8 @@ async function serve(o: Options, world: World): Promise<number> {
   const stopped = untilStopped(world); // heard from before anybody is told that it runs
   world.stdout.write(`${server.url}\n`);
   const isTold = world.stderr.isTTY === true && o.quiet !== true;
-  if (isTold) world.stderr.write(welcome(server.url, Object.keys(models), options));
+  if (!server.hasPage && !isTold) log.warn(`studio: ${notBuilt}`);
+  if (isTold) world.stderr.write(welcome(server, Object.keys(models), options));
   await stopped;
   if (isTold) world.stderr.write("Stopping: pictures that are not done are drawn after the next start.\n");
   await server.close();
