@@ -15,6 +15,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
   "./graph": ["grad", "compile", "interpret", "print", "digest", "verify", "matmul", "conv", "attention"],
   "./models": ["unet", "vaeDecoder", "clipText", "presets"],
   "./eval": ["openScorer", "measure", "questions", "rPrecision", "frechet", "kid"],
+  "./server": ["openServer"],
   "./web": ["WorkerPipeline"],
   "./train": ["parseRun", "createTrainer", "trainingLoop", "cutUNet", "distillTask", "adamW"],
 };

@@ -107,8 +107,15 @@ export class Store {
     return new Store(db, folder);
   }
 
+  /** Lets go of the folder. libsql keeps the file open until its statements are collected, so the lock is given back first. */
   close(): void {
-    this.db.close();
+    try {
+      this.db.pragma("journal_mode = DELETE"); // in WAL the lock would stay
+      this.db.pragma("locking_mode = NORMAL");
+      this.db.prepare("select number from format").get(); // gives it back
+    } finally {
+      this.db.close();
+    }
   }
 
   private sql(text: string): Database.Statement {

@@ -1,7 +1,5 @@
 /** `koala serve` and what `koala worker` shares with it: models behind HTTP, with a queue, a history and a page. */
 
-import { homedir } from "node:os";
-import { join } from "node:path";
 import type { Command } from "commander";
 import type { Logger } from "pino";
 import { check } from "../../../core/assert.ts";
@@ -10,8 +8,8 @@ import { type PrecisionName, precisionNames } from "../../../pipeline/request.ts
 import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
 import type { RunningServer } from "../../server/serve.ts";
+import { usual, usualData, usualModel } from "../../server/usual.ts";
 import { someOf, threadsFrom } from "../flags.ts";
-import { packageRoot } from "../package.ts";
 import type { World } from "../world.ts";
 
 /** Flags of both commands. */
@@ -42,17 +40,6 @@ interface Options extends CrewFlags {
   readonly maxSize?: string;
   readonly maxCount?: string;
 }
-
-/** Where they are not told otherwise. */
-const usual = {
-  host: "127.0.0.1",
-  port: 7700,
-  queue: 32,
-  workers: 1,
-  maxSteps: 150,
-  maxSize: 2048,
-  maxCount: 16,
-};
 
 const collect = (value: string, all: readonly string[] = []): string[] => [...all, value];
 
@@ -99,13 +86,13 @@ export function define(command: Command, world: World, finish: (exitCode: number
       collect,
     )
     .option("--cors <ORIGIN>", "let pages from there use the API: https://example.org", collect)
-    .option("--queue <N>", `jobs that may wait (default ${usual.queue})`)
+    .option("--queue <N>", `jobs that may wait (default ${usual.capacity})`)
     .option("--data <DIR>", "jobs, pictures and settings (default .koala in your home folder)")
     .option("--runs <DIR>", "show the training runs in this folder")
     .option("--nsfw <POLICY>", `explicit pictures: ${nsfwPolicies.join(", ")} (default off; needs nsfwjs)`)
-    .option("--max-steps <N>", `most steps a request may ask for (default ${usual.maxSteps})`)
-    .option("--max-size <PX>", `largest width and height (default ${usual.maxSize})`)
-    .option("--max-count <N>", `most pictures of one request (default ${usual.maxCount})`)
+    .option("--max-steps <N>", `most steps a request may ask for (default ${usual.limits.steps})`)
+    .option("--max-size <PX>", `largest width and height (default ${usual.limits.side})`)
+    .option("--max-count <N>", `most pictures of one request (default ${usual.limits.count})`)
     .action(async (options: Options) => finish(await serve(options, world)));
 }
 
@@ -169,7 +156,7 @@ const precisionsFrom = (o: CrewFlags): readonly PrecisionName[] | undefined =>
 export async function placesFrom(o: CrewFlags): Promise<ModelPlaces> {
   const { placesOf } = await import("../../server/models.ts");
   const [precision] = precisionsFrom(o) ?? [];
-  return placesOf(o.model ?? [join(packageRoot, "models/koala-emoji")], {
+  return placesOf(o.model ?? [usualModel], {
     ...(o.engine === undefined ? {} : { engine: o.engine }),
     ...(o.base === undefined ? {} : { base: o.base }),
     ...(precision === undefined ? {} : { precision }),
@@ -220,15 +207,15 @@ async function serve(o: Options, world: World): Promise<number> {
     tokens: o.token ?? [],
     names: o.allowHost ?? [],
     origins: o.cors ?? [],
-    capacity: wholeNumber("--queue", o.queue, usual.queue, [1, 100_000]),
+    capacity: wholeNumber("--queue", o.queue, usual.capacity, [1, 100_000]),
     workers: workersOf(o),
-    data: o.data ?? join(homedir(), ".koala"),
+    data: o.data ?? usualData(),
     limits: {
-      steps: wholeNumber("--max-steps", o.maxSteps, usual.maxSteps, [1, 1000]),
-      side: wholeNumber("--max-size", o.maxSize, usual.maxSize, [8, 4096]),
-      count: wholeNumber("--max-count", o.maxCount, usual.maxCount, [1, 64]),
+      steps: wholeNumber("--max-steps", o.maxSteps, usual.limits.steps, [1, 1000]),
+      side: wholeNumber("--max-size", o.maxSize, usual.limits.side, [8, 4096]),
+      count: wholeNumber("--max-count", o.maxCount, usual.limits.count, [1, 64]),
     },
-    precisions: precisionsFrom(o) ?? precisionNames,
+    precisions: precisionsFrom(o) ?? usual.precisions,
     ...(threads === undefined ? {} : { threads }),
     ...(o.redis === undefined ? {} : { redis: o.redis }),
     ...(o.runs === undefined ? {} : { runs: o.runs }),

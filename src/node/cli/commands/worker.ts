@@ -21,7 +21,7 @@ async function work(o: CrewFlags, world: World): Promise<number> {
   }));
   const threads = threadsFrom(o.threads);
   const workers = workersOf(o);
-  const { openWorker } = await import("../../server/serve.ts");
+  const { openWorker } = await import("../../server/crews.ts");
   const models = await placesFrom(o);
   const log = await loggerFor(o, world);
   const worker = await openWorker(redis, {
