@@ -5,7 +5,7 @@ import { openvinoEngine, openvinoStatus } from "../src/node/openvino.ts";
 import type { Engine } from "../src/runtime/session.ts";
 import { type Tensor, toFloat32 } from "../src/tensor/tensor.ts";
 import { layOut, makeArena } from "../src/train/arena.ts";
-import { compileGradients } from "../src/train/step.ts";
+import { gradientProgram } from "../src/train/step.ts";
 import { fill } from "./fill.ts";
 import {
   engine,
@@ -47,7 +47,7 @@ describe.each([
     const layout = layOut([...weights].map(([key, { shape }]) => [key, shape] as const));
     const [values, gradients] = [makeArena(layout), makeArena(layout)];
     for (const [key, t] of values.tensors) toFloat32(t).set(fill(key, t.shape));
-    const program = await compileGradients(objective, weights, {
+    const program = gradientProgram(objective, weights, {
       engine: way.engine,
       precision: way.precision,
       store: filledStore(new Map()),

@@ -6,6 +6,7 @@
 import { allocate, type DType, dtypes, type TypedArray, viewAs } from "../tensor/dtype.ts";
 import { type Shape, size } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Scratch } from "./scratch.ts";
 
 /** Every tensor begins at a multiple of it: the block of the 8-bit optimizer, so that no block holds two tensors. */
 export const BLOCK = 2048;
@@ -58,6 +59,8 @@ export interface ArenaOptions {
   readonly dtype?: DType;
   /** Elements of the layout that share one element of this arena: 1, or the block of a scale. */
   readonly per?: number;
+  /** Where its memory comes from; absent: it stays for as long as the arena is used. */
+  readonly scratch?: Scratch;
 }
 
 export interface Arena {
@@ -71,8 +74,10 @@ export interface Arena {
 }
 
 /** Zeros for every tensor of `layout`. */
-export function makeArena(layout: Layout, { dtype = "float32", per = 1 }: ArenaOptions = {}): Arena {
-  const slabs = layout.slabs.map((length) => allocate(dtype, length / per));
+export function makeArena(layout: Layout, { dtype = "float32", per = 1, scratch }: ArenaOptions = {}): Arena {
+  const slabs = layout.slabs.map((length) =>
+    scratch === undefined ? allocate(dtype, length / per) : scratch.allocate(dtype, length / per),
+  );
   const tensors = new Map(
     [...layout.slots].map(([name, slot]): [string, Tensor] => {
       const shape = per === 1 ? slot.shape : [Math.ceil(size(slot.shape) / per)];
@@ -82,6 +87,12 @@ export function makeArena(layout: Layout, { dtype = "float32", per = 1 }: ArenaO
   );
   return { layout, dtype, per, slabs, tensors };
 }
+
+/** What such an arena takes. */
+export const arenaBytes = (
+  { slabs }: Layout,
+  { dtype = "float32", per = 1 }: Pick<ArenaOptions, "dtype" | "per"> = {},
+): number => slabs.reduce((sum, length) => sum + (length / per) * dtypes[dtype].bytes, 0);
 
 /** Piece `index` of slab `slab`, a view. */
 export function pieceOf({ layout, dtype, per, slabs }: Arena, slab: number, index: number): Tensor {

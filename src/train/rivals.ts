@@ -47,6 +47,11 @@ class Rivals implements Trainer {
     return { ...report, terms: { ...report.terms, ...against.terms } };
   }
 
+  async rest(): Promise<void> {
+    await this.#own.rest();
+    await this.#rival.rest();
+  }
+
   state(extra: StateInfo["extra"] = {}): TrainingState {
     const theirs = this.#rival.state();
     const own = this.#own.state({ ...extra, rival: theirs.info });

@@ -117,7 +117,7 @@ export async function trainingLoop(
   if (samples && trainer.step === 0) await together(communicator, () => place.sample(0, trainer));
   while (trainer.step < o.steps) {
     const beganMs = performance.now();
-    const batches = await together(communicator, () => task.batches(trainer.step + 1));
+    const batches = await together(communicator, () => task.batches(trainer.step + 1, () => trainer.rest()));
     const report = await trainer.train(batches);
     const seconds = (performance.now() - beganMs) / 1000;
     const isLast = report.step === o.steps;

@@ -8,7 +8,7 @@ import { add, exp, input, matmul, mul, sin, stopGradient, sum, tanh, tap } from 
 import { float32 } from "../tensor/tensor.ts";
 import { noStore } from "./flat.ts";
 import { type Objective, segmentsOf, totalOf } from "./segments.ts";
-import { compileGradients } from "./step.ts";
+import { gradientProgram } from "./step.ts";
 
 /** A chain with a skip over two cuts, a weight used in three segments, and a value that no gradient passes. */
 function chain(): { objective: Objective; weights: Map<string, Value> } {
@@ -71,7 +71,7 @@ describe("a graph cut into segments", () => {
     const whole = runSequence(objective, weights, []);
     const tensors = (names: readonly string[]) =>
       new Map(names.map((name) => [name, float32([3, 3], leaves.get(name) ?? [])] as const));
-    const program = await compileGradients(objective, weights, {
+    const program = gradientProgram(objective, weights, {
       engine: ortEngine(),
       store: noStore,
       threads: 1,

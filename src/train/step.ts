@@ -4,10 +4,10 @@ import { type CompileOptions, compile } from "../engine/compile.ts";
 import type { Program } from "../engine/program.ts";
 import type { TensorType, Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
-import { allocate } from "../tensor/dtype.ts";
 import { size } from "../tensor/shape.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
-import { type Objective, type Sized, segmentsOf, sofar } from "./segments.ts";
+import { Scratch } from "./scratch.ts";
+import { type Objective, segmentsOf, sofar } from "./segments.ts";
 
 export interface GradientOptions extends Omit<CompileOptions, "taps"> {
   /** Taps at which to cut the graph into segments that are computed twice, and so need not be kept: time for memory. */
@@ -30,22 +30,22 @@ export interface GradientProgram {
     weights: Tensors,
     gradients: Tensors,
   ): Promise<Readonly<Record<string, number>>>;
+  /** Frees all that was compiled; a later run compiles it again. */
   dispose(): Promise<void>;
 }
 
 /**
- * Compiles the losses and their gradients by `weights`: leaves named as in the checkpoint, made by a scope with `fedLeaf`.
- * @throws KoalaError E_GRAPH for a cut that is no tap, or a weight that no loss rests on; E_ENGINE
+ * The losses and their gradients by `weights`: leaves named as in the checkpoint, made by a scope with `fedLeaf`. What a batch
+ * needs is compiled when it comes.
+ * @throws KoalaError E_GRAPH for a cut that is no tap, or a weight that no loss rests on
  */
-export async function compileGradients(
+export function gradientProgram(
   objective: Objective,
   weights: ReadonlyMap<string, Value>,
   o: GradientOptions,
-): Promise<GradientProgram> {
-  const { sized } = objective;
-  if (sized === undefined) return compileAtOneSize(objective, weights, o);
-  segmentsOf(objective, weights, o.cuts); // which refuses cuts that do not fit, before the first batch
-  return new GradientsBySize({ ...objective, sized }, weights, o);
+): GradientProgram {
+  segmentsOf(objective, weights, o.cuts); // which refuses what does not fit, before the first batch
+  return new Gradients(objective, weights, o);
 }
 
 /** What a batch must hold for `objective`, at its size. */
@@ -65,19 +65,15 @@ const inputsOf = (
  * A program for each size of batches, compiled when a batch first has it. Those used last stay; an older one is freed, and
  * compiled again when its size comes back.
  */
-class GradientsBySize implements GradientProgram {
+class Gradients implements GradientProgram {
   readonly inputs: GradientProgram["inputs"];
-  readonly #objective: Objective & { readonly sized: Sized };
+  readonly #objective: Objective;
   readonly #weights: ReadonlyMap<string, Value>;
   readonly #o: GradientOptions;
   /** The one used last is the last. */
   readonly #kept = new Map<string, GradientProgram>();
 
-  constructor(
-    objective: Objective & { readonly sized: Sized },
-    weights: ReadonlyMap<string, Value>,
-    o: GradientOptions,
-  ) {
+  constructor(objective: Objective, weights: ReadonlyMap<string, Value>, o: GradientOptions) {
     this.inputs = inputsOf(objective, weights);
     this.#objective = objective;
     this.#weights = weights;
@@ -85,10 +81,7 @@ class GradientsBySize implements GradientProgram {
   }
 
   async run(...[batch, ...rest]: Parameters<GradientProgram["run"]>): ReturnType<GradientProgram["run"]> {
-    const key = Object.keys(batch)
-      .sort()
-      .map((name) => `${name} ${batch[name]?.shape.join("x")}`)
-      .join();
+    const key = this.#objective.sized === undefined ? "" : sizesIn(batch);
     const program = this.#kept.get(key) ?? (await this.#compile(batch));
     this.#kept.delete(key);
     this.#kept.set(key, program);
@@ -101,7 +94,7 @@ class GradientsBySize implements GradientProgram {
       this.#kept.delete(oldest);
       await program.dispose();
     }
-    return compileAtOneSize(this.#objective.sized(batch), this.#weights, this.#o);
+    return compileAtOneSize(this.#objective.sized?.(batch) ?? this.#objective, this.#weights, this.#o);
   }
 
   async dispose(): Promise<void> {
@@ -110,21 +103,36 @@ class GradientsBySize implements GradientProgram {
   }
 }
 
+const sizesIn = (batch: Readonly<Record<string, Tensor>>): string =>
+  Object.keys(batch)
+    .sort()
+    .map((name) => `${name} ${batch[name]?.shape.join("x")}`)
+    .join();
+
 async function compileAtOneSize(
   objective: Objective,
   weights: ReadonlyMap<string, Value>,
   { cuts = [], programs: _, ...o }: GradientOptions,
 ): Promise<GradientProgram> {
   const programs: Program[] = [];
-  for (const { outputs } of segmentsOf(objective, weights, cuts))
-    programs.push(await compile(outputs, { ...o, isUnplanned: true }));
+  const free = async (): Promise<void> => {
+    for (const program of programs.splice(0)) await program.dispose();
+  };
+  try {
+    for (const { outputs } of segmentsOf(objective, weights, cuts))
+      programs.push(await compile(outputs, { ...o, isUnplanned: true }));
+  } catch (error) {
+    await free();
+    throw error;
+  }
   const inputs = inputsOf(objective, weights);
   // what passes between segments lies in the same memory at every step
   const between = new Map<string, Tensor>();
+  const scratch = new Scratch();
   const room = (key: string, type: TensorType): Tensor => {
     const known = between.get(key);
     if (known !== undefined) return known;
-    const made = { ...type, data: allocate(type.dtype, size(type.shape)) };
+    const made = { ...type, data: scratch.allocate(type.dtype, size(type.shape)) };
     between.set(key, made);
     return made;
   };
@@ -161,8 +169,8 @@ async function compileAtOneSize(
       return terms;
     },
     async dispose() {
-      for (const program of programs) await program.dispose();
-      between.clear();
+      await free();
+      scratch.release();
     },
   };
 }

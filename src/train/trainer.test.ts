@@ -97,6 +97,19 @@ describe("a run", () => {
     expect(seen.length).toBeGreaterThanOrEqual(5); // gradients, optimizer, norm, average, sum
   });
 
+  it("rests between steps, and goes on as if it had not", async () => {
+    const o = { emaCap: 0.9, cuts: ["one"] };
+    const [whole, resting] = [await trainer(o), await trainer(o)];
+    await resting.rest();
+    for (const step of [1, 2, 3]) {
+      const batches = [batch(step), batch(step + 1)];
+      expect(await resting.train(batches)).toEqual(await whole.train(batches));
+      await resting.rest();
+      await resting.rest();
+    }
+    expect(snapshot(resting)).toEqual(snapshot(whole));
+  });
+
   it.each([
     ["adamW", adamW],
     ["adam8bit", adam8bit],

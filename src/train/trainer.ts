@@ -18,9 +18,10 @@ import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
 import type { Optimizer } from "./optim/transform.ts";
 import { type Communicator, single, thrownByAll, together } from "./parallel.ts";
 import type { Rate } from "./schedule-lr.ts";
+import { Scratch } from "./scratch.ts";
 import type { Objective } from "./segments.ts";
 import { restoreTensors, type StateInfo, type StoredState, type TrainingState } from "./state.ts";
-import { compileGradients, type GradientOptions, type GradientProgram } from "./step.ts";
+import { type GradientOptions, type GradientProgram, gradientProgram } from "./step.ts";
 
 /** `precision` is that of forward and backward; what moves weights is computed, and everything kept, in f32. */
 export interface TrainerOptions extends GradientOptions {
@@ -66,6 +67,8 @@ export interface Trainer {
    *   the weights are then those before the step. All processes of a communicator throw it.
    */
   train(batches: readonly Batch[]): Promise<StepReport>;
+  /** Frees what only a step needs: gradients, and the compiled forward and backward. The next step makes both anew. */
+  rest(): Promise<void>;
   /** What a checkpoint holds; tensors are views: write them before the next step. */
   state(extra?: StateInfo["extra"]): TrainingState;
   /** Goes back to a saved state. @throws KoalaError E_WEIGHTS when it is of another model or optimizer */
@@ -98,7 +101,8 @@ export async function createTrainer(
   o: TrainerOptions,
 ): Promise<Trainer> {
   const layout = layOut([...weights].map(([name, { shape }]) => [name, shape] as const));
-  const arena = { weights: makeArena(layout), gradients: makeArena(layout) };
+  const scratch = new Scratch();
+  const arena = { weights: makeArena(layout), gradients: makeArena(layout, { scratch }), scratch };
   await fillFrom(initial, arena.weights);
   const average = o.emaCap === undefined ? null : makeArena(layout);
   if (average !== null) copyArena(arena.weights, average);
@@ -111,7 +115,8 @@ export async function createTrainer(
   };
   const { precision: _, ...exact } = o; // a step of 1e-4 of a weight would be lost in the 8 bits of bf16
   try {
-    const gradients = await own(compileGradients(objective, weights, o));
+    const gradients = gradientProgram(objective, weights, o);
+    made.push(gradients);
     const optimizer = await own(startOptimizer(o.optimizer, layout, exact));
     const norm = await own(compileFlat(layout, squares, exact));
     const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, exact));
@@ -129,6 +134,8 @@ interface Owned {
 interface Arenas {
   readonly weights: Arena;
   readonly gradients: Arena;
+  /** What the gradients lie in, and their sums. */
+  readonly scratch: Scratch;
   readonly average: Arena | null;
 }
 
@@ -177,6 +184,7 @@ class Machine implements Trainer {
       expected: "at least one batch",
       got: "none",
     }));
+    this.#arenas.scratch.renew();
     const step = this.step + 1;
     const { terms, gradients, count } = await this.#losses(step, batches);
     const loss = Object.entries(terms).reduce(
@@ -234,7 +242,7 @@ class Machine implements Trainer {
   async #summing(gradients: Arena): Promise<{ arena: Arena; program: FlatProgram }> {
     if (this.#sum === null) {
       const { precision: _, ...exact } = this.#o;
-      const arena = makeArena(gradients.layout);
+      const arena = makeArena(gradients.layout, { scratch: this.#arenas.scratch });
       const program = await compileFlat(gradients.layout, accumulated, exact);
       this.#owned.push(program);
       this.#sum = { arena, program };
@@ -285,6 +293,11 @@ class Machine implements Trainer {
       got: loss.toPrecision(3),
       hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
     });
+  }
+
+  async rest(): Promise<void> {
+    await this.#programs.gradients.dispose();
+    this.#arenas.scratch.release();
   }
 
   state(extra: StateInfo["extra"] = {}): TrainingState {

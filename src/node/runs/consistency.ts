@@ -14,9 +14,7 @@ import type { CaptionStates } from "../../train/data/encode.ts";
 import { loraLearner, wholeLearner } from "../../train/learner.ts";
 import { unetNetwork } from "../../train/networks/unet.ts";
 import { consistencyTask, TEACHER } from "../../train/tasks/consistency.ts";
-import { liveBytes } from "../../train/tasks/memory.ts";
 import { unionStore } from "../../weights/stores.ts";
-import { bytes } from "../cli/units.ts";
 import { adaptedResult, checkLora, loraOf, notLora } from "./adapted.ts";
 import {
   type Base,
@@ -27,11 +25,10 @@ import {
   openBase,
   partOf,
   resolved,
-  type Student,
   sizeOf,
-  studentOf,
 } from "./denoisers.ts";
-import { type Job, type JobOptions, memoryOf, memoryText, programsOf, sizesOf } from "./job.ts";
+import { type Student, studentOf } from "./distillations.ts";
+import { type Job, type JobOptions, memoryLine, memoryOf, sizesOf } from "./job.ts";
 import { absolute, type NewPart } from "./model-folder.ts";
 
 interface Usual {
@@ -152,7 +149,10 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     ...adapted,
     task,
     part: partOf(student, files, adapted === null ? {} : { holds: notLora }),
-    memory: memorySaid(run, task, base, sizesOf(run, vaeFactor(base.vae.config))),
+    memory: memoryLine(
+      memoryOf(task, run, sizesOf(run, vaeFactor(base.vae.config))),
+      task.rival === undefined ? "teacher" : "teacher, for the student and for its adversary",
+    ),
     async begin(data) {
       empty = await data.learned.caption("");
       return [...((await adapted?.begin?.(data)) ?? []), ...recorded];
@@ -199,20 +199,4 @@ function fewSteps(run: Filled, base: Base): NewPart[] {
       holds: nothing,
     },
   ];
-}
-
-/** Teacher and adversary stand beside what all runs hold; each of both graphs has its own copy of the teacher. */
-function memorySaid(run: Filled, task: Job["task"], { network }: Base, sizes: Job["sizes"]): string {
-  const memory = memoryOf(task, run, sizes);
-  const programs = programsOf(run, sizes);
-  const weights = [...network.store.tensors.values()].reduce(
-    (sum, { shape }) => sum + 4 * shape.reduce((n, d) => n * d, 1),
-    0,
-  );
-  const { rival } = task;
-  const copies = programs * (rival === undefined ? 1 : 2);
-  const theirs = rival === undefined ? 0 : programs * liveBytes(rival.objective.terms);
-  const total = memory.total + copies * weights + theirs;
-  const beside = rival === undefined ? "teacher" : "teacher, for the student and for its adversary";
-  return `at least ${bytes(total)} of memory: ${bytes(copies * weights)} of ${beside}; ${memoryText(memory)}`;
 }

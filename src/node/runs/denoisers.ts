@@ -1,23 +1,19 @@
-/** Runs of denoisers and students: from a model's folder and a run's fields to the task, the data and the result's shape. */
+/** Runs of denoisers: from a model's folder and a run's fields to the task, the data and the result's shape. */
 
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { check } from "../../core/assert.ts";
-import { tapsOf } from "../../graph/order.ts";
 import { defaultsFor } from "../../models/detect.ts";
 import { vaeFactor } from "../../models/vae.ts";
 import { type Model, openDrawable } from "../../pipeline/model.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
 import type { Engine } from "../../runtime/session.ts";
-import { dtypes } from "../../tensor/dtype.ts";
-import {
-  bytesOf,
-  type ConsistencyRun,
-  type DenoiserRun,
-  type DistillRun,
-  type PromptedRun,
-  type TransformerRun,
-  type UNetRun,
+import type {
+  ConsistencyRun,
+  DenoiserRun,
+  DistillRun,
+  PromptedRun,
+  TransformerRun,
+  UNetRun,
 } from "../../train/config.ts";
 import {
   openVaeEncoder,
@@ -25,41 +21,25 @@ import {
   type VaeEncoderPart,
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
-import { cutStore } from "../../train/distill/cut.ts";
-import { type FeaturePair, featurePairs } from "../../train/distill/features.ts";
-import { distillMemory } from "../../train/distill/memory.ts";
-import type { CutPlan } from "../../train/distill/plan.ts";
-import { CUT_RECORD, cutRecord, planFromRecord } from "../../train/distill/record.ts";
-import { teacherTaps } from "../../train/distill/sides.ts";
 import { noStore } from "../../train/flat.ts";
-import { buildNetwork, checkNetwork, type Network } from "../../train/networks/network.ts";
+import { buildNetwork, type Network } from "../../train/networks/network.ts";
 import { openNetwork } from "../../train/networks/open.ts";
-import { optimizerOf } from "../../train/run.ts";
 import { denoiserTask } from "../../train/tasks/denoiser.ts";
-import { distillTask } from "../../train/tasks/distill.ts";
-import { parseFeatures } from "../../train/tasks/feature-text.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
-import { distillBytes, planDistill, type Saving } from "../../train/tasks/memory.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
 import { type TrainingNoise, trainingNoise } from "../../train/tasks/schedule.ts";
-import { turnLength } from "../../train/tasks/turns.ts";
 import type { ModelFiles } from "../../weights/files.ts";
-import { openComponent, readJson } from "../../weights/layout.ts";
-import { bytes } from "../cli/units.ts";
 import { fingerprint } from "../data/hash.ts";
 import type { PrepareOptions } from "../data/prepare.ts";
 import { adaptedResult, checkLora, loraOf, notLora } from "./adapted.ts";
-import { fileAnswers } from "./answers.ts";
 import {
   checkSide,
   type Job,
   type JobOptions,
   memoryLine,
   memoryOf,
-  memoryText,
   type OpenModel,
   ownBatch,
-  programsOf,
   sizesOf,
 } from "./job.ts";
 import { openModelFile } from "./json-file.ts";
@@ -182,7 +162,7 @@ export const sizeOf = (run: PromptedRun, { vae, model }: Base, { share }: JobOpt
   return { batch: ownBatch(run, share), height: side, width: side, tokens };
 };
 
-function dataOf(run: DenoiserRun, base: Base, network: Network, o: JobOptions): NoisedOptions {
+export function dataOf(run: DenoiserRun, base: Base, network: Network, o: JobOptions): NoisedOptions {
   return {
     ...noiseOf(base),
     ...latentsOf(run, base, network, o),
@@ -270,148 +250,4 @@ export function checkReads(where: string, own: Network, { network }: Base): void
     expected: `a ${network.title} for the model's other parts: ${network.facts}`,
     got: own.facts,
   }));
-}
-
-export interface Student {
-  readonly network: Network;
-  /** Small files beside its config.json. */
-  readonly files: NewPart["files"];
-  /** Where it was cut, if that is known. */
-  readonly plan: CutPlan | null;
-}
-
-export async function studentOf(
-  run: Pick<DistillRun, "teacher" | "student">,
-  { network: teacher }: Base,
-  open: OpenModel,
-): Promise<Student> {
-  const { name } = teacher;
-  if (!existsSync(run.student) && !run.student.includes("/")) {
-    const cut = teacher.cut(run.student);
-    const store = cutStore(cut, teacher.store, run.teacher);
-    return {
-      network: openNetwork(name, cut.config, store, run.student),
-      plan: cut.plan,
-      files: { [CUT_RECORD]: cutRecord(cut, run.teacher) },
-    };
-  }
-  const files = await open(run.student);
-  const { config: json, store } = await openComponent(files, name);
-  const where = `${run.student}/${name}`;
-  const network = openNetwork(name, json, store, `${where}/config.json`);
-  checkNetwork(network, where);
-  const record = (await files.list()).includes(`${name}/${CUT_RECORD}`)
-    ? await readJson(files, `${name}/${CUT_RECORD}`)
-    : null;
-  return {
-    network,
-    plan: record === null ? null : planFromRecord(record, `${where}/${CUT_RECORD}`),
-    files: record === null ? {} : { [CUT_RECORD]: record },
-  };
-}
-
-/** Settings that need less, those that cost least first. */
-function savingsOf(student: Network, size: DenoiserSize): Saving[] {
-  const taps = [...tapsOf(Object.values(buildNetwork(student, size).outputs)).keys()];
-  const stages = taps.filter((name) => /^(down_blocks|up_blocks)\.\d+$/.test(name));
-  return [
-    { flag: "--answers disk", change: { answers: "disk" } },
-    { flag: "--optimizer adam8bit", change: { optimizer: "adam8bit" } },
-    { flag: "--ema 0", change: { ema: 0 } },
-    ...(stages.length === 0
-      ? []
-      : [{ flag: `--recompute ${stages.join(" ")}`, change: { recompute: stages } }]),
-  ];
-}
-
-/** Batches whose answers are in memory at a time: those of a step, where the others wait on the disk. */
-const answersHeld = ({ answers, turn, accumulate }: DistillRun): number =>
-  answers === "disk" ? accumulate : turnLength(turn, accumulate);
-
-/** @throws KoalaError E_CONFIG for features that do not fit, E_MODEL, E_MEMORY with the least that would do, E_FILE */
-export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job> {
-  const base = await openBase(given.teacher, o.open, o.warn);
-  const run = {
-    ...{ ...resolved(given, base), teacher: absolute(given.teacher), student: absolute(given.student) },
-  };
-  const { network: student, plan: cut, files } = await studentOf(run, base, o.open);
-  const teacher = base.network;
-  const size = sizeOf(run, base, o);
-  const sizes = sizesOf(run, vaeFactor(base.vae.config));
-  const pairsAt = (at: DenoiserSize): FeaturePair[] =>
-    run.featureWeight === 0
-      ? []
-      : featurePairs(teacher, student, {
-          features: parseFeatures(run.features),
-          ...(cut === null ? {} : { plan: cut }),
-          ...(run.map === undefined ? {} : { map: run.map }),
-          size: at,
-        });
-  const pairs = pairsAt(size);
-  const common = {
-    ...{
-      teacher,
-      student,
-      size,
-      pairs,
-      pairsAt,
-      detail: run.detail,
-      accumulate: run.accumulate,
-      engine: o.engine,
-      precision: run.precision,
-    },
-    ...(run.threads === undefined ? {} : { threads: run.threads }),
-    weights: { task: run.taskWeight, output: run.outputWeight, feature: run.featureWeight },
-    data: dataOf(run, base, student, o),
-  };
-  const together = distillTask({ ...common, turn: null });
-  const apart = distillTask({
-    ...{ ...common, turn: run.turn },
-    ...(run.answers === "disk"
-      ? { answers: fileAnswers(join(o.folder, `.answers-${o.share.rank}.tmp`)) }
-      : {}),
-  });
-  const { teacherWeights, studentWeights, targets } = distillMemory({
-    ...{ teacher, student, size, pairs, optimizer: optimizerOf(run) },
-    targetDtype: "float16",
-  });
-  const said = buildNetwork(teacher, size);
-  const taps = [...tapsOf(Object.values(said.outputs))];
-  const asked = new Set(teacherTaps(pairs));
-  const [beside, own] = [memoryOf(together, run, sizes), memoryOf(apart, run, sizes)];
-  const besideWeights = programsOf(run, sizes) * teacherWeights; // each program has its own
-  const bytesAs = (changed: DistillRun) => {
-    const student = memoryOf(apart, changed, sizes);
-    const isOneTurn = changed.turn >= changed.steps * changed.accumulate;
-    return distillBytes({
-      together: memoryOf(together, changed, sizes),
-      apart: student,
-      rest: isOneTurn ? studentWeights : student.state,
-      ...{ targets: targets * answersHeld(changed), programs: programsOf(run, sizes) },
-      weights: teacherWeights,
-      trained: studentWeights / dtypes.float32.bytes,
-      answers: { ...said.outputs, ...Object.fromEntries(taps.filter(([name]) => asked.has(name))) },
-    });
-  };
-  const plan = planDistill(
-    bytesAs(run),
-    run.memory === undefined ? null : bytesOf(run.memory),
-    bytes,
-    savingsOf(student, size),
-    (change) => bytesAs({ ...run, ...change }).inTurns,
-  );
-  const length = turnLength(run.turn, run.accumulate);
-  const { task, way } = plan.isInTurns
-    ? {
-        task: apart,
-        way: `teacher and student in turns of ${length} batches, ${bytes(targets * length)} of answers kept${run.answers === "disk" ? " on disk" : ""}`,
-      }
-    : { task: together, way: `${bytes(besideWeights)} of teacher in one graph with the student` };
-  const total = plan.isInTurns ? plan.inTurns : plan.together;
-  return {
-    ...denoiserJob(run, base, o),
-    task,
-    part: partOf(student, files),
-    memory: `at least ${bytes(total)} of memory: ${way}; ${memoryText(plan.isInTurns ? own : beside)}`,
-  };
 }

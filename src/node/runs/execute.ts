@@ -35,7 +35,8 @@ import { openPrepared, type Prepared, type PrepareOptions, prepareData } from ".
 import { openFolder } from "../files.ts";
 import { vaeJob } from "./autoencoders.ts";
 import { consistencyJob } from "./consistency.ts";
-import { distillJob, trainJob } from "./denoisers.ts";
+import { trainJob } from "./denoisers.ts";
+import { distillJob } from "./distillations.ts";
 import { clipJob } from "./encoders.ts";
 import { configText, RunFolder } from "./folder.ts";
 import {
@@ -99,11 +100,15 @@ async function engineOf({ engine: name, precision }: Run): Promise<Engine> {
   return engine;
 }
 
-async function plan(run: Run, folder: string, { open, watch, communicator }: Options): Promise<Planned> {
+async function plan(
+  run: Run,
+  place: Pick<JobOptions, "folder" | "isFresh">,
+  { open, watch, communicator }: Options,
+): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
   const engine = await engineOf(run);
   const loader = new LateLoader();
-  const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator, folder });
+  const job = await jobOf(run, { engine, open, loader, warn: watch.warn, share: communicator, ...place });
   const source = await openSource(job.run.data, job.records);
   const heldOut = job.heldOut.length === 0 ? null : await openSource(job.heldOut, job.records);
   const { size } = communicator;
@@ -118,7 +123,7 @@ async function plan(run: Run, folder: string, { open, watch, communicator }: Opt
  */
 export async function startRun(run: Run, path: string, given: ExecuteOptions): Promise<RunEnd> {
   const o = { communicator: single, ...given };
-  const planned = await planAlike(() => plan(run, path, o), o.communicator);
+  const planned = await planAlike(() => plan(run, { folder: path, isFresh: true }, o), o.communicator);
   const folder = await firstThenOthers(
     o.communicator,
     () => RunFolder.create(path, planned.job.run),
@@ -140,7 +145,9 @@ export async function startRun(run: Run, path: string, given: ExecuteOptions): P
 export async function resumeRun(path: string, given: ExecuteOptions): Promise<RunEnd> {
   const o = { communicator: single, ...given };
   const folder = await together(o.communicator, () => RunFolder.open(path, { isExact: true }));
-  return execute(folder, await planAlike(() => plan(folder.run, path, o), o.communicator), o);
+  const isFresh = (await folder.checkpoints()).length === 0;
+  const make = (): Promise<Planned> => plan(folder.run, { folder: path, isFresh }, o);
+  return execute(folder, await planAlike(make, o.communicator), o);
 }
 
 /** A plan that every process has made, and made alike. @throws KoalaError E_CONFIG when one was started with another run */

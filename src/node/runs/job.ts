@@ -9,7 +9,7 @@ import { type Batch, batchLoader, type Loader, type LoaderOptions } from "../../
 import type { RecordOptions } from "../../train/data/record.ts";
 import type { Share } from "../../train/parallel.ts";
 import { type Measures, optimizerOf } from "../../train/run.ts";
-import { type RunMemory, runMemory } from "../../train/tasks/memory.ts";
+import { learningBytes, type RunMemory, runMemory, trainingBytes } from "../../train/tasks/memory.ts";
 import type { Task } from "../../train/tasks/task.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { bytes } from "../cli/units.ts";
@@ -80,6 +80,8 @@ export interface JobOptions {
   readonly share: Share;
   /** The run's folder, which need not be there before the first step. */
   readonly folder: string;
+  /** Whether it has no checkpoint to go on from. */
+  readonly isFresh: boolean;
 }
 
 /** A loader of data that is prepared later: a run is checked as a whole before anything is written. */
@@ -150,8 +152,11 @@ export const memoryOf = (task: Task, run: Run, sizes: readonly Size[] = squareOf
     programs: programsOf(run, sizes),
   });
 
-export const memoryText = ({ state, step }: RunMemory): string =>
-  `${bytes(state)} of weights, gradients and moments, ${bytes(step)} of values in a step`;
+export const memoryText = (memory: RunMemory): string =>
+  `${bytes(learningBytes(memory))} of weights, gradients and moments, ${bytes(memory.values)} of values in a step`;
 
-export const memoryLine = (memory: RunMemory): string =>
-  `at least ${bytes(memory.total)} of memory: ${memoryText(memory)}`;
+/** In words; `frozen` is what the weights are that stay as they are. */
+export function memoryLine(memory: RunMemory, frozen = "weights that stay"): string {
+  const beside = memory.frozen === 0 ? "" : `${bytes(memory.frozen)} of ${frozen}; `;
+  return `at least ${bytes(trainingBytes(memory))} of memory: ${beside}${memoryText(memory)}`;
+}

@@ -5,11 +5,11 @@ import { compile } from "../../engine/compile.ts";
 import type { Program } from "../../engine/program.ts";
 import type { TensorType, Value } from "../../graph/op.ts";
 import { input, mul, sub } from "../../ops/index.ts";
-import { allocate } from "../../tensor/dtype.ts";
+import { allocate, dtypes } from "../../tensor/dtype.ts";
 import { type Shape, show, size } from "../../tensor/shape.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { checkAliases } from "../aliases.ts";
-import { type Arena, type Layout, makeArena } from "../arena.ts";
+import { type Arena, arenaBytes, type Layout, makeArena } from "../arena.ts";
 import { compileFlat, noStore, scalarTensor, type TrainEngine } from "../flat.ts";
 import type { Optimizer, Transform } from "./transform.ts";
 
@@ -43,9 +43,7 @@ export async function startOptimizer(
     expected: "transforms of different names",
     got: names.join(", "),
   }));
-  return optimizer.transforms.some((t) => t.unit === "tensor")
-    ? overTensors(optimizer, layout, o)
-    : overElements(optimizer, layout, o);
+  return isOverTensors(optimizer) ? overTensors(optimizer, layout, o) : overElements(optimizer, layout, o);
 }
 
 const scalarsOf = ({ transforms }: Optimizer, step: number, rate: number, scale: number) => ({
@@ -65,6 +63,19 @@ function stateTypes(t: Transform, shape: Shape): Readonly<Record<string, TensorT
     { dtype, shape: per === 1 ? shape : [size(shape) / per] },
   ]);
   return Object.fromEntries(entries);
+}
+
+const isOverTensors = ({ transforms }: Optimizer): boolean => transforms.some((t) => t.unit === "tensor");
+
+/** What the optimizer will remember of the tensors of a layout, in bytes. */
+export function stateBytes(optimizer: Optimizer, layout: Layout): number {
+  if (!isOverTensors(optimizer))
+    return optimizer.transforms
+      .flatMap((t) => (t.unit === "elements" ? Object.values(t.state) : []))
+      .reduce((sum, spec) => sum + arenaBytes(layout, spec), 0);
+  return [...layout.slots.values()]
+    .flatMap(({ shape }) => optimizer.transforms.flatMap((t) => Object.values(stateTypes(t, shape))))
+    .reduce((sum, { dtype, shape }) => sum + dtypes[dtype].bytes * size(shape), 0);
 }
 
 /** One update of a weight of that shape: inputs `weight`, `gradient`, scalars and state; results `new.…` over them. */

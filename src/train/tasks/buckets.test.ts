@@ -24,7 +24,7 @@ import { sgd } from "../optim/transform.ts";
 import type { Share } from "../parallel.ts";
 import { trainerOf } from "../run.ts";
 import { openState, stateFile } from "../state.ts";
-import { compileGradients, type GradientProgram } from "../step.ts";
+import { type GradientProgram, gradientProgram } from "../step.ts";
 import { createTrainer, type Trainer, type TrainerOptions } from "../trainer.ts";
 import { consistencyTask } from "./consistency.ts";
 import { denoiserTask } from "./denoiser.ts";
@@ -149,7 +149,7 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
       const known = programs.get(size.height);
       if (known !== undefined) return known;
       const alike = denoiserTask({ network, size, initial: store, data: one, accumulate: 1 });
-      const made = await compileGradients(alike.objective, alike.weights, { engine, threads: 1, store });
+      const made = gradientProgram(alike.objective, alike.weights, { engine, threads: 1, store });
       programs.set(size.height, made);
       open.push(made);
       return made;

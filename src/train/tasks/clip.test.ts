@@ -10,7 +10,7 @@ import { layOut, makeArena } from "../arena.ts";
 import type { Batch as Loaded } from "../data/loader.ts";
 import { noStore } from "../flat.ts";
 import { adamW } from "../optim/adam.ts";
-import { compileGradients } from "../step.ts";
+import { gradientProgram } from "../step.ts";
 import { createTrainer, type Trainer } from "../trainer.ts";
 import { clipTask, matches, pairFeeds } from "./clip.ts";
 
@@ -73,7 +73,7 @@ describe.each(Object.keys(golden.gradients))("the gradients of CLIP, its scale %
     const [values, gradients] = [makeArena(layout), makeArena(layout)];
     for (const [key, t] of values.tensors) toFloat32(t).set(fill(key, t.shape));
     toFloat32(values.tensors.get("logit_scale") as Tensor)[0] = expected.logitScale;
-    const program = await compileGradients(task.objective, task.weights, {
+    const program = gradientProgram(task.objective, task.weights, {
       ...{ engine, threads: 1, store: noStore },
     });
     const [batch] = await task.batches(1);

@@ -61,11 +61,11 @@ export function distillTask(o: DistillTaskOptions): Task {
     initial: o.student.store,
     frozen: isTogether ? prefixed(o.teacher.store) : noStore,
     pictures: o.size.batch * o.accumulate,
-    async batches(step) {
+    async batches(step, rest) {
       const made: Batch[] = [];
       for (const index of microBatches(step, o.accumulate)) {
         const feeds = withoutUnused(await noisedFeeds(index, o.data), o.weights.task);
-        made.push(turns === null ? feeds : { ...feeds, ...(await turns.answers(index)) });
+        made.push(turns === null ? feeds : { ...feeds, ...(await turns.answers(index, rest)) });
       }
       return made;
     },

@@ -1,100 +1,148 @@
 /**
- * What a run will hold in memory, before it starts: weights and what is kept beside them by their shapes, and values inside
- * the graphs by the order in which they are made and read. An engine's own buffers come on top.
+ * What a run will hold in memory, before it starts: what learns and what is kept beside it by the layout that the trainer will
+ * have, weights that stay by the graphs that read them, and values inside the graphs by the order in which they are made and
+ * read. How an engine exceeds them is measured.
  */
 
 import { KoalaError } from "../../core/errors.ts";
-import { liveBytes as liveValues } from "../../graph/live.ts";
+import { liveBytes } from "../../graph/live.ts";
 import type { Value } from "../../graph/op.ts";
-import {
-  PROCESS_BYTES as DRAWING_PROCESS_BYTES,
-  RUNNING_FACTOR,
-  VALUES_FACTOR,
-} from "../../pipeline/memory.ts";
+import { topological } from "../../graph/order.ts";
+import { PROCESS_BYTES, RUNNING_FACTOR, VALUES_FACTOR } from "../../pipeline/memory.ts";
 import { dtypes } from "../../tensor/dtype.ts";
-import { type Shape, size } from "../../tensor/shape.ts";
+import { size } from "../../tensor/shape.ts";
+import { arenaBytes, layOut } from "../arena.ts";
 import type { DistillRun } from "../config.ts";
-import { momentBytes } from "../distill/memory.ts";
+import { stateBytes } from "../optim/run.ts";
 import type { Optimizer } from "../optim/transform.ts";
-import { segmentsOf } from "../segments.ts";
+import { type Segment, segmentsOf, sofar } from "../segments.ts";
 import type { Task } from "./task.ts";
 
-/** What a step's values take: gradients of weights are written straight into their place, and count nothing. */
-export function liveBytes(outputs: Readonly<Record<string, Value>>): number {
-  const gradients = Object.entries(outputs).filter(([name]) => name.startsWith("gradient."));
-  return liveValues(Object.values(outputs), new Set(gradients.map(([, value]) => value)));
-}
-
-/** Node with this package and ONNX Runtime loaded, before a graph is there: 72 MB resident, measured with 1.30 on Linux. */
-const PROCESS_BYTES = 72e6;
-
-export interface RunMemory {
-  /** Weights, gradients, what the optimizer remembers, the average. */
-  readonly state: number;
-  /** Values of the largest of the step's graphs. */
-  readonly step: number;
-  /** All together, with the process itself. */
-  readonly total: number;
-}
-
 /** In bytes. */
+export interface RunMemory {
+  /** What learns. */
+  readonly weights: number;
+  /** The moving average. */
+  readonly average: number;
+  /** What the optimizer remembers. */
+  readonly moments: number;
+  /** Within a step alone: gradients, and their sum over batches. */
+  readonly gradients: number;
+  /** Weights that stay as they are, as float32: each of the step's programs has its own. */
+  readonly frozen: number;
+  /** What passes between the step's graphs, where it is cut. */
+  readonly between: number;
+  /** The most values alive at a time inside one of them. */
+  readonly values: number;
+}
+
+/** What the trainer itself allocates, and keeps between steps. */
+export const restingBytes = ({ weights, average, moments }: RunMemory): number => weights + average + moments;
+
+/** The same within a step. */
+export const learningBytes = (memory: RunMemory): number =>
+  restingBytes(memory) + memory.gradients + memory.between;
+
+export interface RunMemoryOptions {
+  readonly optimizer: Optimizer;
+  readonly hasAverage: boolean;
+  readonly cuts: readonly string[];
+  readonly accumulate: number;
+  /** Of the step, for batches of so many sizes, none larger than this one; default 1. */
+  readonly programs?: number;
+}
+
+/** Of a task with what learns against it, which is trained without cuts and has no average. */
 export function runMemory(
-  task: Pick<Task, "objective" | "weights">,
-  o: {
-    readonly optimizer: Optimizer;
-    readonly hasAverage: boolean;
-    readonly cuts: readonly string[];
-    readonly accumulate: number;
-    /** Of the step, for batches of so many sizes, none larger than this one; default 1. */
-    readonly programs?: number;
-  },
+  { rival, ...own }: Pick<Task, "objective" | "weights" | "rival">,
+  o: RunMemoryOptions,
 ): RunMemory {
-  const shapes: Shape[] = [...task.weights.values()].map(({ shape }) => shape);
-  const floats = 4 * shapes.reduce((sum, shape) => sum + size(shape), 0);
-  const moments = shapes.reduce((sum, shape) => sum + momentBytes(o.optimizer, shape), 0);
-  const copies = 2 + (o.hasAverage ? 1 : 0) + (o.accumulate > 1 ? 1 : 0);
-  const segments = segmentsOf(task.objective, task.weights, o.cuts);
-  const kept = segments
-    .filter(({ kind }) => kind === "forward")
-    .flatMap(({ outputs }) => Object.values(outputs))
-    .reduce((sum, { type }) => sum + dtypes[type.dtype].bytes * size(type.shape), 0);
-  const values = segments.map(({ outputs }) => liveBytes(outputs));
-  const [state, step] = [copies * floats + moments, (o.programs ?? 1) * (kept + Math.max(...values))];
-  return { state, step, total: PROCESS_BYTES + state + step };
+  const memory = memoryAlone(own, o);
+  if (rival === undefined) return memory;
+  const against = memoryAlone(rival, { ...o, hasAverage: false, cuts: [] });
+  const sums = Object.entries(memory).map(([key, n]) => [key, n + against[key as keyof RunMemory]]);
+  return Object.fromEntries(sums) as unknown as RunMemory;
+}
+
+function memoryAlone(
+  { objective, weights }: Pick<Task, "objective" | "weights">,
+  o: RunMemoryOptions,
+): RunMemory {
+  const layout = layOut([...weights].map(([name, { shape }]) => [name, shape] as const));
+  const floats = arenaBytes(layout);
+  const segments = segmentsOf(objective, weights, o.cuts);
+  const { programs = 1 } = o;
+  return {
+    weights: floats,
+    average: o.hasAverage ? floats : 0,
+    moments: stateBytes(o.optimizer, layout),
+    gradients: (o.accumulate > 1 ? 2 : 1) * floats,
+    frozen: programs * segments.reduce((sum, { outputs }) => sum + frozenBytes(outputs), 0),
+    between: programs * segments.reduce((sum, segment) => sum + betweenBytes(segment), 0),
+    values: programs * Math.max(...segments.map(innerBytes)),
+  };
+}
+
+const bytesOf = (values: readonly Value[]): number =>
+  values.reduce((sum, { type }) => sum + dtypes[type.dtype].bytes * size(type.shape), 0);
+
+function frozenBytes(outputs: Segment["outputs"]): number {
+  const params = topological(Object.values(outputs)).filter(({ op }) => op.name === "param");
+  return bytesOf([...new Map(params.map((value) => [value.attrs.name, value])).values()]);
+}
+
+/** Gradients are written straight into their place, unless they are added to those of a segment before. */
+function betweenBytes({ outputs }: Segment): number {
+  const inputs = new Set(topological(Object.values(outputs)).map(({ attrs }) => attrs.name));
+  const own = ([name]: readonly [string, Value]): boolean =>
+    name.startsWith("gradient.") ? inputs.has(sofar(name)) : !name.startsWith("term.");
+  return bytesOf(
+    Object.entries(outputs)
+      .filter(own)
+      .map(([, value]) => value),
+  );
+}
+
+/** What a segment gives lies outside of it. */
+function innerBytes({ outputs }: Segment): number {
+  const given = Object.values(outputs);
+  return liveBytes(given, new Set(given));
 }
 
 /**
- * What a distillation took beyond what is counted, whose parts are not known: so many bytes, and so many a trained weight.
- * Fitted to four runs (16 and 92 million weights, 132 to 360 MB), with ONNX Runtime 1.30 on Linux: docs/memory.md.
+ * What a training took beyond what is counted, whose parts are not known: so many bytes, and so many a trained weight.
+ * Fitted to four distillations (16 and 92 million weights, 132 to 360 MB), with ONNX Runtime 1.30 on Linux: docs/memory.md.
  */
 const REST_BYTES = 100e6;
 const REST_BYTES_A_WEIGHT = 2;
+
+const baseBytes = ({ weights }: RunMemory): number =>
+  PROCESS_BYTES + REST_BYTES + (REST_BYTES_A_WEIGHT * weights) / dtypes.float32.bytes;
+
+/** What the process takes while it trains. */
+export const trainingBytes = (memory: RunMemory): number =>
+  baseBytes(memory) + learningBytes(memory) + RUNNING_FACTOR * memory.frozen + VALUES_FACTOR * memory.values;
 
 /** What teacher and student take, together and in turns, in bytes. */
 export function distillBytes(o: {
   readonly together: RunMemory;
   /** The student's, where the teacher's answers are fed. */
   readonly apart: RunMemory;
-  /** Of the student's state, what holds anything while the teacher answers: before the first step only its weights do. */
-  readonly rest: number;
-  /** The teacher's weights as float32. */
-  readonly weights: number;
+  /** Whether the teacher's only turn comes before the first step, when the optimizer has nothing to remember. */
+  readonly isOneTurn: boolean;
   /** What the teacher says, taps too: they stay alive until its run ends. */
   readonly answers: Readonly<Record<string, Value>>;
   /** The answers that are kept. */
   readonly targets: number;
-  /** Of the common graph: each has the teacher's weights. */
-  readonly programs: number;
-  /** Weights that are trained. */
-  readonly trained: number;
 }): { readonly together: number; readonly inTurns: number } {
-  const teacher = RUNNING_FACTOR * o.weights;
-  const base = DRAWING_PROCESS_BYTES + REST_BYTES + REST_BYTES_A_WEIGHT * o.trained;
-  const learning = o.apart.state + VALUES_FACTOR * o.apart.step;
-  const answering = o.rest + teacher + VALUES_FACTOR * liveBytes(o.answers);
+  const { apart, isOneTurn } = o;
+  const resting = restingBytes(apart) - (isOneTurn ? apart.moments : 0);
+  const learning = learningBytes(apart) + VALUES_FACTOR * apart.values;
+  const teacher =
+    RUNNING_FACTOR * frozenBytes(o.answers) + VALUES_FACTOR * liveBytes(Object.values(o.answers));
   return {
-    together: base + o.together.state + o.programs * teacher + VALUES_FACTOR * o.together.step,
-    inTurns: base + o.targets + Math.max(learning, answering),
+    together: trainingBytes(o.together),
+    inTurns: baseBytes(apart) + o.targets + Math.max(learning, resting + teacher),
   };
 }
 

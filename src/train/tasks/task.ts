@@ -27,7 +27,10 @@ export interface Task {
   readonly rival?: Rival;
   /** Pictures of one step, of this process. */
   readonly pictures: number;
-  /** What step `step`, from 1, learns from; the same whenever it is asked for. */
-  batches(step: number): Promise<readonly Batch[]>;
+  /**
+   * What step `step`, from 1, learns from; the same whenever it is asked for. Before a network of the task's own takes memory,
+   * `rest` frees what the trainer needs within steps alone.
+   */
+  batches(step: number, rest?: () => Promise<void>): Promise<readonly Batch[]>;
   dispose(): Promise<void>;
 }

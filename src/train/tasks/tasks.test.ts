@@ -1,4 +1,4 @@
-/** What is trained: batches, starting points, the two ways of asking a teacher, and memory. */
+/** What is trained: batches, starting points, and the two ways of asking a teacher. */
 
 import { describe, expect, it } from "vitest";
 import { fill } from "../../../test/fill.ts";
@@ -7,22 +7,18 @@ import type { KoalaError } from "../../core/errors.ts";
 import type { Value } from "../../graph/op.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
-import { add, input, mul, silu } from "../../ops/index.ts";
 import { host } from "../../runtime/host.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
-import type { DistillRun } from "../config.ts";
 import type { Batch as Loaded } from "../data/loader.ts";
 import { cutStore, cutUNet } from "../distill/cut.ts";
 import { featurePairs } from "../distill/features.ts";
 import { unetNetwork } from "../networks/unet.ts";
 import { adamW } from "../optim/adam.ts";
 import { createTrainer } from "../trainer.ts";
-import { denoiserTask } from "./denoiser.ts";
 import { distillTask } from "./distill.ts";
 import { parseFeatures } from "./feature-text.ts";
 import { freshStore } from "./fresh.ts";
-import { distillBytes, liveBytes, planDistill, runMemory } from "./memory.ts";
 import { type NoisedOptions, noisedFeeds } from "./noised.ts";
 import { trainingNoise } from "./schedule.ts";
 
@@ -205,75 +201,6 @@ describe("a student", () => {
     const act = () => distillTask({ ...options, student: other, pairs: [], turn: null });
     expect(thrownBy(act)).toMatch(
       /^student: expected a student that reads what its teacher reads, got another \w+( \w+ \w+)? \[E_CONFIG\]\nA student cut from the teacher does: koala cut shows how\.$/,
-    );
-  });
-});
-
-describe("memory", () => {
-  it("counts what is alive at a time, and no leaves", () => {
-    const x = input("x", { shape: [100] });
-    const [a, b] = [mul(x, 2), mul(x, 3)];
-    const c = add(a, b);
-    // constants are leaves; a, b and c live together: 3 · 400 bytes
-    expect(liveBytes({ c })).toBe(1200);
-    expect(liveBytes({ "gradient.w": c })).toBe(800);
-  });
-
-  it("of a run is what its shapes say", () => {
-    const task = denoiserTask({ network, size, initial: store, data, accumulate: 1 });
-    const weights = [...task.weights.values()].reduce(
-      (sum, { shape }) => sum + shape.reduce((p, q) => p * q, 4),
-      0,
-    );
-    const o = { optimizer: adamW(), hasAverage: true, cuts: [], accumulate: 1 };
-    expect(runMemory(task, o).state).toBe(5 * weights);
-    expect(runMemory(task, { ...o, hasAverage: false, accumulate: 2 }).state).toBe(5 * weights);
-    const cut = runMemory(task, { ...o, cuts: ["down_blocks.0", "up_blocks.0"] });
-    expect(cut.step).toBeLessThan(runMemory(task, o).step);
-  });
-
-  it("of teacher and student counts taps until the run ends, and before the first step only weights", () => {
-    const tap = silu(input("x", { shape: [100] }));
-    const answers = { prediction: silu(silu(tap)) };
-    const memory = { state: 1000, step: 100, total: 0 };
-    const o = {
-      ...{ together: memory, apart: memory, rest: 1000, weights: 1000 },
-      ...{ answers, targets: 30, programs: 1, trained: 500 },
-    };
-    // of the engine's weights and values, 1.1 and 1.9 times: two values of 400 bytes are alive, or three with the tap
-    const base = 165e6 + 100e6 + 2 * 500 + 1000;
-    expect(distillBytes(o).together).toBeCloseTo(base + 1100 + 190);
-    expect(distillBytes({ ...o, programs: 2 }).together).toBeCloseTo(base + 2200 + 190);
-    expect(distillBytes(o).inTurns).toBeCloseTo(base + 30 + 1100 + 1.9 * 800);
-    expect(distillBytes({ ...o, answers: { ...answers, tap } }).inTurns).toBeCloseTo(
-      base + 30 + 1100 + 1.9 * 1200,
-    );
-    expect(distillBytes({ ...o, rest: 200 }).inTurns).toBeCloseTo(base - 800 + 30 + 1100 + 1.9 * 800);
-  });
-
-  it("decides whether teacher and student take turns", () => {
-    const bytes = { together: 300, inTurns: 200 };
-    const text = (n: number): string => `${n} B`;
-    expect(planDistill(bytes, null, text).isInTurns).toBe(false);
-    expect(planDistill(bytes, 300, text).isInTurns).toBe(false);
-    expect(planDistill(bytes, 250, text).isInTurns).toBe(true);
-    expect(thrownBy(() => planDistill(bytes, 100, text))).toBe(
-      "memory: expected at least 200 B, which teacher and student need in turns, got 100 B [E_MEMORY]\nA smaller batch or resolution needs less.",
-    );
-    const savings = [
-      { flag: "--answers disk", change: { answers: "disk" } },
-      { flag: "--ema 0", change: { ema: 0 } },
-      { flag: "--optimizer adam8bit", change: { optimizer: "adam8bit" } },
-    ] as const;
-    // leaving the average away saves nothing here, and is not kept when the moments are tried
-    const inTurns = ({ answers, ema, optimizer }: Partial<DistillRun>): number =>
-      200 - (answers === "disk" ? 50 : 0) - (optimizer === "adam8bit" ? (ema === 0 ? 10 : 40) : 0);
-    const hintOf = (limit: number): string =>
-      thrownBy(() => planDistill(bytes, limit, text, savings, inTurns)).split("\n")[1] ?? "";
-    expect(hintOf(160)).toBe("With --answers disk it is 150 B.");
-    expect(hintOf(120)).toBe("With --answers disk --optimizer adam8bit it is 110 B.");
-    expect(hintOf(90)).toBe(
-      "With --answers disk --optimizer adam8bit it is 110 B; a smaller batch or resolution needs less.",
     );
   });
 });

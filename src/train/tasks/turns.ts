@@ -68,12 +68,13 @@ export class Turns {
     return this.#o.answers.clear();
   }
 
-  /** To micro-batch `index`; where they are not kept the teacher runs for it and those that follow. */
-  async answers(index: number): Promise<Batch> {
+  /** To micro-batch `index`; where they are not kept the student rests, and the teacher runs for it and those that follow. */
+  async answers(index: number, rest: () => Promise<void> = async () => {}): Promise<Batch> {
     const { answers } = this.#o;
     const known = await answers.get(index);
     if (known !== undefined) return known;
     await answers.clear();
+    await rest();
     await this.#answerFrom(index);
     return (await answers.get(index)) as Batch;
   }

@@ -12,7 +12,7 @@ import { fastGenerator } from "../../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { layOut, makeArena } from "../arena.ts";
 import { totalOf } from "../segments.ts";
-import { compileGradients } from "../step.ts";
+import { gradientProgram } from "../step.ts";
 import { freshVae, momentsBias, patches, vaeParameters, vaeTask } from "./vae.ts";
 import { edgeError, vaeTerms } from "./vae-loss.ts";
 import { LatentSums, psnr, scaled, vaeMeter } from "./vae-measure.ts";
@@ -34,7 +34,7 @@ async function gradientsOf(task: ReturnType<typeof vaeTask>) {
   const [values, gradients] = [makeArena(layout), makeArena(layout)];
   for (const [key, t] of values.tensors) toFloat32(t).set(fill(key, t.shape));
   const store = filledStore(new Map([...vaeParameters(config)].map(([name, { value }]) => [name, value])));
-  const program = await compileGradients(task.objective, task.weights, { engine, store, threads: 1 });
+  const program = gradientProgram(task.objective, task.weights, { engine, store, threads: 1 });
   const cells = golden.size / 8;
   const batch = { picture: pictures, noise: filled("input.noise", 2, 4, cells, cells) };
   const terms = await program.run(batch, values.tensors, gradients.tensors);
