@@ -34,7 +34,7 @@ export { ditNetwork } from "./train/networks/dit.ts";
 export { type Network, networkInputs } from "./train/networks/network.ts";
 export { unetNetwork } from "./train/networks/unet.ts";
 export { adafactor } from "./train/optim/adafactor.ts";
-export { adam8bit, adamW } from "./train/optim/adam.ts";
+export { adam8bit, adam16bit, adamW } from "./train/optim/adam.ts";
 export { type Optimizer, sgd } from "./train/optim/transform.ts";
 export {
   type Measures,

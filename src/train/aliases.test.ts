@@ -12,7 +12,7 @@ import { checkAliases } from "./aliases.ts";
 import { emaUpdate } from "./ema.ts";
 import { noStore } from "./flat.ts";
 import { adafactor } from "./optim/adafactor.ts";
-import { adam8bit, adamW } from "./optim/adam.ts";
+import { adam8bit, adam16bit, adamW } from "./optim/adam.ts";
 import { updateGraph } from "./optim/run.ts";
 import { sgd } from "./optim/transform.ts";
 
@@ -59,9 +59,11 @@ async function runInPlace(outputs: Outputs): Promise<Record<string, Tensor>> {
 describe.each<[string, () => Outputs]>([
   ["adamW", () => updateGraph(adamW(), [4096])],
   ["adam8bit", () => updateGraph(adam8bit(), [4096])],
+  ["adam16bit", () => updateGraph(adam16bit(), [4096])],
   ["sgd", () => updateGraph(sgd({ isNesterov: true, weightDecay: 0.1 }), [4096])],
   ["adafactor", () => updateGraph(adafactor({ weightDecay: 0.1, isRelative: true }), [32, 64])],
   ["the moving average", () => emaUpdate(4096)],
+  ["the moving average in 16 bits", () => emaUpdate(4096, "float16")],
 ])("%s in place", (_, build) => {
   it("gives the same numbers in any valid order of its nodes", async () => {
     const graph = build();

@@ -10,6 +10,7 @@ import type { Precision } from "../runtime/session.ts";
 import type { ConsistencyMethod } from "./consistency/path.ts";
 import type { LayerMap } from "./distill/layers.ts";
 import type { DistillOptions } from "./distill/loss.ts";
+import type { AverageDtype } from "./ema.ts";
 import {
   type AnswerPlace,
   kinds,
@@ -101,6 +102,8 @@ export interface DenoiserRun extends PromptedRun {
   /** γ; 0: every step of noise weighs 1. */
   readonly minSnr: number;
   readonly noiseOffset: number;
+  /** How the average of the weights is kept. */
+  readonly emaDtype: AverageDtype;
 }
 
 /** What of the weights learns. */

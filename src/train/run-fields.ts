@@ -6,13 +6,14 @@
 import { z } from "zod";
 import { consistencyMethods } from "./consistency/path.ts";
 import { type LayerMap, layerMaps } from "./distill/layers.ts";
+import { averageDtypes } from "./ema.ts";
 import { loraTargets } from "./lora.ts";
 
 /** What is trained: a U-Net or a transformer on its own, a student by its teacher, one of few steps, an autoencoder, or CLIP's two encoders. */
 export const runKinds = ["unet", "transformer", "distill", "consistency", "vae", "clip"] as const;
 export type RunKind = (typeof runKinds)[number];
 
-export const optimizerNames = ["adamw", "adam8bit", "adafactor", "sgd"] as const;
+export const optimizerNames = ["adamw", "adam16bit", "adam8bit", "adafactor", "sgd"] as const;
 export type OptimizerName = (typeof optimizerNames)[number];
 
 /** What becomes of the scale of latents: that of the model, or measured when all is learned. */
@@ -146,6 +147,10 @@ const denoising = {
     .default(5)
     .meta({ description: "most signal to noise that counts in the weight of a step; 0: all weigh the same" }),
   noiseOffset: z.number().min(0).max(1).default(0).meta({ description: "noise added to whole channels" }),
+  emaDtype: z
+    .enum(averageDtypes)
+    .default("float32")
+    .meta({ description: "how the average of the weights is kept while they learn" }),
 };
 
 const lora = whole(1, 1024).optional().meta({

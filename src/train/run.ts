@@ -6,8 +6,9 @@
 import { unreachable } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { CommonRun } from "./config.ts";
+import type { AverageDtype } from "./ema.ts";
 import { adafactor } from "./optim/adafactor.ts";
-import { adam8bit, adamW } from "./optim/adam.ts";
+import { adam8bit, adam16bit, adamW } from "./optim/adam.ts";
 import { type Optimizer, sgd } from "./optim/transform.ts";
 import { type Communicator, isOnAny, single, together } from "./parallel.ts";
 import { rivals } from "./rivals.ts";
@@ -59,6 +60,8 @@ export function optimizerOf({ optimizer, weightDecay }: CommonRun): Optimizer {
   switch (optimizer) {
     case "adamw":
       return adamW({ weightDecay });
+    case "adam16bit":
+      return adam16bit({ weightDecay });
     case "adam8bit":
       return adam8bit({ weightDecay });
     case "adafactor":
@@ -69,6 +72,10 @@ export function optimizerOf({ optimizer, weightDecay }: CommonRun): Optimizer {
       return unreachable(optimizer, "optimizerOf");
   }
 }
+
+/** How a run keeps its average: of large networks it may be in 16 bits. */
+export const averageDtypeOf = (run: CommonRun & { readonly emaDtype?: AverageDtype }): AverageDtype =>
+  run.emaDtype ?? "float32";
 
 /** The learning rate of a run's steps. @throws KoalaError E_REQUEST when its warm-up is longer than the run */
 export const rateOf = ({ rate: peak, schedule: shape, warmup, steps }: CommonRun): Rate =>
@@ -86,7 +93,7 @@ export async function trainerOf(
   };
   const own = await createTrainer(task.objective, task.weights, task.initial, {
     ...{ ...common, cuts: run.recompute, rate: rateOf(run) },
-    ...(run.ema === 0 ? {} : { emaCap: run.ema }),
+    ...(run.ema === 0 ? {} : { emaCap: run.ema, emaDtype: averageDtypeOf(run) }),
   });
   const { rival } = task;
   if (rival === undefined) return own;

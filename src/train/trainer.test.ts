@@ -11,7 +11,7 @@ import { serializeSafetensors } from "../weights/safetensors-writer.ts";
 import { noStore } from "./flat.ts";
 import { mse } from "./objective.ts";
 import { adafactor } from "./optim/adafactor.ts";
-import { adam8bit, adamW } from "./optim/adam.ts";
+import { adam8bit, adam16bit, adamW } from "./optim/adam.ts";
 import { sgd } from "./optim/transform.ts";
 import { isThrownByAll } from "./parallel.ts";
 import type { Objective } from "./segments.ts";
@@ -97,6 +97,24 @@ describe("a run", () => {
     expect(seen.length).toBeGreaterThanOrEqual(5); // gradients, optimizer, norm, average, sum
   });
 
+  it("in 16 bits learns by the curve of float32, and has its average", async () => {
+    const o = { emaCap: 0.99, rate: () => 0.005 };
+    const exact = await trainer(o);
+    const short = await trainer({ ...o, optimizer: adam16bit(), emaDtype: "float16" });
+    for (let step = 1; step <= 200; step++) {
+      const [a, b] = [await exact.train([batch(step % 5)]), await short.train([batch(step % 5)])];
+      expect(Math.abs(b.loss / a.loss - 1), `step ${step}`).toBeLessThan(1e-3);
+    }
+    for (const [name, t] of exact.average ?? []) {
+      const kept = short.average?.get(name) as Tensor;
+      expect(kept.dtype).toBe("float16");
+      const [x, y] = [toFloat32(t), toFloat32(kept)];
+      const norm = (xs: Iterable<number>): number => Math.hypot(...xs);
+      const errors = y.map((v, i) => v - (x[i] ?? 0));
+      expect(norm(errors) / norm(x), name).toBeLessThan(2e-3); // the last bit of a float16 is 2^-10 of it or less
+    }
+  });
+
   it("rests between steps, and goes on as if it had not", async () => {
     const o = { emaCap: 0.9, cuts: ["one"] };
     const [whole, resting] = [await trainer(o), await trainer(o)];
@@ -123,11 +141,15 @@ describe("a run", () => {
   });
 
   it.each([
-    ["adamW", adamW],
-    ["adam8bit", adam8bit],
-    ["adafactor", adafactor],
-  ] as const)("of %s in 4 steps is one of 2, saved, restored, and 2 more, bit for bit", async (_, optimizer) => {
-    const o = { optimizer: optimizer(), maxNorm: 0.5, emaCap: 0.999, rate: (step: number) => 0.01 / step };
+    ["adamW", adamW, "float32"],
+    ["adam8bit", adam8bit, "float32"],
+    ["adafactor", adafactor, "float32"],
+    ["adam16bit with an average in 16 bits", adam16bit, "float16"],
+  ] as const)("of %s in 4 steps is one of 2, saved, restored, and 2 more, bit for bit", async (_, optimizer, emaDtype) => {
+    const o = {
+      ...{ optimizer: optimizer(), maxNorm: 0.5, emaCap: 0.999, emaDtype },
+      rate: (step: number) => 0.01 / step,
+    };
     const whole = await trainer(o);
     const reports: StepReport[] = [];
     for (let i = 0; i < 4; i++) reports.push(await whole.train([batch(i)]));

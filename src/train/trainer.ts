@@ -10,9 +10,10 @@ import { firstNonFinite } from "../engine/non-finite.ts";
 import type { TensorType, Value } from "../graph/op.ts";
 import { add, input, square, sum } from "../ops/index.ts";
 import type { TensorStore } from "../tensor/stored.ts";
-import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { castFloat, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { type Arena, layOut, makeArena } from "./arena.ts";
-import { averageOf, emaDecay, emaUpdate } from "./ema.ts";
+import { ditherOf } from "./dither.ts";
+import { type AverageDtype, averageOf, emaDecay, emaUpdate } from "./ema.ts";
 import { compileFlat, type FlatProgram } from "./flat.ts";
 import { type RunningOptimizer, startOptimizer } from "./optim/run.ts";
 import type { Optimizer } from "./optim/transform.ts";
@@ -31,6 +32,8 @@ export interface TrainerOptions extends GradientOptions {
   readonly maxNorm?: number;
   /** Highest decay of the average of the weights; absent: no average is kept. diffusers' scripts: 0.9999. */
   readonly emaCap?: number;
+  /** How the average is kept. Default float32; one in float16 is not for graphs that read it. */
+  readonly emaDtype?: AverageDtype;
   /** A loss of so many times its running mean ends the run; default 100. */
   readonly divergence?: number;
   /** The other processes that train this model, each on batches of its own: losses and gradients are their means. */
@@ -104,8 +107,9 @@ export async function createTrainer(
   const scratch = new Scratch();
   const arena = { weights: makeArena(layout), gradients: makeArena(layout, { scratch }), scratch };
   await fillFrom(initial, arena.weights);
-  const average = o.emaCap === undefined ? null : makeArena(layout);
-  if (average !== null) copyArena(arena.weights, average);
+  const { emaDtype = "float32" } = o;
+  const average = o.emaCap === undefined ? null : makeArena(layout, { dtype: emaDtype });
+  if (average !== null) copyWeights(arena.weights, average);
 
   const made: Owned[] = [];
   const own = async <T extends Owned>(thing: Promise<T>): Promise<T> => {
@@ -119,7 +123,8 @@ export async function createTrainer(
     made.push(gradients);
     const optimizer = await own(startOptimizer(o.optimizer, layout, exact));
     const norm = await own(compileFlat(layout, squares, exact));
-    const ema = average === null ? null : await own(compileFlat(layout, emaUpdate, exact));
+    const ema =
+      average === null ? null : await own(compileFlat(layout, (piece) => emaUpdate(piece, emaDtype), exact));
     return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
   } catch (error) {
     for (const thing of made) await thing.dispose();
@@ -202,7 +207,7 @@ class Machine implements Trainer {
     await this.#programs.optimizer.update({ weights, gradients, step, rate, scale: clip / count });
     if (average !== null) {
       const share = 1 - emaDecay(step, this.#o.emaCap ?? 0);
-      await this.#programs.ema?.run({ average, weight: weights }, { rate: share });
+      await this.#programs.ema?.run({ average, weight: weights }, { rate: share, dither: ditherOf(step) });
     }
     this.step = step;
     this.#meanLoss = this.#meanLoss === null ? loss : MEAN_DECAY * this.#meanLoss + (1 - MEAN_DECAY) * loss;
@@ -349,6 +354,9 @@ async function fillFrom(store: TensorStore, arena: Arena): Promise<void> {
   for (const [name, t] of arena.tensors) toFloat32(t).set(toFloat32(await store.read(name)));
 }
 
-function copyArena(from: Arena, to: Arena): void {
-  for (const [i, slab] of from.slabs.entries()) (to.slabs[i] as Float32Array).set(slab as Float32Array);
+function copyWeights(from: Arena, to: Arena): void {
+  for (const [name, t] of to.tensors)
+    (t.data as Uint8Array).set(
+      castFloat(from.tensors.get(name) as Tensor, to.dtype as AverageDtype).data as Uint8Array,
+    );
 }

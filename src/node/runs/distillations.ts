@@ -70,6 +70,8 @@ function savingsOf(student: Network, size: DenoiserSize): Saving[] {
   const stages = taps.filter((name) => /^(down_blocks|up_blocks)\.\d+$/.test(name));
   return [
     { flag: "--answers disk", change: { answers: "disk" } },
+    { flag: "--ema-dtype float16", change: { emaDtype: "float16" } },
+    { flag: "--optimizer adam16bit", change: { optimizer: "adam16bit" } },
     { flag: "--optimizer adam8bit", change: { optimizer: "adam8bit" } },
     { flag: "--ema 0", change: { ema: 0 } },
     ...(stages.length === 0

@@ -8,7 +8,7 @@ import { makeBuckets, type Size } from "../../train/data/buckets.ts";
 import { type Batch, batchLoader, type Loader, type LoaderOptions } from "../../train/data/loader.ts";
 import type { RecordOptions } from "../../train/data/record.ts";
 import type { Share } from "../../train/parallel.ts";
-import { type Measures, optimizerOf } from "../../train/run.ts";
+import { averageDtypeOf, type Measures, optimizerOf } from "../../train/run.ts";
 import { learningBytes, type RunMemory, runMemory, trainingBytes } from "../../train/tasks/memory.ts";
 import type { Task } from "../../train/tasks/task.ts";
 import type { ModelFiles } from "../../weights/files.ts";
@@ -146,7 +146,7 @@ export const programsOf = (run: Run, sizes: readonly Size[]): number =>
 export const memoryOf = (task: Task, run: Run, sizes: readonly Size[] = squareOf(run)): RunMemory =>
   runMemory(task, {
     optimizer: optimizerOf(run),
-    hasAverage: run.ema > 0,
+    average: run.ema > 0 ? averageDtypeOf(run) : null,
     cuts: run.recompute,
     accumulate: run.accumulate,
     programs: programsOf(run, sizes),

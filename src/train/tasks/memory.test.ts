@@ -11,7 +11,7 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import type { DistillRun } from "../config.ts";
 import { buildNetwork } from "../networks/network.ts";
 import { adafactor } from "../optim/adafactor.ts";
-import { adam8bit, adamW } from "../optim/adam.ts";
+import { adam8bit, adam16bit, adamW } from "../optim/adam.ts";
 import { sgd } from "../optim/transform.ts";
 import { type Batch, createTrainer } from "../trainer.ts";
 import { distillTask } from "./distill.ts";
@@ -85,11 +85,18 @@ describe("memory", () => {
   const cuts = ["down_blocks.0", "up_blocks.0"];
 
   it.each([
-    ["adamW, an average and batches that add up", { optimizer: adamW(), ema: true, accumulate: 2, cuts: [] }],
-    ["adam8bit", { optimizer: adam8bit(), ema: false, accumulate: 1, cuts: [] }],
-    ["adafactor and cuts", { optimizer: adafactor(), ema: false, accumulate: 1, cuts }],
-    ["sgd, an average and cuts", { optimizer: sgd(), ema: true, accumulate: 2, cuts }],
-  ])("of a student with %s is what its trainer allocates, in a step and while its teacher answers", async (_, o) => {
+    [
+      "adamW, an average and batches that add up",
+      { optimizer: adamW(), ema: "float32", accumulate: 2, cuts: [] },
+    ],
+    [
+      "adam16bit and an average in 16 bits",
+      { optimizer: adam16bit(), ema: "float16", accumulate: 1, cuts: [] },
+    ],
+    ["adam8bit", { optimizer: adam8bit(), ema: null, accumulate: 1, cuts: [] }],
+    ["adafactor and cuts", { optimizer: adafactor(), ema: null, accumulate: 1, cuts }],
+    ["sgd, an average and cuts", { optimizer: sgd(), ema: "float32", accumulate: 2, cuts }],
+  ] as const)("of a student with %s is what its trainer allocates, in a step and while its teacher answers", async (_, o) => {
     const { optimizer, accumulate } = o;
     const atTeacher: number[] = [];
     const watched = new Watched(() => {
@@ -100,9 +107,9 @@ describe("memory", () => {
     const task = distillTask({ ...smallDistillation, engine, accumulate, turn: 2 * accumulate });
     const trainer = await createTrainer(task.objective, task.weights, task.initial, {
       ...{ engine, threads: 1, store: task.frozen, optimizer, cuts: o.cuts, rate: () => 1e-3 },
-      ...(o.ema ? { emaCap: 0.9 } : {}),
+      ...(o.ema === null ? {} : { emaCap: 0.9, emaDtype: o.ema }),
     });
-    const memory = runMemory(task, { optimizer, hasAverage: o.ema, cuts: o.cuts, accumulate });
+    const memory = runMemory(task, { optimizer, average: o.ema, cuts: o.cuts, accumulate });
     const inStep: number[] = [];
     for (const step of [1, 2, 3]) {
       const batches = await task.batches(step, () => trainer.rest());
@@ -125,7 +132,7 @@ describe("memory", () => {
       (sum, { value }) => sum + value.shape.reduce((a, b) => a * b, 4),
       0,
     );
-    const o = { optimizer: adamW(), hasAverage: false, cuts: [], accumulate: 1 };
+    const o = { optimizer: adamW(), average: null, cuts: [], accumulate: 1 };
     expect(runMemory(task, o).frozen).toBe(weights);
     expect(runMemory(task, { ...o, programs: 3 }).frozen).toBe(3 * weights);
     const apart = distillTask({ ...smallDistillation, engine: ort, turn: 1 });

@@ -13,6 +13,7 @@ import { dtypes } from "../../tensor/dtype.ts";
 import { size } from "../../tensor/shape.ts";
 import { arenaBytes, layOut } from "../arena.ts";
 import type { DistillRun } from "../config.ts";
+import type { AverageDtype } from "../ema.ts";
 import { stateBytes } from "../optim/run.ts";
 import type { Optimizer } from "../optim/transform.ts";
 import { type Segment, segmentsOf, sofar } from "../segments.ts";
@@ -45,7 +46,8 @@ export const learningBytes = (memory: RunMemory): number =>
 
 export interface RunMemoryOptions {
   readonly optimizer: Optimizer;
-  readonly hasAverage: boolean;
+  /** How the average is kept; null: there is none. */
+  readonly average: AverageDtype | null;
   readonly cuts: readonly string[];
   readonly accumulate: number;
   /** Of the step, for batches of so many sizes, none larger than this one; default 1. */
@@ -59,7 +61,7 @@ export function runMemory(
 ): RunMemory {
   const memory = memoryAlone(own, o);
   if (rival === undefined) return memory;
-  const against = memoryAlone(rival, { ...o, hasAverage: false, cuts: [] });
+  const against = memoryAlone(rival, { ...o, average: null, cuts: [] });
   const sums = Object.entries(memory).map(([key, n]) => [key, n + against[key as keyof RunMemory]]);
   return Object.fromEntries(sums) as unknown as RunMemory;
 }
@@ -74,7 +76,7 @@ function memoryAlone(
   const { programs = 1 } = o;
   return {
     weights: floats,
-    average: o.hasAverage ? floats : 0,
+    average: o.average === null ? 0 : arenaBytes(layout, { dtype: o.average }),
     moments: stateBytes(o.optimizer, layout),
     gradients: (o.accumulate > 1 ? 2 : 1) * floats,
     frozen: programs * segments.reduce((sum, { outputs }) => sum + frozenBytes(outputs), 0),
