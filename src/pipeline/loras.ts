@@ -5,7 +5,15 @@ import type { TensorStore } from "../tensor/stored.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type LoraMatch, loraLayers, matchLora, withLora } from "../weights/lora.ts";
 import { openSafetensors } from "../weights/safetensors.ts";
-import type { ModelParts } from "./parts.ts";
+
+/** A network whose weights a LoRA may change, by its folder's name. */
+export interface Adaptable {
+  readonly name: string;
+  readonly store: TensorStore;
+}
+
+/** Networks with other weights, in the same order. */
+export type Adapt = (networks: readonly Adaptable[]) => Promise<readonly TensorStore[]>;
 
 export interface LoraChoice {
   /** A file, a folder with one, or a hub id. */
@@ -28,37 +36,42 @@ async function loraFile(files: ModelFiles): Promise<string> {
   return only;
 }
 
+/** Files of a U-Net may call it a transformer's. */
+const isOf = (part: string, name: string): boolean =>
+  part === name || (name === "unet" && part === "transformer");
+
 /**
- * The parts with every LoRA added in its weight; what a model has no place for is told by block.
+ * Adds every LoRA to the networks in its weight; what a model has no place for is told by block.
  * @throws KoalaError E_WEIGHTS when nothing of a LoRA fits, E_MODEL, E_FILE, E_SAFETENSORS
  */
 export async function withLoras(
-  parts: ModelParts,
+  networks: readonly Adaptable[],
   choices: readonly LoraChoice[],
   o: { open(location: string): Promise<ModelFiles>; warn(message: string): void },
-): Promise<ModelParts> {
-  let result = parts;
+): Promise<readonly TensorStore[]> {
+  let stores = networks.map(({ store }) => store);
   for (const [i, { location, weight }] of choices.entries()) {
     const files = await o.open(location);
     const lora = await openSafetensors(files, await loraFile(files));
     const layers = loraLayers(lora, location);
     const used: LoraMatch["blocks"][number][] = [];
-    const add = async (store: TensorStore, isOf: (part: string) => boolean): Promise<TensorStore> => {
-      const own = layers.filter(({ part }) => isOf(part));
+    const add = async (store: TensorStore, name: string): Promise<TensorStore> => {
+      const own = layers.filter(({ part }) => isOf(part, name));
       if (own.length === 0) return store;
       const match = matchLora(own, store.tensors.keys());
       used.push(...match.blocks);
       if (match.layers.size === 0) return store;
       return withLora(store, lora, match, { weight, prefix: `lora.${i}.`, where: location });
     };
-    const unet = await add(result.unet.store, (part) => part === "unet" || part === "transformer");
-    const texts = [];
-    for (const text of result.texts)
-      texts.push({ ...text, store: await add(text.store, (part) => part === text.name) });
+    const next: TensorStore[] = [];
+    for (const [n, store] of stores.entries()) next.push(await add(store, networks[n]?.name ?? ""));
+    const strange = layers.filter(({ part }) => !networks.some(({ name }) => isOf(part, name)));
+    for (const part of new Set(strange.map((layer) => layer.part)))
+      used.push({ block: part, used: 0, dropped: strange.filter((layer) => layer.part === part).length });
     checkUse(location, used, o.warn);
-    result = { ...result, unet: { ...result.unet, store: unet }, texts };
+    stores = next;
   }
-  return result;
+  return stores;
 }
 
 /** @throws KoalaError E_WEIGHTS when nothing fits */

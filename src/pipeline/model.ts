@@ -1,12 +1,12 @@
 /** A model as the pipeline draws with it: any of the pipelines that koala runs, opened and checked but not yet compiled. */
 
-import { check } from "../core/assert.ts";
 import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
 import type { Value } from "../graph/op.ts";
 import type { JsonObject } from "../models/config.ts";
 import type { ModelDefaults } from "../models/detect.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ModelFiles } from "../weights/files.ts";
+import type { Adapt } from "./loras.ts";
 import type { Denoiser, TextEncoder } from "./networks.ts";
 import {
   folderSources,
@@ -37,7 +37,7 @@ export interface Model {
 
 export interface DrawableOptions extends PartsOptions {
   /** Changes a model's weights before it is used: low-rank adapters. */
-  adapt?(parts: ModelParts): Promise<ModelParts>;
+  readonly adapt?: Adapt;
 }
 
 /**
@@ -48,24 +48,31 @@ export async function openDrawable(files: ModelFiles, o: DrawableOptions): Promi
   const sources = await folderSources(files);
   const className = pixartClasses.find((name) => name === sources?.index.className);
   if (sources === null || className === undefined) {
-    const own = await openParts(files, o);
-    const parts = (await o.adapt?.(own)) ?? own;
+    const parts = await adapted(await openParts(files, o), o.adapt);
     return {
       ...parts,
       denoiser: unetDenoiser(parts.unet),
       texts: parts.texts.map((part) => clipEncoder(part, parts.isXL)),
     };
   }
-  check(o.adapt === undefined, "E_MODEL", () => ({
-    where: `${files.location}/model_index.json`,
-    expected: "a model with a U-Net, for a LoRA",
-    got: className,
-  }));
-  const { denoiser, text, vae } = await openPixart(sources, className);
+  const { denoiser: own, text, vae } = await openPixart(sources, className);
+  const [store = own.store] = (await o.adapt?.([own])) ?? [];
+  const denoiser = { ...own, store };
   const { scheduler, schedulerPath } = await readScheduler(sources);
   return {
     ...{ isXL: false, denoiser, texts: [text], vae, scheduler, schedulerPath },
     ...{ index: sources.indexJson, hasZeroForEmpty: false },
+  };
+}
+
+/** The parts with what `adapt` makes of their weights. */
+async function adapted(parts: ModelParts, adapt: Adapt | undefined): Promise<ModelParts> {
+  if (adapt === undefined) return parts;
+  const [unet = parts.unet.store, ...texts] = await adapt([{ name: "unet", ...parts.unet }, ...parts.texts]);
+  return {
+    ...parts,
+    unet: { ...parts.unet, store: unet },
+    texts: parts.texts.map((text, i) => ({ ...text, store: texts[i] ?? text.store })),
   };
 }
 

@@ -132,7 +132,7 @@ export class Pipeline {
     const own = await openDrawable(files, {
       openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
       warn,
-      ...(loras.length === 0 ? {} : { adapt: (parts) => withLoras(parts, loras, { open, warn }) }),
+      ...(loras.length === 0 ? {} : { adapt: (networks) => withLoras(networks, loras, { open, warn }) }),
     });
     const parts =
       o.otherVae === undefined

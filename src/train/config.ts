@@ -124,7 +124,7 @@ export interface UNetRun extends DenoiserRun, LoraFields {
   readonly fresh: boolean;
 }
 
-export interface TransformerRun extends DenoiserRun {
+export interface TransformerRun extends DenoiserRun, LoraFields {
   readonly kind: "transformer";
   /** The folder whose other parts are used, and whose transformer is where training starts. */
   readonly model: string;

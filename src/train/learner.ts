@@ -42,6 +42,8 @@ export function wholeLearner(store: TensorStore): Learner {
 }
 
 export interface LoraOptions {
+  /** The network's folder in a model, by which its additions are called. */
+  readonly network: string;
   readonly rank: number;
   readonly targets: readonly LoraTarget[];
   readonly seed: number;
@@ -61,7 +63,7 @@ export function loraLearner(store: TensorStore, prefix: string, o: LoraOptions):
   const averagedLeaves = new Map<string, Value>();
 
   function adapter(name: string, shape: readonly number[]): Adapter {
-    const names = loraNames(name);
+    const names = loraNames(o.network, name);
     const [outputs = 0, ...rest] = shape;
     const ones = rest.slice(1).map(() => 1);
     const down = own.param(names.down, [o.rank, ...rest], fanIn(size(rest)));

@@ -1,5 +1,5 @@
 /**
- * Which weights of a U-Net get low-rank additions, what these are called in a file, and what becomes of a weight with one.
+ * Which weights of a denoiser get low-rank additions, what these are called in a file, and what becomes of a weight with one.
  * Source of names: diffusers 0.42, `save_lora_weights` (`pytorch_lora_weights.safetensors`, PEFT's lora_A and lora_B).
  */
 
@@ -45,10 +45,10 @@ export function takesLora(name: string, targets: readonly LoraTarget[]): boolean
   return module !== undefined && targets.some((target) => kinds[target].test(module));
 }
 
-/** What the two matrices of a U-Net's weight `name` are called in a file. */
-export function loraNames(name: string): { readonly down: string; readonly up: string } {
+/** What the two matrices of the weight `name` of a network are called in a file: after the network's folder. */
+export function loraNames(network: string, name: string): { readonly down: string; readonly up: string } {
   const module = MODULE.exec(name)?.[1] ?? name;
-  return { down: `unet.${module}.lora_A.weight`, up: `unet.${module}.lora_B.weight` };
+  return { down: `${network}.${module}.lora_A.weight`, up: `${network}.${module}.lora_B.weight` };
 }
 
 /** W + up · down: `up` [O, R, ..], `down` [R, I, ..], of ones where they have more axes; `weight` [O, I, ..]. */
@@ -68,15 +68,16 @@ function merged(weight: Tensor, up: Tensor, down: Tensor): Tensor {
   return float32(weight.shape, out);
 }
 
-/** The weights of `base` with what a LoRA's tensors `lora`, called as `loraNames` says, add to them. */
+/** The weights of `base`, of the network of that name, with what a LoRA's tensors `lora` add to them. */
 export async function mergedWeights(
+  network: string,
   base: TensorStore,
   names: Iterable<string>,
   lora: ReadonlyMap<string, Tensor>,
 ): Promise<Map<string, Tensor>> {
   const out = new Map<string, Tensor>();
   for (const name of names) {
-    const own = loraNames(name);
+    const own = loraNames(network, name);
     const [weight, up, down] = [await base.read(name), lora.get(own.up), lora.get(own.down)];
     out.set(name, up === undefined || down === undefined ? weight : merged(weight, up, down));
   }

@@ -195,6 +195,9 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
       .boolean()
       .default(false)
       .meta({ description: "begin with random weights, not with the model's" }),
+    lora,
+    // diffusers' train_text_to_image_lora_sdxl.py
+    loraTargets: targets.default(["attention"]).meta(targetsMeta),
     ...common,
     ...denoising,
   },

@@ -25,7 +25,7 @@ async function saved(trainer: Trainer): Promise<Uint8Array<ArrayBuffer>> {
 
 describe("a few-step student in training", () => {
   it("goes on bit for bit, adversary included, with a LoRA that only adds to its teacher", async () => {
-    const lora = { rank: 2, targets: ["attention", "resnet", "sampler"], seed: 1 } as const;
+    const lora = { network: "unet", rank: 2, targets: ["attention", "resnet", "sampler"], seed: 1 } as const;
     const build = () =>
       consistencyTask(
         options({

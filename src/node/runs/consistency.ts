@@ -124,7 +124,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
   const config = unetConfig(student.json);
   const { store } = base.network;
   const size = sizeOf(run, base, o);
-  const lora = loraOf(run);
+  const lora = loraOf(run, student);
   // a LoRA on the teacher's own weights reads them where the teacher does
   const prefix = run.student === undefined ? TEACHER : "student.";
   let empty: CaptionStates | null = null;
@@ -141,8 +141,8 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     adversary:
       run.adversarialWeight === 0 ? null : { weight: run.adversarialWeight, rate: run.adversarialRate },
   });
-  checkLora(task.weights, run);
-  const adapted = lora === undefined ? null : adaptedResult(student.store);
+  checkLora(task.weights, run, student);
+  const adapted = lora === undefined ? null : adaptedResult(student, student.store);
   const recorded = fewSteps(run, base);
   return {
     ...denoiserJob(run, base, o),

@@ -200,15 +200,15 @@ export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): 
   const isFresh = run.fresh || shape !== undefined;
   const initial = isFresh ? freshStore(buildNetwork(network, size).parameters, run.seed) : network.store;
   const data = dataOf(run, base, network, o);
-  const lora = run.kind === "unet" ? loraOf(run) : undefined;
+  const lora = loraOf(run, network);
   const task = denoiserTask({
     ...{ network, size, initial, data, accumulate: run.accumulate },
     ...(lora && { lora }),
   });
-  if (run.kind === "unet") checkLora(task.weights, run);
+  checkLora(task.weights, run, network);
   return {
     ...denoiserJob(run, base, o),
-    ...(lora === undefined ? {} : adaptedResult(initial)),
+    ...(lora === undefined ? {} : adaptedResult(network, initial)),
     task,
     part: partOf(network, {}, lora === undefined ? {} : { holds: notLora }),
     memory: memoryLine(memoryOf(task, run, sizesOf(run, vaeFactor(base.vae.config)))),

@@ -35,7 +35,7 @@ describe("low-rank additions", () => {
       ["unet.down_blocks.0.resnets.0.conv1.lora_A.weight", down],
       ["unet.down_blocks.0.resnets.0.conv1.lora_B.weight", up],
     ]);
-    const merged = await mergedWeights(store, [name, "conv_in.weight"], lora);
+    const merged = await mergedWeights("unet", store, [name, "conv_in.weight"], lora);
     const [a, b, w] = [toFloat32(down), toFloat32(up), toFloat32(base)];
     const columns = inputs * 9;
     const at = (o: number, i: number): number =>

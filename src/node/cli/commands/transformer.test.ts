@@ -11,7 +11,9 @@ import type { Picture } from "../../../image/pixels.ts";
 import { psnr } from "../../../image/psnr.ts";
 import { Pipeline } from "../../../pipeline/pipeline.ts";
 import { host } from "../../../runtime/host.ts";
+import { float32 } from "../../../tensor/tensor.ts";
 import { openSafetensors } from "../../../weights/safetensors.ts";
+import { serializeSafetensors } from "../../../weights/safetensors-writer.ts";
 import { openFolder } from "../../files.ts";
 import type { World } from "../world.ts";
 
@@ -123,6 +125,72 @@ describe("koala train of a transformer", () => {
       (await koala("distill", "--method", "lcm", "--teacher", "model", "--out", "c", ...flags)).err,
     ).toContain(
       "model: expected a teacher with a U-Net, for lcm, got one with a transformer [E_MODEL]\nkoala distill without --method teaches a transformer by features.\n",
+    );
+  });
+});
+
+describe("koala train --lora of a transformer", () => {
+  const loraFile = "a/model/pytorch_lora_weights.safetensors";
+
+  it("leaves additions by diffusers' names that draw on the base what is drawn with them merged in", {
+    timeout: 120_000,
+  }, async () => {
+    writePixart("model", "alpha");
+    await writeData("data");
+    const learning = ["--lora", "2", "--rate", "0.02", "--ema", "0", "--dtype", "float32"];
+    const made = await koala("train", "--model", "model", "--out", "a", ...flags, ...learning);
+    expect([made.code, made.out]).toEqual([0, "a/model\n"]);
+    expect(made.err).toMatch(/ of weights that stay; /);
+
+    const lora = await openSafetensors(await openFolder("a/model"), "pytorch_lora_weights.safetensors");
+    const layers = readJsonFile("model/transformer/config.json").num_layers as number;
+    const projections = ["attn1", "attn2"].flatMap((attention) =>
+      ["to_q", "to_k", "to_v", "to_out.0"].map((name) => `${attention}.${name}`),
+    );
+    const modules = Array.from({ length: layers }, (_, i) =>
+      projections.map((name) => `transformer.transformer_blocks.${i}.${name}`),
+    ).flat();
+    expect([...lora.tensors.keys()].sort()).toEqual(
+      modules.flatMap((module) => [`${module}.lora_A.weight`, `${module}.lora_B.weight`]).sort(),
+    );
+    const base = await openSafetensors(await openFolder("model"), weights);
+    const merged = await openSafetensors(await openFolder("a/model"), weights);
+    expect([...merged.tensors.keys()].sort()).toEqual([...base.tensors.keys()].sort());
+
+    const draw = async (folder: string, weight: number | null): Promise<Picture> => {
+      const loras = weight === null ? [] : [{ location: loraFile, weight }];
+      const pipeline = await Pipeline.load(folder, { engine: "ort", loras });
+      const drawn: Picture[] = [];
+      const request = { prompt: "A RED SQUARE", steps: 2, width: 64, height: 64, seed: 3, guidance: 1 };
+      for await (const event of pipeline.generate(request))
+        if (event.type === "image") drawn.push(event.picture);
+      await pipeline.dispose();
+      return drawn[0] as Picture;
+    };
+    const own = await draw("a/model", null);
+    expect(psnr(own, await draw("model", 1))).toBeGreaterThan(60);
+    expect(psnr(own, await draw("model", null))).toBeLessThan(40);
+    expect(psnr(await draw("model", 0), await draw("model", null))).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it("and of a U-Net are told apart", { timeout: 120_000 }, async () => {
+    writePixart("model", "alpha");
+    await writeData("data");
+    writeFileSync(
+      "unet.safetensors",
+      serializeSafetensors({
+        "unet.mid_block.attentions.0.proj_in.lora_A.weight": float32([1, 4], [1, 2, 3, 4]),
+        "unet.mid_block.attentions.0.proj_in.lora_B.weight": float32([4, 1], [1, 2, 3, 4]),
+      }),
+    );
+    await expect(
+      Pipeline.load("model", { engine: "ort", loras: [{ location: "unet.safetensors", weight: 1 }] }),
+    ).rejects.toThrow(
+      "unet.safetensors: expected a LoRA of this model or of its teacher, got one whose layers it has no place for: unet (1) [E_WEIGHTS]",
+    );
+    const none = ["--lora", "2", "--lora-targets", "resnet"];
+    expect((await koala("train", "--model", "model", "--out", "a", ...flags, ...none)).err).toContain(
+      "loraTargets: expected layers that this transformer has, got resnet, of which it has none [E_CONFIG]\n",
     );
   });
 });
