@@ -9,13 +9,17 @@ import { tapsOf } from "../src/graph/order.ts";
 import type { Built } from "../src/models/built.ts";
 import { countParameters } from "../src/models/census.ts";
 import { timestepEmbedding } from "../src/models/conditioning.ts";
-import { buildDit, ditInputs, MASKED } from "../src/models/dit.ts";
+import { buildDit, type DitSize, ditInputs, MASKED } from "../src/models/dit.ts";
 import { DIT_FEATURES, DIT_SINUSOID, ditConfig } from "../src/models/dit-config.ts";
 import { type PixartPresetName, pixartPresets } from "../src/models/pixart-presets.ts";
 import { buildT5, buildT5Pieces, t5Config } from "../src/models/t5-encoder.ts";
 import { mean, square } from "../src/ops/index.ts";
+import { withLoras } from "../src/pipeline/loras.ts";
 import { host } from "../src/runtime/host.ts";
+import type { TensorStore } from "../src/tensor/stored.ts";
 import { float32, int64, type Tensor, toFloat32 } from "../src/tensor/tensor.ts";
+import { memoryFiles } from "../src/weights/memory-files.ts";
+import { serializeSafetensors } from "../src/weights/safetensors-writer.ts";
 import { fill } from "./fill.ts";
 import { filledStore } from "./filled-store.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
@@ -26,16 +30,20 @@ const tolerance = 2e-5;
 const { cases, models } = goldenJson("pixart/index.json");
 const expected = goldenTensors("pixart/expected.safetensors");
 
-async function run(model: Built, feeds: Readonly<Record<string, Tensor>>): Promise<Tensor> {
+async function run(
+  model: Built,
+  feeds: Readonly<Record<string, Tensor>>,
+  store: TensorStore = filledStore(model),
+): Promise<Tensor> {
   const engine = await host.engine("ort");
-  const program = await compile(model.outputs, { engine, store: filledStore(model), threads: 1 });
+  const program = await compile(model.outputs, { engine, store, threads: 1 });
   const results = await program.run(feeds);
   await program.dispose();
   return Object.values(results)[0] as Tensor;
 }
 
-function expectNear(got: Tensor, name: string): void {
-  const right = expected.get(name)?.data as Float32Array;
+function expectNear(got: Tensor, name: string, all: typeof expected = expected): void {
+  const right = all.get(name)?.data as Float32Array;
   const values = toFloat32(got);
   expect(values.length).toBe(right.length);
   const scale = right.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
@@ -66,13 +74,15 @@ const maskOf = (lengths: readonly number[], tokens: number): Tensor =>
 describe.each(["alpha", "sigma"])("the transformer of %s", (name) => {
   const c = ditConfig(goldenJson(`pixart/${name}/transformer/config.json`));
 
-  it.each(Object.keys(cases))("gives diffusers' output, %s", async (kind) => {
+  const sizeOf = ({ height, width }: { height: number; width: number }): DitSize => ({
+    ...{ batch: 2, height, width, tokens: 9 },
+  });
+  const feedsOf = (kind: string): Readonly<Record<string, Tensor>> => {
     const { height, width, timesteps } = cases[kind];
-    const size = { batch: 2, height, width, tokens: 9 };
-    const types = ditInputs(c, size);
+    const types = ditInputs(c, sizeOf(cases[kind]));
     const features = (values: readonly number[]) => timestepEmbedding(values, DIT_FEATURES, DIT_SINUSOID);
     const sizes = [8 * height, 8 * width];
-    const feeds: Readonly<Record<string, Tensor>> = {
+    return {
       sample: float32(types.sample.shape, fill("input.sample", types.sample.shape)),
       t_emb: float32(types.t_emb.shape, features(timesteps)),
       text: float32(types.text.shape, fill("input.encoder_hidden_states", types.text.shape)),
@@ -84,7 +94,29 @@ describe.each(["alpha", "sigma"])("the transformer of %s", (name) => {
           }
         : {}),
     };
-    expectNear(await run(buildDit(c, size), feeds), `${name}.${kind}`);
+  };
+
+  it.each(Object.keys(cases))("gives diffusers' output, %s", async (kind) => {
+    expectNear(await run(buildDit(c, sizeOf(cases[kind])), feedsOf(kind)), `${name}.${kind}`);
+  });
+
+  it("with a LoRA gives what PEFT makes of diffusers' transformer", async () => {
+    const { tensors } = goldenJson("pixart_lora.json")[name] as { tensors: Record<string, number[]> };
+    const files = memoryFiles("here", {
+      "lora.safetensors": serializeSafetensors(
+        Object.fromEntries(
+          Object.entries(tensors).map(([key, shape]) => [key, float32(shape, fill(key, shape))]),
+        ),
+      ),
+    });
+    const model = buildDit(c, sizeOf(cases.square));
+    const networks = [{ name: "transformer", store: filledStore(model) }];
+    const choices = [{ location: "lora", weight: 1 }];
+    const [store] = await withLoras(networks, choices, {
+      open: async () => files,
+      warn: (message) => expect.fail(message),
+    });
+    expectNear(await run(model, feedsOf("square"), store), name, goldenTensors("pixart_lora.safetensors"));
   });
 
   it("has diffusers' parameters, and a tap wherever a feature may be distilled", () => {
