@@ -209,6 +209,9 @@ export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): 
   return {
     ...denoiserJob(run, base, o),
     ...(lora === undefined ? {} : adaptedResult(network, initial)),
+    ...(isFresh && {
+      note: `begins with random weights${shape === undefined ? "" : ` in the shape of ${shape}`}, not with those of ${given.model}`,
+    }),
     task,
     part: partOf(network, {}, lora === undefined ? {} : { holds: notLora }),
     memory: memoryLine(memoryOf(task, run, sizesOf(run, vaeFactor(base.vae.config)))),

@@ -112,6 +112,7 @@ async function plan(
   const source = await openSource(job.run.data, job.records);
   const heldOut = job.heldOut.length === 0 ? null : await openSource(job.heldOut, job.records);
   const { size } = communicator;
+  if (job.note !== undefined) watch.note(job.note);
   watch.note(size === 1 ? job.memory : `${job.memory}, in each of ${size} processes`);
   return { job, engine, source, heldOut, loader };
 }

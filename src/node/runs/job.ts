@@ -45,6 +45,8 @@ export interface Job {
   readonly part: NewPart;
   /** Where the result's other parts come from; null: it has none. */
   readonly base: ModelFiles | null;
+  /** That nothing of its model's weights is learned on, in words, where that is so. */
+  readonly note?: string;
   /** What will be in memory, in words. */
   readonly memory: string;
   /** How records of the data are read. */

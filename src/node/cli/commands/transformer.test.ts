@@ -101,6 +101,7 @@ describe("koala train of a transformer", () => {
     });
     const fresh = await koala("train", "--model", "model", "--fresh", "--out", "b", ...flags);
     expect(fresh.code).toBe(0);
+    expect(fresh.err).toContain("begins with random weights, not with those of model\n");
 
     const failing = async (...argv: string[]): Promise<string> => {
       const { code, err } = await koala("train", "--out", "c", ...flags, ...argv);
