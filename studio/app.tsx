@@ -150,6 +150,10 @@ function ModelMenu({ studio }: { readonly studio: Studio }) {
   );
 }
 
+/** Warnings of the package begin small, as what follows a colon. */
+const sentence = (text: string): string =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
 
 /** What the page has to say: a download on its way, warnings, what went wrong and the way on. */
@@ -176,7 +180,7 @@ function Said({ studio }: { readonly studio: Studio }) {
         )}
         {notes.value.map((note) => (
           <p key={note} class="note">
-            {note}
+            {sentence(note)}
           </p>
         ))}
       </div>

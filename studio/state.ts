@@ -47,7 +47,7 @@ export function problemOf(error: unknown): Problem {
 const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
 /** What the browser remembers of the page; nothing where it refuses. */
-function remembered<T>(key: string, fallback: T): T {
+export function remembered<T>(key: string, fallback: T): T {
   try {
     return (JSON.parse(localStorage.getItem(`koala-${key}`) ?? "null") as T | null) ?? fallback;
   } catch {
@@ -89,13 +89,21 @@ export interface Studio {
   fetchAgain(): Promise<void>;
   draw(): Promise<void>;
   cancel(): void;
-  /** Runs something else than `draw` with the page's one worker; `cancel` ends it. */
-  exclusively(work: (signal: AbortSignal) => Promise<void>): Promise<void>;
+  /**
+   * Runs something else than `draw` with the page's one worker; `cancel` ends it. What has a name is spoken of when the page was
+   * left meanwhile.
+   */
+  exclusively(work: (signal: AbortSignal) => Promise<void>, name?: Unfinished): Promise<void>;
   refresh(): Promise<void>;
   readFile(file: File): Promise<void>;
   take(drawing: Drawing): void;
   savePreset(name: string): void;
 }
+
+/** What may be half done when a page is left, and the button that starts it again. */
+const restarts = { picture: "Draw", comparison: "Compare", "look inside": "Draw and look inside" };
+type Unfinished = keyof typeof restarts;
+const isUnfinished = (text: string): text is Unfinished => text in restarts;
 
 const usualPrompt = "a red apple";
 
@@ -138,8 +146,8 @@ export function createStudio(engine: Engine): Studio {
   });
   // the page's life cycle: a browser may stop a tab that nobody looks at, and go on later
   document.addEventListener("resume", () => {
-    if (s.work.value !== null)
-      s.notes.value = [...s.notes.value, "The browser had suspended this tab; the picture goes on now."];
+    if (stop.value !== null)
+      s.notes.value = [...s.notes.value, "The browser had suspended this tab; what it draws goes on now."];
   });
 
   function set(key: string, value: unknown): void {
@@ -162,12 +170,13 @@ export function createStudio(engine: Engine): Studio {
     }
   };
 
-  async function exclusively(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const exclusively: Studio["exclusively"] = async (work, name) => {
     if (stop.value !== null) return;
     const own = new AbortController();
     stop.value = own;
     s.problem.value = null;
     s.notes.value = [];
+    if (name !== undefined) remember("unfinished", name);
     try {
       await work(own.signal);
     } catch (error) {
@@ -176,8 +185,9 @@ export function createStudio(engine: Engine): Studio {
       stop.value = null;
       s.work.value = null;
       s.loading.value = null;
+      if (name !== undefined && !isLeaving) remember("unfinished", null);
     }
-  }
+  };
 
   /** The one that is open, or that could not be opened. */
   let wantedModel = "";
@@ -239,12 +249,7 @@ export function createStudio(engine: Engine): Studio {
   }
 
   async function follow(events: AsyncGenerator<DrawEvent>): Promise<void> {
-    remember("unfinished", true);
-    try {
-      for await (const event of events) hear(event);
-    } finally {
-      if (!isLeaving) remember("unfinished", false);
-    }
+    for await (const event of events) hear(event);
   }
 
   const request = (): RequestInput => parseRequest({ ...s.form.value, preview: true });
@@ -259,7 +264,8 @@ export function createStudio(engine: Engine): Studio {
     exclusively,
     isBusy: computed(() => stop.value !== null),
     async start() {
-      const wasUnfinished = remembered("unfinished", false);
+      const unfinished = remembered("unfinished", "");
+      const left = isUnfinished(unfinished) ? unfinished : null;
       await Promise.all([
         refresh(),
         exclusively(async (signal) => {
@@ -269,15 +275,15 @@ export function createStudio(engine: Engine): Studio {
           if (first !== undefined) await open(first.name, signal);
         }),
       ]);
-      const going = wasUnfinished ? await engine.unfinished().catch(() => null) : null;
-      if (going !== null) await exclusively((signal) => follow(going(signal)));
-      else if (wasUnfinished) {
-        remember("unfinished", false);
+      const going = left === "picture" ? await engine.unfinished().catch(() => null) : null;
+      if (going !== null) await exclusively((signal) => follow(going(signal)), "picture");
+      else if (left !== null) {
+        remember("unfinished", null);
         const wasDiscarded = (document as { wasDiscarded?: boolean }).wasDiscarded === true;
         s.notes.value = [
           wasDiscarded
-            ? "The browser had put this tab away to save memory, with a picture half drawn. Draw starts it again."
-            : "A picture was not done when the page was left. Draw starts it again.",
+            ? `The browser had put this tab away to save memory, with a ${left} half done. ${restarts[left]} starts it again.`
+            : `A ${left} was not done when the page was left. ${restarts[left]} starts it again.`,
         ];
       }
     },
@@ -300,7 +306,7 @@ export function createStudio(engine: Engine): Studio {
           });
         s.work.value = { what: "Starting", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
         await follow(engine.draw(model.name, asked, { signal }));
-      }),
+      }, "picture"),
     cancel: () => stop.value?.abort(),
     async readFile(file) {
       try {

@@ -1,20 +1,10 @@
 /** Compare: one prompt and seed over values of a setting, or of two, or over the steps of one picture. */
 
-import { useSignal } from "@preact/signals";
+import { effect, type Signal, signal } from "@preact/signals";
 import { type Asked, drawingOrder, gridOf, isAxis } from "../comparison.ts";
-import type { Shown } from "../engines.ts";
-import type { Studio } from "../state.ts";
-import { PictureView } from "./picture.tsx";
+import { remember, remembered, type Studio } from "../state.ts";
+import { type Cell, CompareGrid, type Comparison } from "./compare-grid.tsx";
 import { choicesOf, Field, labelOf } from "./settings.tsx";
-
-interface Cell {
-  readonly column: string;
-  readonly row: string;
-  readonly shown: Shown | null;
-  readonly seconds: number | null;
-  /** That who drew it held. */
-  readonly bytes: number | null;
-}
 
 const starts: Readonly<Record<string, string>> = {
   steps: "4, 8, 20",
@@ -23,18 +13,33 @@ const starts: Readonly<Record<string, string>> = {
 };
 /** As the paper's figures show it. */
 const stripEvery = 2;
-const costOf = (seconds: number | null, bytes: number | null): string =>
-  seconds === null
-    ? " "
-    : `${seconds.toFixed(1)} s${bytes === null ? "" : ` · ${(bytes / 1e9).toFixed(2)} GB`}`;
+
+const modes = { values: "Values of a setting", strip: "Steps of one picture" };
+
+/** What the form says. */
+interface Typed {
+  readonly mode: "values" | "strip";
+  readonly across: string;
+  readonly acrossValues: string;
+  /** Empty: one row. */
+  readonly down: string;
+  readonly downValues: string;
+}
+
+// these outlive the view: one goes to Draw for a setting, and comes back
+const typed: Signal<Typed> = signal(
+  remembered("compare", {
+    ...{ mode: "values", across: "steps", acrossValues: starts.steps ?? "", down: "", downValues: "" },
+  }),
+);
+effect(() => remember("compare", typed.value));
+const drawn = signal<Comparison>({ across: null, down: null, cells: [] });
 
 export function Compare({ studio }: { readonly studio: Studio }) {
-  const mode = useSignal<"values" | "strip">("values");
-  const x = useSignal("steps");
-  const xs = useSignal(starts.steps ?? "");
-  const y = useSignal("");
-  const ys = useSignal("");
-  const cells = useSignal<readonly Cell[]>([]);
+  const { mode } = typed.value;
+  const type = (change: Partial<Typed>): void => {
+    typed.value = { ...typed.value, ...change };
+  };
   const { fields, isBusy, models, model } = studio;
   const axes = ["model", ...fields.filter(isAxis).map(({ key }) => key as string)];
   const fieldOf = (key: string) => fields.find((field) => field.key === key);
@@ -46,63 +51,63 @@ export function Compare({ studio }: { readonly studio: Studio }) {
   };
   const suggestion = (key: string): string => starts[key] ?? choices(key).join(", ");
 
-  const put = (column: string, row: string, change: Partial<Cell>): void => {
-    cells.value = cells.value.map((cell) =>
-      cell.column === column && cell.row === row ? { ...cell, ...change } : cell,
-    );
+  const show = (cells: readonly Cell[]): void => {
+    drawn.value = { ...drawn.value, cells };
   };
+  const put = (column: string, row: string, change: Partial<Cell>): void =>
+    show(
+      drawn.value.cells.map((cell) =>
+        cell.column === column && cell.row === row ? { ...cell, ...change } : cell,
+      ),
+    );
 
   async function drawOne({ column, row, model: name, request }: Asked, signal: AbortSignal): Promise<void> {
     await studio.engine.open(name, { signal, onBytes() {}, onWarning() {} });
     for await (const event of studio.engine.draw(name, request, { signal })) {
       if (event.type === "preview") put(column, row, { shown: event.shown });
-      if (event.type === "picture") {
-        const { url, seconds, bytes } = event.drawing;
-        put(column, row, { shown: { url }, seconds, bytes });
-      }
+      if (event.type === "picture") put(column, row, { drawing: event.drawing });
+    }
+  }
+
+  async function drawStrip(name: string, request: Asked["request"], signal: AbortSignal): Promise<void> {
+    drawn.value = { across: null, down: null, cells: [] };
+    const add = (cell: Omit<Cell, "row">): void => show([...drawn.value.cells, { ...cell, row: "" }]);
+    for await (const event of studio.engine.draw(name, request, { signal })) {
+      if (event.type === "preview" && event.step % stripEvery === 0)
+        add({ column: `step ${event.step}`, shown: event.shown, drawing: null });
+      if (event.type === "picture") add({ column: "done", shown: null, drawing: event.drawing });
     }
   }
 
   const run = () =>
     studio.exclusively(async (signal) => {
-      const base = studio.request();
-      const fixed = { seed: 7, ...base, count: 1 };
+      const request = { seed: 7, ...studio.request(), count: 1 };
       const first = model.value?.name;
       if (first === undefined) return;
-      if (mode.value === "strip") {
-        cells.value = [];
-        for await (const event of studio.engine.draw(first, fixed, { signal })) {
-          const add = (column: string, shown: Shown, of: Pick<Cell, "seconds" | "bytes">): void => {
-            cells.value = [...cells.value, { column, row: "", shown, ...of }];
-          };
-          if (event.type === "preview" && event.step % stripEvery === 0)
-            add(`step ${event.step}`, event.shown, { seconds: null, bytes: null });
-          if (event.type === "picture") {
-            const { url, seconds, bytes } = event.drawing;
-            add("done", { url }, { seconds, bytes });
-          }
-        }
-        return;
-      }
-      const ground = { request: fixed, model: first, models: models.value, fields };
-      const across = { key: x.value, values: xs.value };
-      const grid = gridOf(across, { key: y.value, values: ys.value }, ground);
-      cells.value = grid.map(({ column, row }) => ({ column, row, shown: null, seconds: null, bytes: null }));
+      if (mode === "strip") return drawStrip(first, request, signal);
+      const { across, acrossValues, down, downValues } = typed.value;
+      const grid = gridOf(
+        { key: across, values: acrossValues },
+        { key: down, values: downValues },
+        { request, model: first, models: models.value, fields },
+      );
+      drawn.value = {
+        across: labelOf(across),
+        down: down === "" ? null : labelOf(down),
+        cells: grid.map(({ column, row }) => ({ column, row, shown: null, drawing: null })),
+      };
       for (const asked of drawingOrder(grid)) await drawOne(asked, signal);
-    });
+    }, "comparison");
 
-  const axis = (label: string, key: typeof x, values: typeof xs, isOptional: boolean) => (
+  const axis = (label: string, key: "across" | "down", values: "acrossValues" | "downValues") => (
     <div class="axis">
       <label>
         {label}
         <select
-          value={key.value}
-          onChange={(event) => {
-            key.value = event.currentTarget.value;
-            values.value = suggestion(key.value);
-          }}
+          value={typed.value[key]}
+          onChange={({ currentTarget: { value } }) => type({ [key]: value, [values]: suggestion(value) })}
         >
-          {isOptional && <option value="">nothing</option>}
+          {key === "down" && <option value="">nothing</option>}
           {axes.map((name) => (
             <option key={name} value={name}>
               {labelOf(name)}
@@ -114,19 +119,15 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         <span>Values, with commas</span>
         <input
           type="text"
-          title={choices(key.value).length === 0 ? "" : `of ${choices(key.value).join(", ")}`}
-          value={values.value}
-          disabled={key.value === ""}
-          onInput={(event) => {
-            values.value = event.currentTarget.value;
-          }}
+          title={choices(typed.value[key]).length === 0 ? "" : `of ${choices(typed.value[key]).join(", ")}`}
+          value={typed.value[values]}
+          disabled={typed.value[key] === ""}
+          onInput={({ currentTarget: { value } }) => type({ [values]: value })}
         />
       </label>
     </div>
   );
 
-  const columns = [...new Set(cells.value.map(({ column }) => column))];
-  const rows = [...new Set(cells.value.map(({ row }) => row))];
   return (
     <div class="compare">
       <form
@@ -138,33 +139,22 @@ export function Compare({ studio }: { readonly studio: Studio }) {
         }}
       >
         {prompt !== undefined && <Field field={prompt} studio={studio} />}
-        <fieldset class="row">
+        <fieldset class="row modes">
           <legend class="sr">What to compare</legend>
-          <label class="check">
-            <input
-              type="radio"
-              name="mode"
-              checked={mode.value === "values"}
-              onChange={() => {
-                mode.value = "values";
-              }}
-            />{" "}
-            Values of a setting
-          </label>
-          <label class="check">
-            <input
-              type="radio"
-              name="mode"
-              checked={mode.value === "strip"}
-              onChange={() => {
-                mode.value = "strip";
-              }}
-            />{" "}
-            Steps of one picture
-          </label>
+          {Object.entries(modes).map(([name, label]) => (
+            <label class="check" key={name}>
+              <input
+                type="radio"
+                name="mode"
+                checked={mode === name}
+                onChange={() => type({ mode: name as Typed["mode"] })}
+              />{" "}
+              {label}
+            </label>
+          ))}
         </fieldset>
-        {mode.value === "values" && axis("Across", x, xs, false)}
-        {mode.value === "values" && axis("Down", y, ys, true)}
+        {mode === "values" && axis("Across", "across", "acrossValues")}
+        {mode === "values" && axis("Down", "down", "downValues")}
         <div class="row">
           <button type="submit" class="main" disabled={isBusy.value || model.value === null}>
             Compare
@@ -176,51 +166,22 @@ export function Compare({ studio }: { readonly studio: Studio }) {
           )}
           <span class="hint">
             Same prompt and seed ({String(studio.form.value.seed ?? 7)}) in every picture; other settings are
-            those of Draw.
+            those of Draw. The first picture of a model or a precision takes the time to load it too.
           </span>
         </div>
       </form>
-      {cells.value.length === 0 ? (
+      {drawn.value.cells.length === 0 ? (
         <p class="empty card">
           Pictures appear side by side here, each with the time and the memory that it took.
         </p>
       ) : (
-        <div class="card scroll">
-          <table class={mode.value === "strip" ? "grid strip" : "grid"}>
-            <caption class="sr">Pictures by {labelOf(x.value)}</caption>
-            <thead>
-              <tr>
-                {y.value !== "" && mode.value === "values" && (
-                  <th scope="col">
-                    {labelOf(y.value)} ↓ {labelOf(x.value)} →
-                  </th>
-                )}
-                {columns.map((column) => (
-                  <th scope="col" key={column}>
-                    {mode.value === "strip" ? column : `${labelOf(x.value)} ${column}`}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((row) => (
-                <tr key={row}>
-                  {y.value !== "" && mode.value === "values" && <th scope="row">{row}</th>}
-                  {cells.value
-                    .filter((cell) => cell.row === row)
-                    .map(({ column, shown, seconds, bytes }) => (
-                      <td key={column}>
-                        <div class="cell">
-                          {shown !== null && <PictureView shown={shown} label={`${column} ${row}`} />}
-                        </div>
-                        <span class="seconds">{costOf(seconds, bytes)}</span>
-                      </td>
-                    ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <CompareGrid
+          {...drawn.value}
+          open={(drawing) => {
+            studio.current.value = drawing;
+            location.hash = "#draw";
+          }}
+        />
       )}
     </div>
   );

@@ -102,7 +102,7 @@ function Stage({ studio }: { readonly studio: Studio }) {
       <div class="progress" role="status" aria-live="polite">
         {now !== null ? (
           <>
-            <progress aria-label="Steps" value={now.step} max={Math.max(now.steps, 1)} />
+            <progress aria-label="Steps done" value={now.step} max={Math.max(now.steps, 1)} />
             <span>
               {now.what}
               {now.steps > 0 && ` · step ${now.step} of ${now.steps}${timeLeft(now.secondsLeft)}`}

@@ -1,6 +1,6 @@
 /** Look inside: where points and words look, by stage and step; what self-attention tells apart; the U-Net by stage. */
 
-import { useSignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import type { Picture } from "koala-diffusion";
 import { blend, type Exploration, heat, rgb } from "koala-diffusion/web";
 import type { Studio } from "../state.ts";
@@ -45,11 +45,13 @@ function over({ looks, picture }: Exploration, c: Choice): Picture {
   return blend(picture, heat(Float64Array.from(values), grid, picture), OPACITY);
 }
 
+// these outlive the view
+const found = signal<Exploration | null>(null);
+const done = signal("");
+const choice = signal<Choice>({ kind: "word", stage: "", step: 1, word: 0, x: 0.5, y: 0.5 });
+
 export function Inside({ studio }: { readonly studio: Studio }) {
   const { engine, isBusy, model } = studio;
-  const found = useSignal<Exploration | null>(null);
-  const done = useSignal<string>("");
-  const choice = useSignal<Choice>({ kind: "word", stage: "", step: 1, word: 0, x: 0.5, y: 0.5 });
   const prompt = studio.fields.find(({ key }) => key === "prompt");
   const change = (part: Partial<Choice>): void => {
     choice.value = { ...choice.value, ...part };
@@ -79,7 +81,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
       } finally {
         done.value = "";
       }
-    });
+    }, "look inside");
 
   return (
     <div class="inside">
@@ -171,7 +173,8 @@ function Maps({ found, choice, change }: MapsProps) {
           ))}
         </fieldset>
         <p class="hint">{explained[kind]}</p>
-        <fieldset class="row" aria-label="Word">
+        <fieldset class="row">
+          <legend class="hint">Word</legend>
           {words.map((one, i) => (
             <button
               type="button"
@@ -183,7 +186,8 @@ function Maps({ found, choice, change }: MapsProps) {
             </button>
           ))}
         </fieldset>
-        <fieldset class="row" aria-label="Stage">
+        <fieldset class="row">
+          <legend class="hint">Stage</legend>
           {stages.map((one) => (
             <button
               type="button"
@@ -208,9 +212,10 @@ function Maps({ found, choice, change }: MapsProps) {
             onInput={(event) => change({ step: Number(event.currentTarget.value) })}
           />
         </label>
-        <div class="plain">
+        <figure class="plain">
           <Pixels picture={found.picture} label={request.prompt} />
-        </div>
+          <figcaption class="hint">The picture</figcaption>
+        </figure>
       </div>
     </section>
   );

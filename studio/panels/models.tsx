@@ -32,7 +32,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
       <section class="card" aria-label="Models">
         <h2>Models</h2>
         <ul class="list">
-          {models.value.map(({ name, title, family, engine: by, defaults }) => {
+          {models.value.map(({ name, title, family, engine: by, defaults, precisions }) => {
             const kept = here.value?.models.find(
               ({ location }) => location === name || location.endsWith(name.replace(/^\./, "")),
             );
@@ -45,6 +45,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
                       family,
                       by,
                       defaults && `${defaults.width} × ${defaults.height} px, ${defaults.steps} steps`,
+                      precisions?.join(", "),
                     ]
                       .filter(Boolean)
                       .join(" · ")}

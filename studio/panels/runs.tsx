@@ -36,8 +36,8 @@ export function Runs({ studio }: { readonly studio: Studio }) {
   if (runs.value.length === 0)
     return (
       <p class="card empty">
-        No training run is shown. Start the server with koala serve --runs DIR, and train with koala train
-        --out DIR/run.
+        No training run is shown. Start the server with <code>koala serve --runs DIR</code>, and train with{" "}
+        <code>koala train --out DIR/run</code>.
       </p>
     );
   return (
@@ -53,7 +53,7 @@ export function Runs({ studio }: { readonly studio: Studio }) {
                   chosen.value = name;
                 }}
               >
-                <strong>{name.replaceAll("~", "/")}</strong>
+                <strong>{titleOf({ name })}</strong>
                 <span>
                   {kind} · step {step} of {steps}
                   {loss !== null && ` · loss ${loss.toPrecision(3)}`}
@@ -69,12 +69,29 @@ export function Runs({ studio }: { readonly studio: Studio }) {
   );
 }
 
+/** The server names a run by its place in its folder, as one segment of a path. */
+const titleOf = ({ name }: Pick<Run, "name">): string => name.replaceAll("~", "/");
+
+function standingOf({ kind, step, steps, records }: RunDetails): string {
+  const last = records.at(-1);
+  return [
+    `${kind}, step ${step} of ${steps}`,
+    ...(last === undefined ? [] : [`loss ${last.loss.toPrecision(3)}`]),
+    ...(last?.picturesPerSecond === undefined
+      ? []
+      : [`${last.picturesPerSecond.toPrecision(3)} pictures a second`]),
+    ...(last?.rate === undefined ? [] : [`learning rate ${Number(last.rate.toPrecision(2))}`]),
+  ].join(" · ");
+}
+
 function Details({ run }: { readonly run: RunDetails }) {
   const last = run.samples.at(-1);
   const shown = useSignal<number | null>(null);
   const sample = run.samples.find(({ step }) => step === shown.value) ?? last;
   return (
     <section class="card" aria-label={run.name}>
+      <h2>{titleOf(run)}</h2>
+      <p class="hint">{standingOf(run)}</p>
       <Curve records={run.records} />
       {sample !== undefined && (
         <figure>
@@ -152,8 +169,13 @@ function Curve({ records }: { readonly records: Records }) {
     const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 } };
     const { names, data, isPositive } = columnsOf(records);
     const strokes = [style.outlineColor, style.caretColor, style.color];
+    /** Where nothing is pointed at, the legend has the newest values. */
+    const newest = (its: uPlot): void => {
+      if (its.legend.idx == null) its.setLegend({ idx: records.length - 1 });
+    };
     const plot = new uPlot(
       {
+        hooks: { ready: [newest], setLegend: [newest] },
         ...{ width: width.value, height: chartHeight },
         scales: { x: { time: false }, y: { distr: isPositive ? 3 : 1 } },
         axes: [

@@ -1,6 +1,6 @@
 /** The U-Net drawn by stage: parameters as bars, arithmetic beside them, and another model's beside it. */
 
-import { useSignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import type { Structure } from "koala-diffusion/web";
 import { useEffect } from "preact/hooks";
 import { problemOf, type Studio } from "../state.ts";
@@ -16,11 +16,15 @@ const milliseconds = (seconds: number): string =>
 
 type Times = Readonly<Record<string, number>>;
 
+// these outlive the view
+const own = signal<Structure | null>(null);
+const beside = signal<Structure | null>(null);
+/** The option that is beside it: `model:NAME` or `preset:NAME`. */
+const chosen = signal("");
+const times = signal<Readonly<Record<string, Times>>>({});
+const measuring = signal("");
+
 export function UNetFigure({ studio }: { readonly studio: Studio }) {
-  const own = useSignal<Structure | null>(null);
-  const beside = useSignal<Structure | null>(null);
-  const times = useSignal<Readonly<Record<string, Times>>>({});
-  const measuring = useSignal("");
   const { engine, model, models } = studio;
   const name = model.value?.name;
   const load = async (of: { model: string } | { preset: string }, into: typeof own): Promise<void> => {
@@ -76,7 +80,9 @@ export function UNetFigure({ studio }: { readonly studio: Studio }) {
             Beside it{" "}
             <select
               disabled={isBusy}
+              value={chosen.value}
               onChange={(event) => {
+                chosen.value = event.currentTarget.value;
                 const [kind, what = ""] = event.currentTarget.value.split(/:(.*)/s);
                 if (kind === "") beside.value = null;
                 else void load(kind === "preset" ? { preset: what } : { model: what }, beside);

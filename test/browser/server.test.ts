@@ -1,21 +1,26 @@
 /** The studio of `koala serve` in a real Chromium: drawn for by a server of its own. */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { killAll, startKoala } from "../slow/server-processes.ts";
+import { axeFindings } from "./axe.ts";
 import { hasChromium, startChromium } from "./chromium.ts";
+import { writeRun } from "./run-scene.ts";
 
 let folder: string;
+let runs: string;
 let url: string;
 let browser: Browser;
 let page: Page;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "koala-server-page-"));
+  runs = join(folder, "runs");
+  await mkdir(runs);
   await build({
     configFile: resolve(import.meta.dirname, "../../studio/vite.config.ts"),
     mode: "server",
@@ -30,7 +35,7 @@ beforeAll(async () => {
     "--token",
     "secret",
     "--runs",
-    folder,
+    runs,
   );
   url = server.line;
   browser = await startChromium();
@@ -81,8 +86,9 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     await page.getByText(/step \d+ of 150/).waitFor();
     await page.keyboard.press("Escape"); // a picture that is followed again can be cancelled too
     await page.getByRole("button", { name: "Draw" }).first().waitFor();
-    const left = await page.evaluate(async () => (await fetch("/api/jobs?state=running")).json());
-    expect(left).toEqual({ jobs: [] });
+    // the page waits for no answer to its cancelling
+    const left = () => page.evaluate(async () => (await fetch("/api/jobs?state=running")).json());
+    await expect.poll(left, { timeout: 90_000 }).toEqual({ jobs: [] });
   });
 
   test("what the server refuses stands next to its field", async () => {
@@ -132,6 +138,23 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     await page.getByRole("columnheader", { name: "Time" }).waitFor({ timeout: 120_000 });
     await page.getByRole("link", { name: "Runs" }).click();
     await page.getByText("No training run is shown.").waitFor();
+  });
+
+  test("axe finds nothing serious, large and small, light and dark, and shows a run", async () => {
+    for (const view of ["draw", "compare", "inside", "models", "runs"]) {
+      await page.locator(`nav a[href="#${view}"]`).click();
+      await page.locator(`nav a[href="#${view}"][aria-current]`).waitFor();
+      if (view === "inside") await page.getByText(/parameters, .* operations a step/).waitFor();
+      if (view === "runs") {
+        await page.getByText("No training run is shown.").waitFor();
+        expect(await axeFindings(page), "no runs").toEqual([]);
+        await writeRun(runs, "student/first");
+        await page.getByRole("button", { name: "student/first" }).waitFor(); // the list is read again by itself
+        await page.getByLabel("Loss by step, from 0.").waitFor();
+        await page.getByText("Samples at step 300").waitFor();
+      }
+      expect(await axeFindings(page), view).toEqual([]);
+    }
   });
 
   test("says that the server is gone, and what becomes of the picture", async () => {
