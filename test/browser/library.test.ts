@@ -30,7 +30,7 @@ beforeAll(async () => {
     build: { outDir: folder, emptyOutDir: true },
   });
   browser = await startChromium();
-}, 120_000);
+}, 300_000);
 
 afterAll(async () => {
   await browser?.close();

@@ -39,7 +39,7 @@ beforeAll(async () => {
   );
   url = server.line;
   browser = await startChromium();
-}, 240_000);
+}, 300_000);
 
 afterAll(async () => {
   await browser?.close();
