@@ -152,6 +152,7 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
         await page.getByRole("button", { name: "student/first" }).waitFor(); // the list is read again by itself
         await page.getByLabel("Loss by step, from 0.").waitFor();
         await page.getByText("Samples at step 300").waitFor();
+        await page.locator(".u-legend .u-value").getByText("300", { exact: true }).waitFor(); // the newest step
       }
       expect(await axeFindings(page), view).toEqual([]);
     }
