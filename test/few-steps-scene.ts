@@ -27,6 +27,7 @@ export const store: TensorStore = {
   ),
   read: async (name) => float32(shapes.get(name) ?? [], fill(name, shapes.get(name) ?? [])),
 };
+const network = unetNetwork(json, store);
 const random = (name: string, ...shape: number[]): Tensor => float32(shape, fill(`input.${name}`, shape));
 const loader = {
   at: async (step: number): Promise<Loaded> => ({
@@ -44,10 +45,10 @@ export const noise = trainingNoise(
 
 export function options(more: Partial<ConsistencyTaskOptions> = {}): ConsistencyTaskOptions {
   return {
-    ...{ teacher: { config, store }, student: config, learner: wholeLearner(store), size, accumulate: 1 },
+    ...{ teacher: network, student: network, learner: wholeLearner(store), size, accumulate: 1 },
     path: { ...noise, method: "pcm", grid: 40, phases: 4 },
     data: {
-      ...{ loader, network: unetNetwork(json, store), hasZeroForEmpty: true, seed: 3 },
+      ...{ loader, network, hasZeroForEmpty: true, seed: 3 },
       vae: { scalingFactor: 0.13, shiftFactor: 0 },
     },
     empty: async () => ({

@@ -287,7 +287,7 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
       .default(0.001)
       .meta({ description: "difference below which huber's loss is squared" }),
     adversarialWeight: z.number().min(0).max(1e6).optional().meta({
-      description: "weight of the adversarial term; 0: no adversary (default: pcm 0.1, lcm 0)",
+      description: "weight of the adversarial term; 0: no adversary (default: pcm of a U-Net 0.1, else 0)",
     }),
     adversarialRate: z
       .number()

@@ -55,6 +55,7 @@ type Filled = ConsistencyRun & Usual;
 function filled(given: ConsistencyRun, base: Base): Filled {
   const run: Filled = {
     ...usual[given.method],
+    ...(base.network.name === "unet" ? {} : { adversarialWeight: 0 }),
     ...{ ...resolved(given, base), teacher: absolute(given.teacher) },
     ...(given.student === undefined ? {} : { student: absolute(given.student) }),
   };
@@ -68,10 +69,17 @@ function filled(given: ConsistencyRun, base: Base): Filled {
     expected: "0 with lcm, which has no phases for an adversary to look at",
     got: `${run.adversarialWeight}`,
   }));
-  check(!run.guidanceInput || (run.method === "lcm" && run.lora === undefined), "E_CONFIG", () => ({
+  const { name, title } = base.network;
+  check(name === "unet" || run.adversarialWeight === 0, "E_CONFIG", () => ({
+    where: "adversarialWeight",
+    expected: `0 with a ${title}, since the adversary looks at features of a U-Net`,
+    got: `${run.adversarialWeight}`,
+  }));
+  const isWhole = run.method === "lcm" && run.lora === undefined;
+  check(!run.guidanceInput || (isWhole && name === "unet"), "E_CONFIG", () => ({
     where: "guidanceInput",
     expected: "lcm on whole weights, whose U-Net gets a layer for the guidance",
-    got: run.method === "lcm" ? "a LoRA" : "pcm",
+    got: !isWhole ? (run.method === "lcm" ? "a LoRA" : "pcm") : `a ${title}`,
   }));
   return run;
 }
@@ -113,23 +121,15 @@ function withGuidance(own: Student): Student {
 /** @throws KoalaError E_CONFIG, E_MODEL, E_WEIGHTS, E_FILE */
 export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Promise<Job> {
   const base = await openBase(given.teacher, o.open, o.warn);
-  check(base.network.name === "unet", "E_MODEL", () => ({
-    where: given.teacher,
-    expected: `a teacher with a U-Net, for ${given.method}`,
-    got: `one with a ${base.network.title}`,
-    hint: "koala distill without --method teaches a transformer by features.",
-  }));
   const run = filled(given, base);
   const { network: student, files } = await beginning(run, base, o);
-  const config = unetConfig(student.json);
-  const { store } = base.network;
   const size = sizeOf(run, base, o);
   const lora = loraOf(run, student);
   // a LoRA on the teacher's own weights reads them where the teacher does
   const prefix = run.student === undefined ? TEACHER : "student.";
   let empty: CaptionStates | null = null;
   const task = consistencyTask({
-    ...{ teacher: { config: unetConfig(base.network.json), store }, student: config, size },
+    ...{ teacher: base.network, student, size },
     accumulate: run.accumulate,
     learner: lora === undefined ? wholeLearner(student.store) : loraLearner(student.store, prefix, lora),
     path: { ...noiseOf(base), method: run.method, grid: run.grid, phases: run.phases },

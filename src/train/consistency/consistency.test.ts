@@ -17,7 +17,9 @@ import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { unionStore } from "../../weights/stores.ts";
 import { cutStore, cutUNet } from "../distill/cut.ts";
 import { averageOf } from "../ema.ts";
+import { noStore } from "../flat.ts";
 import { prefixed, wholeLearner } from "../learner.ts";
+import { unetNetwork } from "../networks/unet.ts";
 import { totalOf } from "../segments.ts";
 import { consistencyGraph, TEACHER } from "../tasks/consistency.ts";
 import { trainingNoise } from "../tasks/schedule.ts";
@@ -52,7 +54,7 @@ async function built(name: string) {
   const at: Place[] = c.indices.map((i: number) => places[i]);
   const probe = wholeLearner(filled(new Map()));
   const options = {
-    ...{ teacher: { config: teacherConfig, store: filled(new Map()) }, student: studentConfig, size },
+    ...{ teacher: unetNetwork(golden.teacher, noStore), student: unetNetwork(cut.config, noStore), size },
     ...{ loss: c.loss, huberC: golden.huberC, isJudgedByAverage: c.method === "lcm" },
     adversary: c.adversary === undefined ? null : { weight: c.adversary, rate: 0 },
     learner: probe,

@@ -115,7 +115,7 @@ export function batchLoader(data: PreparedData, o: LoaderOptions): Loader {
 }
 
 /** The states of a caption [S, E], with zeros for the padding that was not kept. */
-function wholeText({ text, mask }: CaptionStates): Tensor {
+export function wholeText({ text, mask }: CaptionStates): Tensor {
   if (mask == null) return text;
   const [tokens = 0, width = 0] = [mask.shape[0], text.shape[1]];
   const whole = allocate(text.dtype, tokens * width);

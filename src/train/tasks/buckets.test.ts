@@ -293,8 +293,8 @@ describe("a student over buckets", { timeout: 60_000 }, () => {
     const taskAt = (size: DenoiserSize, o: NoisedOptions): Task =>
       consistencyTask({
         ...{
-          teacher: { config, store: other },
-          student: config,
+          teacher,
+          student: network,
           learner: wholeLearner(store),
           size,
           data: o,

@@ -7,10 +7,10 @@ import { addNoise, levelOfAlpha, type NoiseLevel } from "../../diffusion/predict
 import type { Value } from "../../graph/op.ts";
 import { tapsOf } from "../../graph/order.ts";
 import { guidanceEmbedding } from "../../models/conditioning.ts";
-import { type UNetInputs, type UNetSize, unet, unetInputs } from "../../models/unet.ts";
-import type { UNetConfig } from "../../models/unet-config.ts";
+import { unetConfig } from "../../models/unet-config.ts";
 import { fedLeaf, type Leaf, Scope } from "../../nn/index.ts";
 import { add, concat, input, mul, param, split, stopGradient } from "../../ops/index.ts";
+import type { DenoiserSize } from "../../pipeline/networks.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
 import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { unionStore } from "../../weights/stores.ts";
@@ -18,7 +18,9 @@ import { critic, criticTaps, discriminatorLoss, generatorLoss } from "../consist
 import { consistencySides, huber, type Moves, type Says } from "../consistency/loss.ts";
 import { type PathOptions, type Place, placesOf, travel } from "../consistency/path.ts";
 import type { CaptionStates } from "../data/encode.ts";
+import { wholeText } from "../data/loader.ts";
 import { type Learner, prefixed, useOf } from "../learner.ts";
+import { type Network, type NetworkInputs, networkInputs } from "../networks/network.ts";
 import { type Draws, drawNoise, drawTimesteps, mse, stepGenerator } from "../objective.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
@@ -28,11 +30,11 @@ import { drawnLatents, type LatentOptions, objectiveOf } from "./noised.ts";
 import type { Task } from "./task.ts";
 
 export interface ConsistencyTaskOptions {
-  readonly teacher: { readonly config: UNetConfig; readonly store: TensorStore };
-  readonly student: UNetConfig;
+  readonly teacher: Pick<Network, "json" | "store" | "predict">;
+  readonly student: Pick<Network, "inputs" | "predict">;
   readonly learner: Learner;
   readonly path: PathOptions;
-  readonly size: UNetSize;
+  readonly size: DenoiserSize;
   readonly data: LatentOptions;
   /** States of no caption, as the model encodes it; asked for once the data are there. */
   readonly empty: () => Promise<CaptionStates>;
@@ -42,7 +44,7 @@ export interface ConsistencyTaskOptions {
   readonly huberC: number;
   /** Whether the student is judged by its moving average; else by itself. */
   readonly isJudgedByAverage: boolean;
-  /** null: no adversary. */
+  /** null: no adversary. It reads features of a U-Net. */
   readonly adversary: { readonly weight: number; readonly rate: number } | null;
   readonly accumulate: number;
 }
@@ -50,7 +52,10 @@ export interface ConsistencyTaskOptions {
 /** Under which the teacher's weights stand in the common graph. */
 export const TEACHER = "teacher.";
 
-type Conditions = Omit<UNetInputs, "sample" | "t_emb">;
+/** What a network is told beside latents and timestep, by the names of its inputs. */
+type Conditions = NetworkInputs;
+/** Of those, what rests on the caption; without one they are fed after `no.`. */
+const OF_CAPTION: ReadonlySet<string> = new Set(["text", "mask", "pooled"]);
 
 /** Numbers of each picture [N, 1, 1, 1], which the graph is fed. */
 const scalars = [
@@ -80,37 +85,32 @@ export function consistencyGraph(
   >,
   headLeaf: Leaf = fedLeaf,
 ): ConsistencyGraph {
-  const types = Object.entries(unetInputs(o.student, o.size)).map(([name, type]) => [
-    name,
-    input(name, type),
-  ]);
-  const { sample, t_emb, ...own } = Object.fromEntries(types) as UNetInputs;
+  const { sample, t_emb, ...own } = networkInputs(o.student, o.size) as NetworkInputs &
+    Readonly<Record<"sample" | "t_emb", Value>>;
   const number = (name: string): Value => input(name, { shape: [o.size.batch, 1, 1, 1] });
   const moves = (name: string): Moves => ({
     sample: number(`${name}.sample`),
     output: number(`${name}.output`),
   });
   const says =
-    (s: Scope, c: UNetConfig, told: Conditions): Says =>
+    (s: Scope, network: Pick<Network, "predict">, told: Conditions): Says =>
     (z, t) =>
-      unet(s, { ...told, sample: z, t_emb: t }, c);
+      network.predict(s, { ...told, sample: z, t_emb: t });
 
   const teacherLeaf = new Scope("", new Map(), (name, shape) => param(TEACHER + name, shape));
   const ofTeacher = (path: string): Scope =>
     useOf(path, (name, shape) => teacherLeaf.param(name, shape, { kind: "constant", value: 0 }));
   const { timestep_cond: _, ...seen } = own;
-  const without: Conditions = {
-    text: input("no.text", seen.text.type),
-    ...(seen.pooled === undefined ? {} : { pooled: input("no.pooled", seen.pooled.type) }),
-    ...(seen.time_ids === undefined ? {} : { time_ids: seen.time_ids }),
-  };
+  const without: Conditions = Object.fromEntries(
+    Object.entries(seen).map(([name, x]) => [name, OF_CAPTION.has(name) ? input(`no.${name}`, x.type) : x]),
+  );
 
   const judged = o.isJudgedByAverage ? o.learner.averaged : o.learner.leaf;
   const { answer, target } = consistencySides(
     {
       student: says(new Scope("", new Map(), o.learner.leaf), o.student, own),
       judge: says(useOf("judge", judged), o.student, own),
-      teacher: says(ofTeacher("teacher"), o.teacher.config, joined(seen, without)),
+      teacher: says(ofTeacher("teacher"), o.teacher, joined(seen, without)),
     },
     {
       ...{ sample, timestep: t_emb, next: input("t_emb.next", t_emb.type) },
@@ -122,14 +122,15 @@ export function consistencyGraph(
   const heads = new Scope("", new Map(), headLeaf);
   if (o.adversary === null) return { objective: { terms: { consistency } }, rival: null, heads };
 
+  const judge = unetConfig(o.teacher.json);
   const later = input("t_emb.critic", t_emb.type);
   const [signal, noise] = travels.map(number) as [Value, Value];
   const travelled = (z: Value, name: string): Value => add(mul(z, signal), mul(input(name, z.type), noise));
   const scores = (path: string, z: Value, t: Value, told: Conditions): Value[] => {
-    const said = says(ofTeacher(path), o.teacher.config, told)(z, t);
+    const said = says(ofTeacher(path), o.teacher, told)(z, t);
     const taps = tapsOf([said]);
-    const features = criticTaps(o.teacher.config).map((name) => taps.get(`${path}.${name}`) as Value);
-    return critic(heads, features, o.teacher.config.groups);
+    const features = criticTaps(judge).map((name) => taps.get(`${path}.${name}`) as Value);
+    return critic(heads, features, judge.groups);
   };
   const fake = travelled(answer, "noise.fake");
   const real = travelled(target, "noise.real");
@@ -158,25 +159,21 @@ export function consistencyGraph(
 }
 
 /** Conditions of two batches, one after the other. */
-function joined(a: Conditions, b: Conditions): Conditions {
-  const names = Object.keys(a) as (keyof Conditions)[];
-  return Object.fromEntries(
-    names.map((name) => [name, concat([a[name] as Value, b[name] as Value], 0)]),
-  ) as unknown as Conditions;
-}
+const joined = (a: Conditions, b: Conditions): Conditions =>
+  Object.fromEntries(Object.entries(a).map(([name, x]) => [name, concat([x, b[name] as Value], 0)]));
 
 /** @throws KoalaError E_CONFIG for a grid or phases that do not fit, E_WEIGHTS */
 export function consistencyTask(o: ConsistencyTaskOptions): Task {
   const graph = consistencyGraph(o);
   const { rival, heads } = graph;
   /** The graph at another size, over the same leaves. */
-  const again = (size: UNetSize): ConsistencyGraph =>
+  const again = (size: DenoiserSize): ConsistencyGraph =>
     size === o.size
       ? graph
       : consistencyGraph({ ...o, size }, (name) => heads.parameters.get(name)?.value as Value);
   const sizes = { size: o.size, hasSizes: o.data.hasSizes };
   const objective = objectiveOf(sizes, (size) => again(size).objective);
-  const judged = (size: UNetSize): Objective => again(size).rival?.objective as Objective;
+  const judged = (size: DenoiserSize): Objective => again(size).rival?.objective as Objective;
   const places = placesOf(o.path);
   return {
     objective,
@@ -236,14 +233,14 @@ export async function consistencyFeeds(
     const [move, part] = name.split(".") as ["online" | "solver" | "target", "sample" | "output"];
     return at.map((place) => place[move][part]);
   };
-  const { guidanceChannels } = o.student;
+  const guidanceChannels = o.student.inputs(o.size).timestep_cond?.shape[1];
   return {
     sample: noised(z0, noise, at, o.path.alphasCumprod),
     t_emb: o.data.network.timeFeatures(at.map(({ timestep }) => timestep)),
     "t_emb.next": o.data.network.timeFeatures(at.map(({ next }) => next)),
     ...o.data.network.conditions(loaded, o.data.hasZeroForEmpty),
     ...(await emptyFeeds(batch, o)),
-    ...(guidanceChannels === null
+    ...(guidanceChannels === undefined
       ? {}
       : { timestep_cond: float32([batch, guidanceChannels], guidanceEmbedding(guidance, guidanceChannels)) }),
     ...Object.fromEntries(scalars.map((name) => [name, column(values(name))])),
@@ -268,14 +265,19 @@ function noised(z0: Tensor, noise: Tensor, at: readonly Place[], alphasCumprod: 
 
 /** "No caption", once a picture. */
 async function emptyFeeds(batch: number, { data, empty }: ConsistencyTaskOptions): Promise<Batch> {
-  const { text, pooled } = await empty();
+  const states = await empty();
+  const { mask, pooled } = states;
   const rows = (t: Tensor): Tensor => {
     const one = toFloat32(t);
     const all = new Float32Array(batch * one.length);
     if (!data.hasZeroForEmpty) for (let n = 0; n < batch; n++) all.set(one, n * one.length);
     return float32([batch, ...t.shape], all);
   };
-  return { "no.text": rows(text), ...(pooled === null ? {} : { "no.pooled": rows(pooled) }) };
+  return {
+    "no.text": rows(wholeText(states)),
+    ...(mask == null ? {} : { "no.mask": rows(mask) }),
+    ...(pooled === null ? {} : { "no.pooled": rows(pooled) }),
+  };
 }
 
 /** Where the adversary looks: from a phase's end back to anywhere in it, for the student's answer and the target alike. */

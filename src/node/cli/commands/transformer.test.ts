@@ -122,11 +122,6 @@ describe("koala train of a transformer", () => {
     expect(await failing("--model", "unet", "--part", "transformer")).toContain(
       "unet: expected a model with a transformer, got one with a U-Net [E_MODEL]\nkoala train --part unet trains it.\n",
     );
-    expect(
-      (await koala("distill", "--method", "lcm", "--teacher", "model", "--out", "c", ...flags)).err,
-    ).toContain(
-      "model: expected a teacher with a U-Net, for lcm, got one with a transformer [E_MODEL]\nkoala distill without --method teaches a transformer by features.\n",
-    );
   });
 });
 
@@ -193,6 +188,51 @@ describe("koala train --lora of a transformer", () => {
     expect((await koala("train", "--model", "model", "--out", "a", ...flags, ...none)).err).toContain(
       "loraTargets: expected layers that this transformer has, got resnet, of which it has none [E_CONFIG]\n",
     );
+  });
+});
+
+describe("koala distill --method of a transformer", () => {
+  const drawn = async (folder: string): Promise<Picture[]> => {
+    const pipeline = await Pipeline.load(folder, { engine: "ort" });
+    const pictures: Picture[] = [];
+    for await (const event of pipeline.generate({ prompt: "A RED SQUARE", width: 64, height: 64 }))
+      if (event.type === "image") pictures.push(event.picture);
+    await pipeline.dispose();
+    return pictures;
+  };
+
+  it("teaches it to draw in few steps, on all weights or as a LoRA", { timeout: 120_000 }, async () => {
+    writePixart("teacher", "alpha");
+    await writeData("data");
+    const few = (...argv: string[]) =>
+      koala("distill", "--teacher", "teacher", ...flags, "--phases", "2", ...argv);
+    const lcm = await few("--method", "lcm", "--lora", "2", "--out", "a");
+    expect([lcm.code, lcm.out]).toEqual([0, "a/model\n"]);
+    expect(Object.keys(logOf("a")[0]?.terms ?? {})).toEqual(["consistency"]);
+    const lora = await openSafetensors(await openFolder("a/model"), "pytorch_lora_weights.safetensors");
+    const [name] = [...lora.tensors.keys()].sort();
+    expect(name).toBe("transformer.transformer_blocks.0.attn1.to_k.lora_A.weight");
+    expect(readJsonFile("a/model/model_index.json")).toMatchObject({
+      _class_name: "PixArtAlphaPipeline",
+      scheduler: ["diffusers", "LCMScheduler"],
+      _koala: { steps: 2, guidance: 1 },
+    });
+    expect(await drawn("a/model")).toHaveLength(1);
+
+    const pcm = await few("--method", "pcm", "--student", "pixart-2", "--rate", "0.001", "--out", "b");
+    expect([pcm.code, pcm.out]).toEqual([0, "b/model\n"]);
+    expect(readJsonFile("b/model/transformer/config.json").num_layers).toBe(2);
+    expect(await drawn("b/model")).toHaveLength(1);
+
+    const judged = await few("--method", "pcm", "--adversarial-weight", "0.1", "--out", "c");
+    expect(judged.err).toContain(
+      "adversarialWeight: expected 0 with a transformer, since the adversary looks at features of a U-Net, got 0.1 [E_CONFIG]\n",
+    );
+    const told = await few("--method", "lcm", "--guidance-input", "--out", "c");
+    expect(told.err).toContain(
+      "guidanceInput: expected lcm on whole weights, whose U-Net gets a layer for the guidance, got a transformer [E_CONFIG]\n",
+    );
+    expect(existsSync("c/run.json")).toBe(false);
   });
 });
 
