@@ -22,7 +22,7 @@ import type { World } from "../world.ts";
 
 /** Made for koala-emoji; other models want others. */
 const defaults = {
-  teacher: join(packageRoot, "models", "koala-emoji"),
+  teacher: join(packageRoot, "scripts", "emoji", "trained", "teacher"),
   scorer: join(packageRoot, "scripts", "emoji", "trained", "scorer"),
   data: "emoji-data",
   seeds: 3,
@@ -71,7 +71,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--budget <TIME>", "most time for all, such as 20m or 1h30m: fewer steps, which the page says")
     .option("--plan", "say what the study costs, by a short timing, and stop")
     .option("--full", "all arms, also those that the paper does not have")
-    .option("--teacher <MODEL>", "model folder or hub id that is distilled (default: koala-emoji)")
+    .option("--teacher <MODEL>", "model folder or hub id that is distilled (default: koala-emoji's)")
     .option(
       "--data <PATH>",
       `captions with pictures, to learn from and to judge by (default: ${defaults.data}, as scripts/emoji/data.js makes it)`,
