@@ -112,11 +112,4 @@ describe("a PixArt model", () => {
       'W/broken-text_encoder/text_encoder/config.json (feed_forward_proj): expected "gated-gelu", got "relu" [E_CONFIG]',
     );
   });
-
-  it("is refused where a LoRA for a U-Net is asked for", async () => {
-    const loras = [{ location: "none", weight: 1 }];
-    await expect(Pipeline.load(join(work, "sigma"), { isOffline: true, loras })).rejects.toThrow(
-      `${work}/sigma/model_index.json: expected a model with a U-Net, for a LoRA, got PixArtSigmaPipeline [E_MODEL]`,
-    );
-  });
 });
