@@ -70,13 +70,16 @@ function adaptersOf({ adapters, tensors }: TensorStore): Adapters {
   return new Map(built);
 }
 
+export const BF16_HINT =
+  "bf16 needs OpenVINO and a CPU that has it: koala engines says whether both are here.";
+
 /** @throws KoalaError E_ENGINE for a precision that the engine has not */
 export function checkPrecision({ name, precisions = ["f32"] }: Engine, precision: Precision): void {
   check(precisions.includes(precision), "E_ENGINE", () => ({
     where: `precision ${precision}`,
     expected: `one that ${name} computes in here: ${precisions.join(", ")}`,
     got: precision,
-    hint: "bf16 needs OpenVINO and a CPU that has it: koala engines says whether both are here.",
+    hint: BF16_HINT,
   }));
 }
 

@@ -1,6 +1,7 @@
 /** A model's networks in the precision that a request names: bf16 is the engine's to compute in, weights in blocks are made here. */
 
 import { check } from "../core/assert.ts";
+import { BF16_HINT } from "../engine/compile.ts";
 import type { Value } from "../graph/op.ts";
 import { quantizedStore } from "../quantize/store.ts";
 import { weightsRecipe } from "../quantize/weights.ts";
@@ -33,7 +34,7 @@ export function checkOffered(
     got: precision,
     hint:
       precision === "bf16"
-        ? "bf16 needs OpenVINO and a CPU that has it: koala engines says whether both are here."
+        ? BF16_HINT
         : "Its weights are integers already: take the model that it was quantized from.",
   }));
 }

@@ -1,6 +1,6 @@
 /** What previews cost: a VAE that is slow beside a step is asked once. */
 
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { float32, type Tensor } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
 import { Previews } from "./previews.ts";
@@ -16,19 +16,20 @@ const pixelsOf = ({ data }: Tensor): Tensor => {
   const rows = [a, a, b, b, a, a, b, b];
   return float32([1, 3, 2, 4], [...rows, ...rows, ...rows]);
 };
+/** A decoder that takes `seconds` a picture, from which `previews` learn. */
+const decoderOf = (previews: Previews, seconds: number) =>
+  vi.fn(async (z: Tensor): Promise<Tensor> => {
+    previews.learn(z, pixelsOf(z), seconds);
+    return pixelsOf(z);
+  });
 const latents = float32([1, 1, 1, 2], [-0.5, 0.5]);
 
 it("asks a slow VAE once, and then has its colours at the picture's size", async () => {
   const previews = new Previews(parts);
-  let asked = 0;
-  const decode = async (z: Tensor): Promise<Tensor> => {
-    asked++;
-    previews.learn(z, pixelsOf(z), 1);
-    return pixelsOf(z);
-  };
+  const decode = decoderOf(previews, 1);
   const first = await previews.of(latents, 1, decode);
   const second = await previews.of(latents, 1, decode);
-  expect(asked).toBe(1);
+  expect(decode).toHaveBeenCalledTimes(1);
   expect([first?.width, first?.height, second?.width, second?.height]).toEqual([4, 2, 4, 2]);
   // the ends of the row are the cells' own greys, to within the ridge of the fit
   const [left = 0, right = 0] = [second?.data[0], second?.data[9]];
@@ -38,12 +39,7 @@ it("asks a slow VAE once, and then has its colours at the picture's size", async
 
 it("asks a VAE that takes less than a twentieth of a step every time", async () => {
   const previews = new Previews(parts);
-  let asked = 0;
-  const decode = async (z: Tensor): Promise<Tensor> => {
-    asked++;
-    previews.learn(z, pixelsOf(z), 0.05);
-    return pixelsOf(z);
-  };
+  const decode = decoderOf(previews, 0.05);
   for (let step = 0; step < 3; step++) await previews.of(latents, 1, decode);
-  expect(asked).toBe(3);
+  expect(decode).toHaveBeenCalledTimes(3);
 });

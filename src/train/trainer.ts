@@ -117,14 +117,13 @@ export async function createTrainer(
     made.push(there);
     return there;
   };
-  const { precision: _, ...exact } = o; // a step of 1e-4 of a weight would be lost in the 8 bits of bf16
   try {
     const gradients = gradientProgram(objective, weights, o);
     made.push(gradients);
-    const optimizer = await own(startOptimizer(o.optimizer, layout, exact));
-    const norm = await own(compileFlat(layout, squares, exact));
+    const optimizer = await own(startOptimizer(o.optimizer, layout, o));
+    const norm = await own(compileFlat(layout, squares, o));
     const ema =
-      average === null ? null : await own(compileFlat(layout, (piece) => emaUpdate(piece, emaDtype), exact));
+      average === null ? null : await own(compileFlat(layout, (piece) => emaUpdate(piece, emaDtype), o));
     return new Machine(objective, { ...arena, average }, { gradients, optimizer, norm, ema }, o, made);
   } catch (error) {
     for (const thing of made) await thing.dispose();
@@ -246,9 +245,8 @@ class Machine implements Trainer {
 
   async #summing(gradients: Arena): Promise<{ arena: Arena; program: FlatProgram }> {
     if (this.#sum === null) {
-      const { precision: _, ...exact } = this.#o;
       const arena = makeArena(gradients.layout, { scratch: this.#arenas.scratch });
-      const program = await compileFlat(gradients.layout, accumulated, exact);
+      const program = await compileFlat(gradients.layout, accumulated, this.#o);
       this.#owned.push(program);
       this.#sum = { arena, program };
     }

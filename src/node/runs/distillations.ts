@@ -92,13 +92,14 @@ function planOf(
       readonly sizes: Job["sizes"];
       readonly together: Task;
       readonly apart: Task;
+      /** Bytes of the answers to a batch. */
+      readonly kept: number;
     },
 ): DistillPlan {
-  const { student, size, sizes, pairs } = o;
+  const { student, size, sizes, pairs, kept } = o;
   const { outputs } = buildNetwork(o.teacher, size);
   const asked = new Set(teacherTaps(pairs));
   const taps = [...tapsOf(Object.values(outputs))].filter(([name]) => asked.has(name));
-  const kept = answerBytes(student, size, pairs);
   const bytesAs = (changed: DistillRun): Pick<DistillPlan, "together" | "inTurns"> =>
     distillBytes({
       together: memoryOf(o.together, changed, sizes),
@@ -159,13 +160,15 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
       ? { answers: fileAnswers(join(o.folder, `.answers-${o.share.rank}.tmp`)) }
       : {}),
   });
-  const plan = planOf(run, { teacher, student, size, sizes, pairs, together, apart, isFresh: o.isFresh });
+  const kept = answerBytes(student, size, pairs);
+  const { isFresh } = o;
+  const plan = planOf(run, { teacher, student, size, sizes, pairs, together, apart, kept, isFresh });
   const length = turnLength(run.turn, run.accumulate);
   const memory = memoryOf(plan.isInTurns ? apart : together, run, sizes);
   const { task, way } = plan.isInTurns
     ? {
         task: apart,
-        way: `teacher and student in turns of ${length} batches, ${bytes(answerBytes(student, size, pairs) * length)} of answers kept${run.answers === "disk" ? " on disk" : ""}`,
+        way: `teacher and student in turns of ${length} batches, ${bytes(kept * length)} of answers kept${run.answers === "disk" ? " on disk" : ""}`,
       }
     : { task: together, way: `${bytes(memory.frozen)} of teacher in one graph with the student` };
   const total = plan.isInTurns ? plan.inTurns : plan.together;

@@ -2,8 +2,7 @@
 
 import { afterAll, describe, expect, it } from "vitest";
 import { fakeJob } from "../../../test/fake-job.ts";
-import { fill } from "../../../test/fill.ts";
-import { goldenJson } from "../../../test/golden.ts";
+import { random, smallUNet } from "../../../test/training-batches.ts";
 import { timestepEmbedding } from "../../models/conditioning.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
@@ -35,17 +34,10 @@ import { trainingNoise } from "./schedule.ts";
 import type { Task } from "./task.ts";
 
 const engine = await host.engine("ort");
-const json = {
-  ...goldenJson("families/koala-700m/unet/config.json"),
-  ...{ block_out_channels: [8, 16], attention_head_dim: [1, 2], transformer_layers_per_block: [1, 1] },
-  norm_num_groups: 4,
-  ...{ down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D"] },
-  ...{ up_block_types: ["CrossAttnUpBlock2D", "UpBlock2D"] },
-};
-const config = unetConfig(json);
+const config = unetConfig(smallUNet);
 const square: DenoiserSize = { batch: 2, height: 8, width: 8, tokens: 4 };
 const store = freshStore(buildUNet(config, square).parameters, 5);
-const network = unetNetwork(json, store);
+const network = unetNetwork(smallUNet, store);
 
 /** Of 8 px a latent cell. */
 const buckets: readonly Size[] = [
@@ -66,7 +58,6 @@ const samples = originals.map((original, i): PreparedSample => {
     views: [planView(original, id, 0, views)],
   };
 });
-const random = (name: string, ...shape: number[]): Tensor => float32(shape, fill(`input.${name}`, shape));
 const loaderOf = ({ rank, size }: Share): Loader =>
   batchLoader(
     {
@@ -268,7 +259,7 @@ describe("a run over buckets", { timeout: 60_000 }, () => {
 
 describe("a student over buckets", { timeout: 60_000 }, () => {
   const other = freshStore(buildUNet(config, square).parameters, 6);
-  const teacher = unetNetwork(json, other);
+  const teacher = unetNetwork(smallUNet, other);
   const pairsAt = (size: DenoiserSize) => featurePairs(teacher, network, { features: "all", size });
   const options: Omit<DistillTaskOptions, "turn"> = {
     ...{ teacher, student: network, size: square, pairs: pairsAt(square), pairsAt, data, engine },

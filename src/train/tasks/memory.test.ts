@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { smallDistillation } from "../../../test/small-distillation.ts";
-import type { KoalaError } from "../../core/errors.ts";
+import { thrownBy } from "../../../test/thrown-by.ts";
 import { tapsOf } from "../../graph/order.ts";
 import { input, mul, param, silu } from "../../ops/index.ts";
 import { host } from "../../runtime/host.ts";
@@ -71,15 +71,6 @@ class Watched {
     return own.reduce((sum, buffer) => sum + buffer.byteLength, 0);
   }
 }
-
-const thrownBy = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as KoalaError).message;
-  }
-  return "nothing";
-};
 
 describe("memory", () => {
   const cuts = ["down_blocks.0", "up_blocks.0"];

@@ -1,16 +1,14 @@
 /** What is trained: batches, starting points, and the two ways of asking a teacher. */
 
 import { describe, expect, it } from "vitest";
-import { fill } from "../../../test/fill.ts";
+import { filledStore } from "../../../test/filled-store.ts";
 import { goldenJson } from "../../../test/golden.ts";
-import type { KoalaError } from "../../core/errors.ts";
-import type { Value } from "../../graph/op.ts";
+import { thrownBy } from "../../../test/thrown-by.ts";
+import { batchesFor } from "../../../test/training-batches.ts";
 import { buildUNet } from "../../models/unet.ts";
 import { unetConfig } from "../../models/unet-config.ts";
 import { host } from "../../runtime/host.ts";
-import type { TensorStore } from "../../tensor/stored.ts";
-import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
-import type { Batch as Loaded } from "../data/loader.ts";
+import { type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { cutStore, cutUNet } from "../distill/cut.ts";
 import { featurePairs } from "../distill/features.ts";
 import { unetNetwork } from "../networks/unet.ts";
@@ -22,43 +20,13 @@ import { freshStore } from "./fresh.ts";
 import { type NoisedOptions, noisedFeeds } from "./noised.ts";
 import { trainingNoise } from "./schedule.ts";
 
-const thrownBy = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as KoalaError).message;
-  }
-  return "nothing";
-};
-
 const json = goldenJson("families/koala-1b/unet/config.json");
 const config = unetConfig(json);
 const size = { batch: 2, height: 8, width: 8, tokens: 4 };
-const filled = (parameters: ReadonlyMap<string, { readonly value: Value }>): TensorStore => ({
-  tensors: new Map(
-    [...parameters].map(([name, { value }]) => [
-      name,
-      { dtype: "float32", shape: value.shape, file: null, offset: 0, byteLength: 0 },
-    ]),
-  ),
-  read: async (name) => {
-    const shape = parameters.get(name)?.value.shape ?? [];
-    return float32(shape, fill(name, shape));
-  },
-});
-const store = filled(buildUNet(config, size).parameters);
+const store = filledStore(buildUNet(config, size));
 const network = unetNetwork(json, store);
 
-const random = (name: string, ...shape: number[]): Tensor => float32(shape, fill(`input.${name}`, shape));
-const loader = {
-  at: async (step: number): Promise<Loaded> => ({
-    ...{ step, epoch: 0, size: { width: 64, height: 64 }, ids: ["a", "b"], captions: ["a cat", ""] },
-    pictures: random(`pictures.${step}`, 2, 2 * config.inChannels, 8, 8),
-    text: random("text", 2, 4, config.textChannels),
-    pooled: random("pooled", 2, config.added?.pooledChannels ?? 0),
-    sizes: [64, 64, 0, 0, 64, 64, 64, 64, 0, 0, 64, 64],
-  }),
-};
+const loader = batchesFor(config);
 const data: NoisedOptions = {
   ...trainingNoise({ beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 }, "scheduler"),
   ...{ loader, network, vae: { scalingFactor: 0.5, shiftFactor: 0 } },
