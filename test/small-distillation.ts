@@ -20,7 +20,7 @@ const loader = batchesFor(config);
 const data: NoisedOptions = {
   ...trainingNoise({ beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 }, "scheduler"),
   ...{ loader, network: student, vae: { scalingFactor: 0.5, shiftFactor: 0 } },
-  ...{ hasZeroForEmpty: true, seed: 1, minSnr: 5, noiseOffset: 0 },
+  ...{ hasZeroForEmpty: true, seed: 1, weighting: { kind: "min-snr", gamma: 5 }, noiseOffset: 0 },
 };
 export const smallDistillation: Omit<DistillTaskOptions, "turn" | "engine"> = {
   ...{ teacher, student, size, data, threads: 1, accumulate: 2, detail: "total" },

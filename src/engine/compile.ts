@@ -23,6 +23,8 @@ export interface CompileOptions {
   readonly threads?: number;
   /** See `SessionOptions`: less memory for graphs whose values live long. */
   readonly isUnplanned?: boolean;
+  /** See `SessionOptions`: false for graphs of thousands of elementwise operations. */
+  readonly isFused?: boolean;
   /** Default `f32`. */
   readonly precision?: Precision;
   /** See `SessionOptions`: a folder for compiled programs. */
@@ -55,6 +57,7 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
       ...(o.cache === undefined ? {} : { cache: o.cache }),
       ...(o.warn === undefined ? {} : { warn: o.warn }),
       ...(o.isUnplanned === undefined ? {} : { isUnplanned: o.isUnplanned }),
+      ...(o.isFused === undefined ? {} : { isFused: o.isFused }),
     },
   );
   return program(model.inputs, model.outputs, session);

@@ -26,13 +26,19 @@ export async function openvinoEngine(load: () => Promise<OpenVino> = loadOpenVin
   };
 }
 
-function settings({ threads, precision = "f32", cache }: SessionOptions): Record<string, string> {
+function settings({
+  threads,
+  precision = "f32",
+  isFused = true,
+  cache,
+}: SessionOptions): Record<string, string> {
   return {
     INFERENCE_PRECISION_HINT: precision,
     PERFORMANCE_HINT: "LATENCY",
     INFERENCE_NUM_THREADS: String(threads ?? physicalCores()),
     // else layers with 8-bit weights round their activations to 8 bits too, which nobody asked for
     DYNAMIC_QUANTIZATION_GROUP_SIZE: "0",
+    ...(isFused ? {} : { SNIPPETS_MODE: "DISABLE" }),
     ...(cache === undefined ? {} : { CACHE_DIR: cache }),
   };
 }
@@ -42,24 +48,16 @@ async function open(library: OpenVino, model: OnnxModel, o: SessionOptions): Pro
   const placed = await placeWeights(model);
   try {
     const bytes = withWeights(model.bytes, placed.weights);
-    const compile = (more: Record<string, string> = {}): Promise<CompiledModel> =>
-      withoutPages(placed.files, () => library.compile(bytes, placed.root, { ...settings(o), ...more }));
-    const compiled = await compile()
-      // 2026.4.1 finds no order for the snippets of a whole training step
-      .catch((cause: unknown) =>
-        isOfSnippets(cause) ? compile({ SNIPPETS_MODE: "DISABLE" }) : Promise.reject(cause),
-      )
-      .catch((cause: unknown) => {
-        throw engineError("a model that it can load", cause);
-      });
+    const compiled = await withoutPages(placed.files, () =>
+      library.compile(bytes, placed.root, settings(o)),
+    ).catch((cause: unknown) => {
+      throw engineError("a model that it can load", cause);
+    });
     return session(model, compiled);
   } finally {
     await placed.dispose();
   }
 }
-
-/** Whether it is the fusing of elementwise operations into kernels made on the spot that failed, without which it also goes. */
-const isOfSnippets = (cause: unknown): boolean => cause instanceof Error && /snippets/i.test(cause.message);
 
 const engineError = (expected: string, cause: unknown): KoalaError =>
   new KoalaError("E_ENGINE", {

@@ -7,7 +7,16 @@
  */
 
 import { check } from "../core/assert.ts";
-import { type Attrs, apply, type NdArray, type PrimitiveDef, type Value, whereNow } from "../graph/op.ts";
+import {
+  type Attrs,
+  apply,
+  type NdArray,
+  type OnnxEmitter,
+  type PrimitiveDef,
+  type TensorType,
+  type Value,
+  whereNow,
+} from "../graph/op.ts";
 import { broadcastShapes, type Shape, sameShape, show, size, strides } from "../tensor/shape.ts";
 
 interface ShapeAttrs extends Attrs {
@@ -72,11 +81,37 @@ export const sumToDef: PrimitiveDef<ShapeAttrs> = {
   vjp: (g, { inputs: [x] }) => [broadcastTo(g, x!.shape)],
   onnx: (e, [x], { shape }, _out, [type]) => {
     const axes = stretchedAxes(shape, type!.shape);
-    const kept = axes.length === 0 ? x! : e.node("ReduceSum", [x!, e.ints(axes)], { keepdims: 1n });
+    if (axes.length === 0) return e.node("Reshape", [x!, e.ints(shape)]);
+    if (e.target === "openvino" && type!.dtype === "float32" && size(shape) > 1)
+      return e.node("Reshape", [byOnes(e, x!, type!, axes), e.ints(shape)]);
+    const kept = e.node("ReduceSum", [x!, e.ints(axes)], { keepdims: 1n });
     return shape.length === type!.shape.length ? kept : e.node("Reshape", [kept, e.ints(shape)]);
   },
   flops: ([x]) => size(x!.shape),
 };
+
+/**
+ * The sum over `axes` as a product with ones, where they are the first axes or end with the last. OpenVINO computes nothing in
+ * bf16 that leads to a result through elementwise operations and sums alone: with ReduceSum in the gradient of every bias, that
+ * is half of a training step, converted to f32 and back (measured: a small U-Net, 930 ms for 830).
+ */
+function byOnes(e: OnnxEmitter, x: string, { dtype, shape }: TensorType, axes: readonly number[]): string {
+  const ones = (of: Shape): string => e.constant({ dtype, shape: of }, [1]);
+  const asRows = (rows: number): string => e.node("Reshape", [x, e.ints([rows, size(shape) / rows])]);
+  if (axes.every((axis, i) => axis === i)) {
+    const rows = size(shape.slice(0, axes.length));
+    return e.node("MatMul", [ones([1, rows]), asRows(rows)]);
+  }
+  const others = axes.filter((axis, i) => axis !== shape.length - axes.length + i);
+  const kept = shape.slice(0, shape.length - axes.length + others.length);
+  const isTrailing = others.length < axes.length;
+  const cells = size(shape) / size(kept);
+  const rest = isTrailing
+    ? e.node("Reshape", [e.node("MatMul", [asRows(size(kept)), ones([cells, 1])]), e.ints(kept)])
+    : x;
+  return others.length === 0 ? rest : e.node("ReduceSum", [rest, e.ints(others)], { keepdims: 1n });
+}
+
 export const sumTo = (x: Value, shape: Shape): Value =>
   sameShape(x.shape, shape) ? x : apply(sumToDef, [x], { shape });
 

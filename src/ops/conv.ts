@@ -16,6 +16,7 @@ import {
   type CompositeDef,
   type OnnxEmitter,
   type PrimitiveDef,
+  type Target,
   type TensorType,
   type Value,
   whereNow,
@@ -181,7 +182,7 @@ export const convTransposeDef: PrimitiveDef<TransposeAttrs> = {
   ],
   onnx: (e, inputs, attrs, out, [g, weight]) => {
     const { stride, dilation, pad } = attrs;
-    if (e.target === "ort-cpu" && isPlain(attrs, weight!.shape))
+    if (isCpu(e.target) && isPlain(attrs, weight!.shape))
       return byFlippedConv(e, inputs, attrs, weight!.shape);
     // what the transposed window leaves at the far edge, which ONNX calls output padding
     const rest = [0, 1].map(
@@ -201,6 +202,8 @@ export const convTransposeDef: PrimitiveDef<TransposeAttrs> = {
   flops: ([g, weight]) => 2 * size(g!.shape) * size(weight!.shape.slice(1)),
 };
 
+const isCpu = (target: Target): boolean => target === "ort-cpu" || target === "openvino";
+
 /** The zeros around g with which a convolution by the flipped kernel is the adjoint, at stride 1. */
 const flippedPad = ({ dilation, pad }: WindowAttrs, [, , kh, kw]: Shape): number[] =>
   [kh!, kw!, kh!, kw!].map((k, side) => dilation[side % 2]! * (k - 1) - pad[side]!);
@@ -208,7 +211,10 @@ const flippedPad = ({ dilation, pad }: WindowAttrs, [, , kh, kw]: Shape): number
 const isPlain = (attrs: WindowAttrs, weight: Shape): boolean =>
   attrs.stride.every((n) => n === 1) && flippedPad(attrs, weight).every((n) => n >= 0);
 
-/** At stride 1: ONNX Runtime's Conv is 1.1 to 1.5 times as fast as its ConvTranspose, the turning of the kernel included. */
+/**
+ * At stride 1: ONNX Runtime's Conv is 1.1 to 1.5 times as fast as its ConvTranspose, the turning of the kernel included, and
+ * OpenVINO computes only Conv in bf16.
+ */
 function byFlippedConv(
   e: OnnxEmitter,
   [g, weight]: readonly string[],
@@ -268,14 +274,14 @@ export const convWeightGradDef: CompositeDef<WeightGradAttrs> = {
     return transpose(trimmed, [1, 0, 2, 3]);
   },
   onnx: (e, [x, g], attrs, _out, [xType, gType]) =>
-    e.target === "ort-cpu" ? weightGradByTaps(e, x!, g!, attrs, xType!, gType!) : null,
+    isCpu(e.target) ? weightGradByTaps(e, x!, g!, attrs, xType!, gType!) : null,
   flops: ([, g], out) => 2 * size(g!.shape) * size(out.shape.slice(1)),
 };
 
 /**
  * One product of matrices for each tap of the kernel, [O, N·h·w] · [N·h·w, C]: what the tap saw, with channels last so
  * that a row is contiguous. As a convolution ONNX Runtime takes 1.5 to 2 times as long, since it unrolls a window of
- * h·w taps (measured: C = O = 96, 16 x 16, batch 32, one thread, 22 ms for 39).
+ * h·w taps (measured: C = O = 96, 16 x 16, batch 32, one thread, 22 ms for 39); OpenVINO in bf16 half as long again.
  */
 function weightGradByTaps(
   e: OnnxEmitter,

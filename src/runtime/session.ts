@@ -46,6 +46,11 @@ export interface SessionOptions {
    * steps, whose values live long, need 40 % less so and no more time; default false.
    */
   readonly isUnplanned?: boolean;
+  /**
+   * Whether an engine that makes kernels on the spot may fuse elementwise operations into them; default true. OpenVINO 2026.4
+   * finds no order for those of a training step, and may overflow its stack as it looks.
+   */
+  readonly isFused?: boolean;
   /** Default `f32`. Numbers that go in and out stay as the graph has them. */
   readonly precision?: Precision;
   /** A folder to keep compiled programs in, for a quicker second start; absent: none are kept. */

@@ -56,6 +56,7 @@ describe("the configuration of a run", () => {
     for (const kind of ["vae", "clip"] as const) {
       const keys = runFields(kind).map(({ key }) => key);
       for (const key of [
+        "weighting",
         "minSnr",
         "noiseOffset",
         "emptyCaptions",

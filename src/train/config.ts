@@ -99,7 +99,8 @@ export interface PromptedRun extends CommonRun {
 
 /** What runs of networks that learn to take noise away have beside that. */
 export interface DenoiserRun extends PromptedRun {
-  /** γ; 0: every step of noise weighs 1. */
+  readonly weighting: "min-snr" | "debiased";
+  /** γ of `min-snr`; 0: every step of noise weighs 1. */
   readonly minSnr: number;
   readonly noiseOffset: number;
   /** How the average of the weights is kept. */

@@ -6,7 +6,7 @@ import { constant } from "../ops/index.ts";
 import {
   drawNoise,
   drawTimesteps,
-  minSnrWeight,
+  lossWeight,
   mse,
   noisedBatch,
   stepGenerator,
@@ -17,13 +17,13 @@ import {
 const z0 = Float32Array.of(1, -2, 0.5, 3);
 const noise = Float32Array.of(0.3, 0.1, -1, 2);
 
-it.each([
-  "epsilon",
-  "v_prediction",
-  "sample",
-] as const)("the target of %s denoises to the picture", (kind) => {
+const predictions = ["epsilon", "v_prediction", "sample"] as const;
+
+it.each(predictions)("the target of %s denoises to the picture", (kind) => {
   const alphasCumprod = [0.9, 0.3];
-  const { sample, target } = noisedBatch(z0, noise, [1, 0], { alphasCumprod, prediction: kind });
+  const { sample, target } = noisedBatch(z0, noise, [1, 0], {
+    ...{ alphasCumprod, prediction: kind, weighting: { kind: "uniform" } },
+  });
   for (const [n, alpha] of [0.3, 0.9].entries()) {
     const level = { signal: Math.sqrt(alpha), noise: Math.sqrt(1 - alpha) };
     const part = (x: Float32Array) => x.slice(2 * n, 2 * n + 2);
@@ -33,19 +33,30 @@ it.each([
   expect(targetOf("epsilon", z0, noise, 0.5)).toBe(noise);
 });
 
-it("min-SNR clips the weight of easy steps, in each prediction's units", () => {
+it("weighs steps of noise, in each prediction's units", () => {
   const hard = 0.2; // SNR 0.25
   const easy = 0.99; // SNR 99
-  expect(minSnrWeight("epsilon", hard, 5)).toBe(1);
-  expect(minSnrWeight("epsilon", easy, 5)).toBeCloseTo(5 / 99, 10);
-  expect(minSnrWeight("v_prediction", easy, 5)).toBeCloseTo(5 / 100, 10);
-  expect(minSnrWeight("sample", easy, 5)).toBe(5);
-  expect(minSnrWeight("epsilon", 0, 5)).toBe(1);
-  expect(minSnrWeight("v_prediction", 0, 5)).toBe(0);
+  const clipped = { kind: "min-snr", gamma: 5 } as const;
+  expect(lossWeight("epsilon", hard, clipped)).toBe(1);
+  expect(lossWeight("epsilon", easy, clipped)).toBeCloseTo(5 / 99, 10);
+  expect(lossWeight("v_prediction", easy, clipped)).toBeCloseTo(5 / 100, 10);
+  expect(lossWeight("sample", easy, clipped)).toBe(5);
+  const debiased = { kind: "debiased" } as const;
+  expect(lossWeight("epsilon", hard, debiased)).toBeCloseTo(2, 10);
+  expect(lossWeight("v_prediction", hard, debiased)).toBeCloseTo(0.5 / 1.25, 10);
+  expect(lossWeight("sample", hard, debiased)).toBeCloseTo(0.5, 10);
+  for (const kind of predictions) {
+    expect(lossWeight(kind, easy, { kind: "uniform" })).toBe(1);
+    for (const weighting of [clipped, debiased]) {
+      const ofPureNoise = lossWeight(kind, 0, weighting);
+      expect(ofPureNoise).toBeGreaterThan(0);
+      expect(ofPureNoise).toBeLessThanOrEqual(100);
+    }
+  }
   const batch = noisedBatch(z0, noise, [0, 1], {
     alphasCumprod: [0.2, 0.99],
     prediction: "epsilon",
-    minSnr: 5,
+    weighting: clipped,
   });
   expect(batch.weight[0]).toBe(1);
   expect(batch.weight[1]).toBeCloseTo(5 / 99, 6);

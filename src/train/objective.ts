@@ -1,7 +1,8 @@
 /**
  * What a denoiser learns: noised latents in, a target and a weight a picture out; and the losses as graphs.
  * Sources: Ho et al. 2020, arXiv:2006.11239 (ε); Salimans and Ho 2022, arXiv:2202.00512 (v); Hang et al. 2023,
- * arXiv:2303.09556 (min-SNR); diffusers' `train_text_to_image_sdxl.py` for how they are combined.
+ * arXiv:2303.09556 (min-SNR); Yu et al. 2023, arXiv:2310.08442 (debiased); diffusers' `train_text_to_image_sdxl.py` for how
+ * they are combined.
  */
 
 import { unreachable } from "../core/assert.ts";
@@ -77,21 +78,35 @@ export function targetOf(
   }
 }
 
-/** min(SNR, γ) in units of what the loss of that prediction already weighs by, SNR = ᾱ / (1 − ᾱ): min-SNR, equation 5. */
-export function minSnrWeight(kind: Prediction, alphaCumprod: number, gamma: number): number {
-  const snr = alphaCumprod / (1 - alphaCumprod);
-  const clipped = Math.min(snr, gamma);
-  switch (kind) {
+/**
+ * How much a step of noise counts, by its SNR = ᾱ / (1 − ᾱ): in the squared error of the clean latents min(SNR, γ) for
+ * `min-snr` (equation 5) and √SNR for `debiased`, under which steps of much noise, where a picture gets its subject, count
+ * many times as much.
+ */
+export type Weighting =
+  | { readonly kind: "uniform" }
+  | { readonly kind: "min-snr"; readonly gamma: number }
+  | { readonly kind: "debiased" };
+
+/** Of the squared error of that prediction, which by itself weighs clean latents by SNR, SNR + 1 or 1. */
+export function lossWeight(prediction: Prediction, alphaCumprod: number, weighting: Weighting): number {
+  if (weighting.kind === "uniform") return 1;
+  const snr = Math.max(alphaCumprod / (1 - alphaCumprod), LEAST_SNR);
+  const wanted = weighting.kind === "debiased" ? Math.sqrt(snr) : Math.min(snr, weighting.gamma);
+  switch (prediction) {
     case "epsilon":
-      return snr === 0 ? 1 : clipped / snr; // the limit, where the last step is pure noise
+      return wanted / snr;
     case "v_prediction":
-      return clipped / (snr + 1);
+      return wanted / (snr + 1);
     case "sample":
-      return clipped;
+      return wanted;
     default:
-      return unreachable(kind, "minSnrWeight");
+      return unreachable(prediction, "lossWeight");
   }
 }
+
+/** Below that of any schedule's last step but pure noise, from which nothing is learned of a picture. */
+const LEAST_SNR = 1e-4;
 
 export interface NoisedBatch {
   /** [N, ..], like the latents. */
@@ -109,8 +124,7 @@ export function noisedBatch(
   o: {
     readonly alphasCumprod: ArrayLike<number>;
     readonly prediction: Prediction;
-    /** γ of min-SNR; absent: every picture weighs 1. */
-    readonly minSnr?: number;
+    readonly weighting: Weighting;
   },
 ): NoisedBatch {
   const each = z0.length / timesteps.length;
@@ -122,7 +136,7 @@ export function noisedBatch(
     const [z, e] = [z0, noise].map((all) => all.subarray(n * each, (n + 1) * each)) as [typeof z0, typeof z0];
     sample.set(addNoise(z, e, levelOfAlpha(alpha)), n * each);
     target.set(targetOf(o.prediction, z, e, alpha), n * each);
-    weight[n] = o.minSnr === undefined ? 1 : minSnrWeight(o.prediction, alpha, o.minSnr);
+    weight[n] = lossWeight(o.prediction, alpha, o.weighting);
   }
   return { sample, target, weight };
 }

@@ -139,13 +139,17 @@ const prompted = {
 
 const denoising = {
   ...prompted,
+  weighting: z.enum(["min-snr", "debiased"]).default("min-snr").meta({
+    description:
+      "what steps of noise count: debiased, by which subjects are learned sooner, favours much noise",
+  }),
   // Hang et al. 2023, arXiv:2303.09556, section 3.4: γ = 5
   minSnr: z
     .number()
     .min(0)
     .max(1000)
     .default(5)
-    .meta({ description: "most signal to noise that counts in the weight of a step; 0: all weigh the same" }),
+    .meta({ description: "with min-snr, the most signal to noise that counts; 0: all steps weigh the same" }),
   noiseOffset: z.number().min(0).max(1).default(0).meta({ description: "noise added to whole channels" }),
   emaDtype: z
     .enum(averageDtypes)

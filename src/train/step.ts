@@ -120,7 +120,7 @@ async function compileAtOneSize(
   };
   try {
     for (const { outputs } of segmentsOf(objective, weights, cuts))
-      programs.push(await compile(outputs, { ...o, isUnplanned: true }));
+      programs.push(await compile(outputs, { ...o, isUnplanned: true, isFused: false }));
   } catch (error) {
     await free();
     throw error;

@@ -24,6 +24,7 @@ import {
 import { noStore } from "../../train/flat.ts";
 import { buildNetwork, type Network } from "../../train/networks/network.ts";
 import { openNetwork } from "../../train/networks/open.ts";
+import type { Weighting } from "../../train/objective.ts";
 import { denoiserTask } from "../../train/tasks/denoiser.ts";
 import { freshStore } from "../../train/tasks/fresh.ts";
 import type { LatentOptions, NoisedOptions } from "../../train/tasks/noised.ts";
@@ -166,10 +167,17 @@ export function dataOf(run: DenoiserRun, base: Base, network: Network, o: JobOpt
   return {
     ...noiseOf(base),
     ...latentsOf(run, base, network, o),
-    minSnr: run.minSnr,
+    weighting: weightingOf(run),
     noiseOffset: run.noiseOffset,
   };
 }
+
+const weightingOf = ({ weighting, minSnr }: DenoiserRun): Weighting =>
+  weighting === "debiased"
+    ? { kind: "debiased" }
+    : minSnr === 0
+      ? { kind: "uniform" }
+      : { kind: "min-snr", gamma: minSnr };
 
 /** What the model was trained under. */
 export const noiseOf = ({ model, prediction }: Base): TrainingNoise =>

@@ -79,7 +79,7 @@ const dataOf = (share: Share): NoisedOptions => ({
     vae: { scalingFactor: 0.5, shiftFactor: 0 },
     hasZeroForEmpty: true,
     seed: 1,
-    minSnr: 5,
+    weighting: { kind: "min-snr", gamma: 5 },
     noiseOffset: 0,
   },
   hasSizes: true,

@@ -8,7 +8,7 @@ import { float32, type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { latentsFromMoments } from "../data/encode.ts";
 import type { Batch as Loaded, Loader } from "../data/loader.ts";
 import type { Network } from "../networks/network.ts";
-import { drawNoise, drawTimesteps, noisedBatch, stepGenerator } from "../objective.ts";
+import { drawNoise, drawTimesteps, noisedBatch, stepGenerator, type Weighting } from "../objective.ts";
 import type { Objective } from "../segments.ts";
 import type { Batch } from "../trainer.ts";
 import type { TrainingNoise } from "./schedule.ts";
@@ -26,8 +26,7 @@ export interface LatentOptions {
 }
 
 export interface NoisedOptions extends LatentOptions, TrainingNoise {
-  /** 0: none. */
-  readonly minSnr: number;
+  readonly weighting: Weighting;
   readonly noiseOffset: number;
 }
 
@@ -66,7 +65,7 @@ export async function noisedFeeds(index: number, o: NoisedOptions): Promise<Batc
   const { sample, target, weight } = noisedBatch(toFloat32(z0), noise, timesteps, {
     alphasCumprod: o.alphasCumprod,
     prediction: o.prediction,
-    ...(o.minSnr === 0 ? {} : { minSnr: o.minSnr }),
+    weighting: o.weighting,
   });
   return {
     sample: float32(z0.shape, sample),

@@ -30,7 +30,7 @@ const loader = batchesFor(config);
 const data: NoisedOptions = {
   ...trainingNoise({ beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 }, "scheduler"),
   ...{ loader, network, vae: { scalingFactor: 0.5, shiftFactor: 0 } },
-  ...{ hasZeroForEmpty: true, seed: 1, minSnr: 5, noiseOffset: 0 },
+  ...{ hasZeroForEmpty: true, seed: 1, weighting: { kind: "min-snr", gamma: 5 }, noiseOffset: 0 },
 };
 const engine = await host.engine("ort");
 
@@ -54,7 +54,7 @@ describe("a batch for a denoiser", () => {
   });
 
   it("weighs every picture 1 without min-SNR", async () => {
-    const { weight } = await noisedFeeds(0, { ...data, minSnr: 0 });
+    const { weight } = await noisedFeeds(0, { ...data, weighting: { kind: "uniform" } });
     expect([...toFloat32(weight as Tensor)]).toEqual([1, 1]);
   });
 
