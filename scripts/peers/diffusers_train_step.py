@@ -1,4 +1,7 @@
-"""diffusers and PyTorch in eager float32: AdamW steps with clipping. {model, batch, cells, tokens, steps, threads}"""
+"""diffusers and PyTorch, eager: AdamW steps with clipping. {model, batch, cells, tokens, steps, threads, precision}
+
+In bf16 the weights stay float32 and autocast computes, as the training scripts of diffusers do.
+"""
 
 import torch
 from common import answer, asked, since_start, timed
@@ -22,8 +25,9 @@ timesteps = torch.randint(0, 1000, (batch,))
 
 
 def step():
-    out = unet(sample, timesteps, text, added_cond_kwargs=added).sample
-    loss = torch.nn.functional.mse_loss(out, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=o["precision"] == "bf16"):
+        out = unet(sample, timesteps, text, added_cond_kwargs=added).sample
+    loss = torch.nn.functional.mse_loss(out.float(), target)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

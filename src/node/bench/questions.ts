@@ -1,6 +1,10 @@
 /** The questions whose answer is a contest: who takes part, and what is read off each run. */
 
 import { join } from "node:path";
+import { check } from "../../core/assert.ts";
+import { unetConfig } from "../../models/unet-config.ts";
+import { host } from "../../runtime/host.ts";
+import { openComponent } from "../../weights/layout.ts";
 import { type Bench, koala, ownProgram } from "./bench.ts";
 import type { Outcome } from "./child.ts";
 import {
@@ -279,37 +283,51 @@ export async function memory(b: Bench): Promise<readonly Question[]> {
   ];
 }
 
-/** Latent cells a side and batch of a training step: koala-emoji's own. */
-const training = { batch: 8, cells: 16, tokens: 77 };
+/** Latent cells a side that the U-Net was made for. @throws KoalaError E_FLAG for a model without one */
+async function cellsOf({ name, folder, hasUNet }: Subject): Promise<number> {
+  check(hasUNet, "E_FLAG", () => ({
+    where: "koala bench train-step",
+    expected: "a model with a U-Net",
+    got: name,
+  }));
+  const { config } = await openComponent(await host.openModel(folder), "unet");
+  return unetConfig(config).sampleSize ?? 64;
+}
 
-/** AdamW steps of the U-Net. */
+/** Pictures a training step: the batch of `scripts/emoji`. */
+const trainingBatch = 32;
+const tokens = 77;
+
+/** AdamW steps of the U-Net at the model's own size. */
 export async function trainStep(b: Bench): Promise<readonly Question[]> {
   const subject = await subjectsOf(emoji, b);
-  const asked = { ...training, model: subject.folder, steps: 1 + (b.o.steps ?? 5), threads: b.o.threads };
-  const own = { engine: "ort", precision: "f32" } as const;
-  const only: Bench = {
+  const ours = await ownEntries(subject, ["f32"], b);
+  const theirs = unetPeers(subject, ["f32"], {
     ...b,
-    o: { ...b.o, against: b.o.against.filter(({ peer }) => peer === "diffusers") },
-  };
-  const { entries, missing } = unetPeers(subject, ["f32"], {
-    ...only,
-    o: { ...only.o, precisions: ["f32"] },
+    o: { ...b.o, against: b.o.against.filter(({ peer }) => peer === "diffusers") }, // which alone can train
   });
+  const cells = await cellsOf(subject);
+  const asked = {
+    ...{ batch: trainingBatch, cells, tokens, size: subject.defaults.width },
+    ...{ steps: 1 + (b.o.steps ?? 5), threads: b.o.threads },
+  };
   return [
     {
-      title: `${subject.name}, a training step of ${training.batch} latents of ${training.cells} x ${training.cells}, ${b.o.threads} threads`,
+      title: `${subject.name}, a training step of ${trainingBatch} latents of ${cells} x ${cells}, ${b.o.threads} threads`,
       contenders: [
-        {
-          name: ownName(own),
-          isOurs: true,
-          command: ownProgram("train-step", { ...asked, ...own, size: 0 }),
-        },
-        ...entries.map(({ python }) => ({
-          ...{ name: "PyTorch f32", isOurs: false },
-          command: script(python, peerFolder(b), "diffusers_train_step", asked),
+        ...ours.entries.map((entry) => ({
+          ...{ name: ownName(entry), isOurs: true },
+          command: ownProgram("train-step", { ...asked, ...own(entry) }),
+        })),
+        ...theirs.entries.map(({ python, precision }) => ({
+          ...{ name: `PyTorch ${precision}`, isOurs: false },
+          command: script(python, peerFolder(b), "diffusers_train_step", {
+            ...asked,
+            ...{ precision, model: subject.folder },
+          }),
         })),
       ],
-      missing,
+      missing: [...ours.missing, ...theirs.missing],
       measures: [stepSeconds, processorSeconds, peak],
       compared: ["step", "peak"],
       usualWarmUps: 0,

@@ -26,7 +26,7 @@ const trainer = await createTrainer(
   fedWeights(scope),
   store,
   {
-    ...{ engine: await engineOf(o), store, threads: o.threads },
+    ...{ engine: await engineOf(o), store, threads: o.threads, precision: o.precision },
     ...{ optimizer: adamW(), rate: () => 1e-4, maxNorm: 1 },
   },
 );
