@@ -17,7 +17,15 @@ import { partOf } from "../eval/pictures.ts";
 import { resumeRun, startRun } from "../runs/execute.ts";
 import { RunFolder } from "../runs/folder.ts";
 import type { RunWatch } from "../runs/watch.ts";
-import { drawFolder, drawName, type PictureCost, type RunCost, type Settings, trainPath } from "./plan.ts";
+import {
+  drawFolder,
+  drawName,
+  inPrecision,
+  type PictureCost,
+  type RunCost,
+  type Settings,
+  trainPath,
+} from "./plan.ts";
 import type { Drawn, Scores, Trained } from "./scores.ts";
 import type { Draw, Fields, Made, Variant } from "./study.ts";
 import { type DataFacts, writeVariant } from "./variants.ts";
@@ -66,7 +74,10 @@ export function cutArguments(how: Made["how"], teacher: string, folder: string):
 export function realBench(o: BenchOptions): Bench {
   const { settings, out, world, signal, watch } = o;
   const hosted = { isOffline: o.isOffline, signal };
-  const engineOf = settings.engine === "auto" ? {} : { engine: settings.engine };
+  const engineOf = {
+    ...(settings.engine === "auto" ? {} : { engine: settings.engine }),
+    ...inPrecision(settings),
+  };
   const threads = settings.threads === null ? {} : { threads: settings.threads };
   const open = (location: string) => world.openModel(location, hosted);
   const load = (location: string): Promise<Generator> =>
@@ -100,7 +111,7 @@ export function realBench(o: BenchOptions): Bench {
         ...{ metrics: ["r-precision", "clip-score", "frechet"], scorer, near: 1, group: settings.group },
         ...{ count: settings.count, ways: settings.ways, seed: 0 },
         ...(settings.captions.length === 1 ? { captions: settings.captions } : {}),
-        ...{ request: { ...draw }, out: folder, engine, signal, kept, ...threads },
+        ...{ request: { ...draw, ...inPrecision(settings) }, out: folder, engine, signal, kept, ...threads },
       },
       surroundings,
     );

@@ -1,7 +1,7 @@
 /** The commands that do by hand what a study does, for its page: with the same seeds they give the same numbers. */
 
 import { cutArguments, picturesFolder } from "./bench.ts";
-import type { Plan, Training } from "./plan.ts";
+import { inPrecision, type Plan, type Training } from "./plan.ts";
 import type { Draw, Fields } from "./study.ts";
 
 const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
@@ -26,7 +26,10 @@ export function distillCommand({ kind, method, ...fields }: Fields, folder: stri
 }
 
 function evalCommand(model: string, draw: Draw, folder: string, { settings, length }: Plan): string {
-  const how = Object.entries(draw).flatMap(([key, value]) => [flagOf(key), String(value)]);
+  const how = Object.entries({ ...draw, ...inPrecision(settings) }).flatMap(([key, value]) => [
+    flagOf(key),
+    String(value),
+  ]);
   const split = settings.split === "" ? [] : ["--split", settings.split];
   const captions = settings.captions.length === 1 ? ["--captions", ...settings.captions] : [];
   return words([

@@ -27,7 +27,7 @@ const facts: TeacherFacts = {
 const settings: Settings = {
   ...{ study: "kd-layers", teacher: "T", data: "D", split: "train", scorer: "S", captions: ["text"] },
   ...{ group: "group", balance: null, seeds: 3, budget: null, steps: 100, batch: 4, rate: 5e-4, count: 40 },
-  ...{ ways: 8, isFull: false, engine: "ort", threads: 1 },
+  ...{ ways: 8, isFull: false, engine: "ort", precision: "f32", threads: 1 },
 };
 
 /** What was asked of the bench, in order. */

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { check } from "../../core/assert.ts";
+import type { Precision } from "../../runtime/session.ts";
 import { roughSeconds } from "../cli/units.ts";
 import type { Arm, Design, Draw, Fields, Made, Ref, Variant } from "./study.ts";
 
@@ -31,8 +32,14 @@ export interface Settings {
   readonly ways: number;
   readonly isFull: boolean;
   readonly engine: string;
+  /** Of training and of drawing. */
+  readonly precision: Precision;
   readonly threads: number | null;
 }
+
+/** The field that says it, of a run, of a command and of a request for a picture; f32 is what they do unasked. */
+export const inPrecision = ({ precision }: Pick<Settings, "precision">): { precision?: Precision } =>
+  precision === "f32" ? {} : { precision };
 
 /** How long a study's runs and pictures are, after a budget. */
 export interface Length {
@@ -107,7 +114,7 @@ export function fieldsOf(
     ...{ steps, batch, rate: own.kind === "consistency" ? consistencyShare * rate : rate },
     ...{ schedule: "cosine", warmup: Math.floor(warmupShare * steps), ema },
     ...{ checkpointEvery: Math.max(1, Math.ceil(steps / checkpoints)), keep: 1, sampleEvery: 0 },
-    ...{ seed: o.seed, engine },
+    ...{ seed: o.seed, engine, ...inPrecision(settings) },
     ...(threads === null ? {} : { threads }),
   };
   const given = Object.entries(own).map(([key, value]) => [key, resolved(value, place)]);

@@ -33,6 +33,7 @@ const drawing = [
   "height",
   "scheduler",
   "spacing",
+  "precision",
 ];
 
 /** Every pass over the data needs no more than this many captions for intervals of a few hundredths. */

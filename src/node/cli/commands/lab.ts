@@ -7,6 +7,7 @@ import { Writable } from "node:stream";
 import { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
+import type { Precision } from "../../../runtime/session.ts";
 import { captionFields } from "../../../train/data/record.ts";
 import { realBench } from "../../lab/bench.ts";
 import { teacherFacts } from "../../lab/facts.ts";
@@ -56,6 +57,7 @@ interface Options {
   readonly count?: string;
   readonly ways?: string;
   readonly engine?: string;
+  readonly precision?: string;
   readonly threads?: string;
   readonly offline?: true;
   readonly json?: true;
@@ -93,6 +95,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--count <N>", `captions that each arm draws, before the budget (default ${defaults.count})`)
     .option("--ways <K>", `captions that R-precision chooses from (default ${defaults.ways})`)
     .option("--engine <NAME>", "what computes; koala engines lists them")
+    .option("--precision <NAME>", "what it computes in: f32 or bf16 (default f32)")
     .option("--threads <N>", "threads that compute (default: one a core)")
     .option("--offline", "use only what is on this machine")
     .option("--json", "print the numbers as one JSON object")
@@ -173,8 +176,19 @@ function settingsOf(study: Study, o: Options): Settings {
     ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
     isFull: o.full === true,
     engine: o.engine ?? "auto",
+    precision: precisionOf(o.precision),
     threads: threadsFrom(o.threads) ?? null,
   };
+}
+
+/** @throws KoalaError E_FLAG */
+function precisionOf(given = "f32"): Precision {
+  check(given === "f32" || given === "bf16", "E_FLAG", () => ({
+    where: "--precision",
+    expected: "f32 or bf16",
+    got: given,
+  }));
+  return given;
 }
 
 /** The command line, as far as it was given. */
