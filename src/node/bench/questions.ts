@@ -5,6 +5,7 @@ import { check } from "../../core/assert.ts";
 import { unetConfig } from "../../models/unet-config.ts";
 import { host } from "../../runtime/host.ts";
 import { openComponent } from "../../weights/layout.ts";
+import { usualModelName } from "../cli/package.ts";
 import { type Bench, koala, ownProgram } from "./bench.ts";
 import type { Outcome } from "./child.ts";
 import {
@@ -21,7 +22,7 @@ import {
 } from "./contenders.ts";
 import type { Measure } from "./contest.ts";
 import { type PrecisionName, peers, script } from "./peers.ts";
-import { emoji, type Subject, subjectOf } from "./subject.ts";
+import { type Subject, subjectOf } from "./subject.ts";
 
 /** A contest that is ready to begin. */
 export interface Question extends Field {
@@ -206,7 +207,7 @@ function generate(entry: OwnEntry, subject: Subject, b: Bench, ...more: readonly
 
 /** From the start of the process to the picture's file. */
 export async function image(b: Bench): Promise<readonly Question[]> {
-  const subject = await subjectsOf(emoji, b);
+  const subject = await subjectsOf(usualModelName, b);
   const ours = await ownEntries(subject, usualRounds.plain, b);
   const field = await drawing(subject, usualRounds.plain, b, false);
   return [
@@ -229,7 +230,7 @@ export async function image(b: Bench): Promise<readonly Question[]> {
 
 /** Until the first step begins, and until it is over, when it is not the first start. */
 export async function load(b: Bench): Promise<readonly Question[]> {
-  const subject = await subjectsOf(emoji, b);
+  const subject = await subjectsOf(usualModelName, b);
   const ours = await ownEntries(subject, usualRounds.plain, b);
   const field = await drawing(subject, usualRounds.plain, b, true);
   const { size, steps, guidance, threads } = pictureOf(subject, b);
@@ -254,7 +255,7 @@ export async function load(b: Bench): Promise<readonly Question[]> {
 
 /** Whole pictures under budgets: what they take, and what keeping to it costs. */
 export async function memory(b: Bench): Promise<readonly Question[]> {
-  const subject = await subjectsOf(emoji, b);
+  const subject = await subjectsOf(usualModelName, b);
   const usual: readonly PrecisionName[] = ["f32"];
   const ours = await ownEntries(subject, usual, b);
   const field = await drawing(subject, usual, b, false);
@@ -300,7 +301,7 @@ const tokens = 77;
 
 /** AdamW steps of the U-Net at the model's own size. */
 export async function trainStep(b: Bench): Promise<readonly Question[]> {
-  const subject = await subjectsOf(emoji, b);
+  const subject = await subjectsOf(usualModelName, b);
   const ours = await ownEntries(subject, ["f32"], b);
   const theirs = unetPeers(subject, ["f32"], {
     ...b,

@@ -1,11 +1,12 @@
 /** `koala bench serve`: what a server costs over the library, and what it does under many clients. */
 
 import { quantile } from "../../eval/chance.ts";
+import { usualModelName } from "../cli/package.ts";
 import { type Bench, ownProgram } from "./bench.ts";
 import type { Table } from "./report.ts";
 import { spreadText } from "./report.ts";
 import { ratioOf, type Spread, spreadOf } from "./statistics.ts";
-import { emoji, subjectOf } from "./subject.ts";
+import { subjectOf } from "./subject.ts";
 
 /** Ten turns give a ratio to a hundredth; two hundred clients for a minute are more than any queue here holds. */
 const usual = { rounds: 10, seconds: 60, clients: 200 };
@@ -45,7 +46,7 @@ export interface Said {
 }
 
 export async function measureServer(b: Bench): Promise<Served> {
-  const { folder, defaults } = await subjectOf(emoji, b);
+  const { folder, defaults } = await subjectOf(usualModelName, b);
   const asked = { model: folder, size: b.o.sizes?.[0] ?? defaults.width, threads: b.o.threads, ...usual };
   const rounds = b.o.rounds ?? usual.rounds;
   b.stage(`${rounds} turns of library and server, then ${usual.clients} clients for ${usual.seconds} s`);

@@ -9,6 +9,7 @@ import type { ModelDefaults } from "../../models/detect.ts";
 import { anyPresetNames } from "../../models/pixart-presets.ts";
 import { type Format, formats } from "../../quantize/plan.ts";
 import { RECIPE_FILE } from "../../weights/recipe.ts";
+import { usualModel, usualModelName } from "../cli/package.ts";
 import { contentHash } from "../data/hash.ts";
 import { type Bench, koala } from "./bench.ts";
 
@@ -25,22 +26,15 @@ export interface Subject {
   readonly hasTwoEncoders: boolean;
 }
 
-/** What comes along with the package. */
-export const emoji = "koala-emoji";
-
 /**
  * @throws KoalaError E_MODEL for what is neither a preset nor a model's folder; what `koala init` throws
  */
 export async function subjectOf(what: string, b: Bench): Promise<Subject> {
   const isPreset = anyPresetNames.includes(what) && !existsSync(what);
-  const folder = isPreset
-    ? join(b.cache, "models", what)
-    : what === emoji
-      ? join(b.root, "models", emoji)
-      : what;
+  const folder = isPreset ? join(b.cache, "models", what) : what === usualModelName ? usualModel : what;
   if (isPreset && !existsSync(folder)) await makePreset(what, folder, b);
   check(existsSync(join(folder, "model_index.json")), "E_MODEL", () => {
-    const near = nearest(what, [...anyPresetNames, emoji])[0];
+    const near = nearest(what, [...anyPresetNames, usualModelName])[0];
     return {
       where: what,
       expected: "a preset, or a folder with a model_index.json",

@@ -1,10 +1,11 @@
 /** The door `koala-diffusion/server`: the server of `koala serve` inside another program, as a function from Request to Response. */
 
 import { pino } from "pino";
+import { usualModel } from "../cli/package.ts";
 import type { ModelPlace } from "./engine-messages.ts";
 import { placesOf } from "./models.ts";
 import { type AppOptions, openApp } from "./open.ts";
-import { usual, usualModel } from "./usual.ts";
+import { usual } from "./usual.ts";
 
 export type { Limits } from "./models.ts";
 

@@ -3,7 +3,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type PrecisionName, precisionNames } from "../../pipeline/request.ts";
-import { packageRoot } from "../cli/package.ts";
 import type { Limits } from "./models.ts";
 
 export const usual: {
@@ -21,8 +20,5 @@ export const usual: {
   limits: { steps: 150, side: 2048, count: 16 },
   precisions: precisionNames,
 };
-
-/** The small model that comes along. */
-export const usualModel: string = join(packageRoot, "models/koala-emoji");
 
 export const usualData = (): string => join(homedir(), ".koala");

@@ -16,7 +16,7 @@ import { partOf } from "../../eval/pictures.ts";
 import { reportPage } from "../../eval/report.ts";
 import { writeAtomically } from "../../files.ts";
 import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
-import { packageRoot, packageVersion } from "../package.ts";
+import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
 import type { World } from "../world.ts";
@@ -62,7 +62,10 @@ interface Options {
 
 export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
   command
-    .argument("[MODEL...]", "model folders, checkpoint files or hub ids, a column each (default koala-emoji)")
+    .argument(
+      "[MODEL...]",
+      `model folders, checkpoint files or hub ids, a column each (default ${usualModelName})`,
+    )
     .option("--data <PATH>", "captions with their real pictures: a folder, parquet or tar files")
     .option("--split <NAMES>", "folders within --data, such as train,held-out (default: all of --data)")
     .option(
@@ -129,7 +132,7 @@ async function run(models: readonly string[], o: Options, world: World): Promise
   };
   const engine = await host.engine(o.engine ?? "auto");
   const options: EvaluationOptions = {
-    ...{ models: models.length === 0 ? [join(packageRoot, "models", "koala-emoji")] : models, data, out },
+    ...{ models: models.length === 0 ? [usualModel] : models, data, out },
     ...{ splits, metrics, request, engine, signal: stop.signal, ...numbers, ...size },
     train: o.train ?? trainOf(data, splits),
     group: o.group ?? defaults.group,

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { enlarge } from "../../../image/resize.ts";
@@ -24,7 +24,7 @@ import {
   vaeFrom,
 } from "../flags.ts";
 import { outputPaths, previewPath } from "../outputs.ts";
-import { packageRoot, packageVersion } from "../package.ts";
+import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, seconds } from "../units.ts";
 import type { Generator, World } from "../world.ts";
@@ -49,15 +49,13 @@ interface Options {
 /** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
 const interrupted = 130;
 
-const defaultModel = "koala-emoji";
-
 export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
   command.argument("[PROMPT]", "what to draw; in quotes");
   addRequestFlags(command);
   command
     .option(
       "--model <DIR|HUB_ID>",
-      `a model folder, a checkpoint file or a hub id (default ${defaultModel}, which comes along)`,
+      `a model folder, a checkpoint file or a hub id (default ${usualModelName}, which comes along)`,
     )
     .option(
       "--base <DIR|HUB_ID>",
@@ -116,7 +114,7 @@ async function readRequest(
     flagOf,
   );
   check(
-    o.model !== undefined || recorded?.model === undefined || recorded.model === defaultModel,
+    o.model !== undefined || recorded?.model === undefined || recorded.model === usualModelName,
     "E_FLAG",
     () => ({
       where: "--model",
@@ -131,7 +129,7 @@ async function readRequest(
     got: "nothing",
     hint: "Name their files, each with its weight: --lora FILE:WEIGHT",
   }));
-  return { input, model: o.model ?? join(packageRoot, "models", defaultModel) };
+  return { input, model: o.model ?? usualModel };
 }
 
 /** What a picture may record of where its model is: a hub id, or a folder's own name. */

@@ -8,8 +8,9 @@ import { type PrecisionName, precisionNames } from "../../../pipeline/request.ts
 import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
 import type { RunningServer } from "../../server/serve.ts";
-import { usual, usualData, usualModel } from "../../server/usual.ts";
+import { usual, usualData } from "../../server/usual.ts";
 import { someOf, threadsFrom } from "../flags.ts";
+import { usualModel, usualModelName } from "../package.ts";
 import type { World } from "../world.ts";
 
 /** Flags of both commands. */
@@ -47,7 +48,7 @@ export function addCrewFlags(command: Command): void {
   command
     .option(
       "--model <DIR|HUB_ID>",
-      "a model to offer; again for more, the first is used where none is named (default koala-emoji)",
+      `a model to offer; again for more, the first is used where none is named (default ${usualModelName})`,
       collect,
     )
     .option("--base <DIR|HUB_ID>", "what completes a checkpoint file: tokenizers, encoders, VAE")
