@@ -12,7 +12,7 @@ import { packageVersion } from "../cli/package.ts";
 import { readText } from "../png-text.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { type JsonObject, pictureBytes, readJsonObject } from "./body.ts";
+import { type JsonObject, pictureBytes, quoted, readJsonObject } from "./body.ts";
 import type { Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 
@@ -52,8 +52,6 @@ function hasNoScripts(value: unknown): boolean {
   );
 }
 
-const said = (value: unknown): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
-
 /** One of ours by its name in the web UI (of version 1.9 on, or with the schedule in it as before) or our own. */
 function schedulerOf(sampler: unknown, type: unknown): SchedulerName {
   const isKarras = typeof type === "string" && type.toLowerCase() === "karras";
@@ -68,7 +66,7 @@ function schedulerOf(sampler: unknown, type: unknown): SchedulerName {
   throw new KoalaError("E_REQUEST", {
     where: "sampler_name",
     expected: `one of ${[...new Set(Object.values(samplers))].join(", ")}`,
-    got: said(sampler),
+    got: quoted(sampler),
   });
 }
 
@@ -81,7 +79,7 @@ function read(body: JsonObject): JsonObject {
     check(!isGiven(value) || isNeutral(value), "E_REQUEST", () => ({
       where: field,
       expected,
-      got: said(value),
+      got: quoted(value),
     }));
   }
   const pairs: [string, unknown][] = [
@@ -235,7 +233,7 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
     check(!isGiven(previews) || typeof previews === "boolean", "E_REQUEST", () => ({
       where: "live_previews_enable",
       expected: "true or false",
-      got: said(previews),
+      got: quoted(previews),
     }));
     const chosen = isGiven(name)
       ? { sd_model_checkpoint: models.named(name, "sd_model_checkpoint").name }
@@ -250,7 +248,7 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
     check(typeof image === "string", "E_REQUEST", () => ({
       where: "image",
       expected: "a PNG in base64",
-      got: said(image),
+      got: quoted(image),
     }));
     const base64 = image.replace(/^data:[\w/+.-]*;base64,/, "");
     const texts = readText(Buffer.from(base64, "base64"), "image");

@@ -70,7 +70,7 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
 
   door.get("/jobs/:id", (c) => c.json(jobs.view(jobOf(c))));
 
-  /** Waits for the end when it is asked to: the result in one call. */
+  /** The job once it has ended; before, a conflict and not a wait. */
   door.get("/jobs/:id/result", async (c) => {
     const job = jobOf(c);
     check(isOver(job.state), "E_CONFLICT", () => ({
@@ -130,14 +130,7 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
 
   /** The model of the path. @throws KoalaError E_NOT_FOUND */
   function modelOf(c: Context<Env>): ServedModel {
-    const name = c.req.param("model") ?? "";
-    const model = models.all.find((served) => served.name === name);
-    if (model !== undefined) return model;
-    throw new KoalaError("E_NOT_FOUND", {
-      where: "model",
-      expected: `one of ${models.all.map((served) => served.name).join(", ")}`,
-      got: JSON.stringify(name.slice(0, 80)),
-    });
+    return models.found(c.req.param("model") ?? "");
   }
 
   door.get("/inspect/:model{.+}", async (c) => c.json(await modelOf(c).facts()));

@@ -5,7 +5,7 @@ import type { Request } from "../../pipeline/request.ts";
 import { convertPng, type PictureFormat } from "../image-file.ts";
 import type { Env } from "./access.ts";
 import { errorFrom } from "./crew.ts";
-import type { Job } from "./job.ts";
+import { isOver, type Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 
 /** What came out; a cancelled job has the pictures that were done. @throws KoalaError what the job failed with, E_BUSY */
@@ -19,7 +19,7 @@ export async function awaitJob(
   const job = jobs.create({ ...c.var.asker, isAwaited: true, model, request });
   const leave = (): void => {
     const now = store.get(job.id);
-    if (now?.state === "waiting" || now?.state === "running") jobs.cancel(now);
+    if (now !== null && !isOver(now.state)) jobs.cancel(now);
   };
   signal.addEventListener("abort", leave, { once: true });
   try {

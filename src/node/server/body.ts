@@ -26,6 +26,9 @@ export async function readBody(c: Context, most: number): Promise<Uint8Array<Arr
   return new Uint8Array(Buffer.concat(chunks));
 }
 
+/** A value from outside, as an error tells it. */
+export const quoted = (value: unknown): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
+
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** @throws KoalaError E_REQUEST when it is no JSON object, E_TOO_LARGE */
@@ -40,12 +43,7 @@ export async function readJsonObject(c: Context, most: number = jsonBytes): Prom
   check(typeof value === "object" && value !== null && !Array.isArray(value), "E_REQUEST", () => ({
     where: "body",
     expected: "a JSON object",
-    got:
-      bytes.length === 0
-        ? "nothing"
-        : value === undefined
-          ? "something else"
-          : JSON.stringify(value).slice(0, 80),
+    got: bytes.length === 0 ? "nothing" : value === undefined ? "something else" : quoted(value),
   }));
   return value as JsonObject;
 }

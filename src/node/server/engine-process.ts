@@ -10,7 +10,7 @@ import { pictureText } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
 import { encodePicture } from "../image-file.ts";
 import { blurred, judged } from "../nsfw/check.ts";
-import type { DrawEvent, Task } from "./crew.ts";
+import { type DrawEvent, errorData, type Task } from "./crew.ts";
 import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
 
 const tell = (message: FromEngine): void => {
@@ -94,17 +94,9 @@ async function draw(task: Task): Promise<void> {
     for await (const event of eventsOf(task, stop.signal)) tell({ type: "event", id, event });
     tell({ type: "done", id });
   } catch (thrown) {
-    const isOurs = !(thrown instanceof KoalaError);
-    const error = isOurs
-      ? new KoalaError("E_INTERNAL", {
-          where: "koala",
-          expected: "no surprise",
-          got: stop.signal.aborted ? "a stop" : "a fault of the server; its log says more",
-        })
-      : thrown;
-    if (isOurs && !stop.signal.aborted)
+    if (!(thrown instanceof KoalaError) && !stop.signal.aborted)
       process.stderr.write(`${(thrown as Error).stack ?? String(thrown)}\n`);
-    tell({ type: "error", id, error: error.toJSON() });
+    tell({ type: "error", id, error: errorData(thrown) }); // who stopped it asks for no reason
   } finally {
     stops.delete(id);
   }

@@ -18,6 +18,7 @@ import { type Structure, unetStructure } from "../../pipeline/structure.ts";
 import { modelAnatomy } from "../cli/anatomy.ts";
 import { modelFacts } from "../cli/model-facts.ts";
 import { openModel } from "../open-model.ts";
+import { quoted } from "./body.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
 
 /** What the server knows of a model. */
@@ -72,8 +73,19 @@ export class Models {
     throw new KoalaError("E_MODEL", {
       where: field,
       expected: `one of ${names.join(", ")}`,
-      got: (JSON.stringify(name) ?? "nothing").slice(0, 80),
+      got: quoted(name),
       ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+    });
+  }
+
+  /** The model that a path names, by its own name alone. @throws KoalaError E_NOT_FOUND */
+  found(name: string): ServedModel {
+    const found = this.all.find((model) => model.name === name);
+    if (found !== undefined) return found;
+    throw new KoalaError("E_NOT_FOUND", {
+      where: "model",
+      expected: `one of ${this.all.map((model) => model.name).join(", ")}`,
+      got: JSON.stringify(name.slice(0, 80)),
     });
   }
 

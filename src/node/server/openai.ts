@@ -10,7 +10,7 @@ import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { type JsonObject, readJsonObject } from "./body.ts";
+import { type JsonObject, quoted, readJsonObject } from "./body.ts";
 import { type JobPicture, picturePath } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 
@@ -37,7 +37,7 @@ function sizeOf(size: unknown): { width?: number; height?: number } {
   throw new KoalaError("E_REQUEST", {
     where: "size",
     expected: "WIDTHxHEIGHT (px) or auto",
-    got: (JSON.stringify(size) ?? "").slice(0, 80),
+    got: quoted(size),
   });
 }
 
@@ -53,7 +53,7 @@ function read(body: JsonObject): {
     check(value === undefined || value === null || values.includes(value), "E_REQUEST", () => ({
       where: field,
       expected: values.length === 1 ? JSON.stringify(values[0]) : `one of ${values.join(", ")}`,
-      got: (JSON.stringify(value) ?? "").slice(0, 80),
+      got: quoted(value),
     }));
   }
   const { model, n, size, response_format: where, output_format: format, ...rest } = body;
@@ -80,15 +80,7 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
   const view = (id: string) => ({ id, object: "model", created: started, owned_by: "koala" });
 
   door.get("/models", (c) => c.json({ object: "list", data: models.all.map(({ name }) => view(name)) }));
-  door.get("/models/:model{.+}", (c) => {
-    const id = c.req.param("model");
-    if (models.all.some(({ name }) => name === id)) return c.json(view(id));
-    throw new KoalaError("E_NOT_FOUND", {
-      where: "model",
-      expected: `one of ${models.all.map(({ name }) => name).join(", ")}`,
-      got: JSON.stringify(id.slice(0, 80)),
-    });
-  });
+  door.get("/models/:model{.+}", (c) => c.json(view(models.found(c.req.param("model")).name)));
 
   door.post("/images/generations", async (c) => {
     const { model: name, input, isUrl, format } = read(await readJsonObject(c));
