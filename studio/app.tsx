@@ -7,7 +7,7 @@ import { Draw } from "./panels/draw.tsx";
 import { Inside } from "./panels/inside.tsx";
 import { Models } from "./panels/models.tsx";
 import { Runs } from "./panels/runs.tsx";
-import { remember, type Studio, type View } from "./state.ts";
+import { remember, remembered, type Studio, type View } from "./state.ts";
 
 const titles: Readonly<Record<View, string>> = {
   draw: "Draw",
@@ -20,16 +20,9 @@ const panels = { draw: Draw, compare: Compare, inside: Inside, runs: Runs, model
 
 type Theme = "auto" | "light" | "dark";
 const themes: readonly Theme[] = ["auto", "light", "dark"];
-const isTheme = (text: string | null): text is Theme => themes.some((theme) => theme === text);
-function storedTheme(): Theme {
-  try {
-    const text = JSON.parse(localStorage.getItem("koala-theme") ?? "null") as string | null;
-    return isTheme(text) ? text : "auto";
-  } catch {
-    return "auto";
-  }
-}
-const theme = signal<Theme>(storedTheme());
+const isTheme = (text: string): text is Theme => themes.some((theme) => theme === text);
+const lastTheme = remembered("theme", "");
+const theme = signal<Theme>(isTheme(lastTheme) ? lastTheme : "auto");
 
 const isTyping = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement && target.matches("input, textarea, select");

@@ -26,6 +26,9 @@ export interface Work {
   readonly shown: Shown | null;
 }
 
+/** Of pictures that are compared or looked into, where none is typed: they are to be the same the next time. */
+export const usualSeed = 7;
+
 /** What went wrong, for people. */
 export interface Problem {
   readonly field: string | null;
@@ -106,6 +109,8 @@ type Unfinished = keyof typeof restarts;
 const isUnfinished = (text: string): text is Unfinished => text in restarts;
 
 const usualPrompt = "a red apple";
+
+const noWorkYet: Work = { what: "", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
 
 export function createStudio(engine: Engine): Studio {
   const fields = requestFields();
@@ -209,7 +214,7 @@ export function createStudio(engine: Engine): Studio {
   }
 
   function hear(event: DrawEvent): void {
-    const work = s.work.value ?? { what: "", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
+    const work = s.work.value ?? noWorkYet;
     switch (event.type) {
       case "waiting":
         s.work.value = { ...work, what: event.ahead > 0 ? `${event.ahead} before this one` : "Starting" };
@@ -304,7 +309,7 @@ export function createStudio(engine: Engine): Studio {
             got: "none",
             hint: "Choose one under Models.",
           });
-        s.work.value = { what: "Starting", step: 0, steps: 0, index: 0, secondsLeft: null, shown: null };
+        s.work.value = { ...noWorkYet, what: "Starting" };
         await follow(engine.draw(model.name, asked, { signal }));
       }, "picture"),
     cancel: () => stop.value?.abort(),

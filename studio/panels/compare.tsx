@@ -2,7 +2,7 @@
 
 import { effect, type Signal, signal } from "@preact/signals";
 import { type Asked, drawingOrder, gridOf, isAxis } from "../comparison.ts";
-import { remember, remembered, type Studio } from "../state.ts";
+import { remember, remembered, type Studio, usualSeed } from "../state.ts";
 import { type Cell, CompareGrid, type Comparison } from "./compare-grid.tsx";
 import { choicesOf, Field, labelOf } from "./settings.tsx";
 
@@ -81,7 +81,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
 
   const run = () =>
     studio.exclusively(async (signal) => {
-      const request = { seed: 7, ...studio.request(), count: 1 };
+      const request = { seed: usualSeed, ...studio.request(), count: 1 };
       const first = model.value?.name;
       if (first === undefined) return;
       if (mode === "strip") return drawStrip(first, request, signal);
@@ -165,8 +165,9 @@ export function Compare({ studio }: { readonly studio: Studio }) {
             </button>
           )}
           <span class="hint">
-            Same prompt and seed ({String(studio.form.value.seed ?? 7)}) in every picture; other settings are
-            those of Draw. The first picture of a model or a precision takes the time to load it too.
+            Same prompt and seed ({String(studio.form.value.seed ?? usualSeed)}) in every picture; other
+            settings are those of Draw. The first picture of a model or a precision takes the time to load it
+            too.
           </span>
         </div>
       </form>

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Picture } from "koala-diffusion";
 import { blend, type Exploration, heat, rgb } from "koala-diffusion/web";
-import type { Studio } from "../state.ts";
+import { type Studio, usualSeed } from "../state.ts";
 import { Pixels } from "./picture.tsx";
 import { Field } from "./settings.tsx";
 import { UNetFigure } from "./unet-figure.tsx";
@@ -67,7 +67,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
       try {
         const its = await engine.explore(
           name,
-          { seed: 7, ...request },
+          { seed: usualSeed, ...request },
           {
             signal,
             onStep: (step, steps) => {

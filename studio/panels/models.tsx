@@ -6,7 +6,7 @@ import { useEffect } from "preact/hooks";
 import { problemOf, type Studio } from "../state.ts";
 import { Offer } from "./offer.tsx";
 
-const megabytes = (bytes: number): string =>
+const sizeText = (bytes: number): string =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.ceil(bytes / 1e6)} MB`;
 
 export function Models({ studio }: { readonly studio: Studio }) {
@@ -50,7 +50,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
                       .filter(Boolean)
                       .join(" · ")}
                     {kept !== undefined &&
-                      ` · ${megabytes(kept.hereBytes)}${kept.hereBytes < kept.bytes ? ` of ${megabytes(kept.bytes)}` : ""} kept here`}
+                      ` · ${sizeText(kept.hereBytes)}${kept.hereBytes < kept.bytes ? ` of ${sizeText(kept.bytes)}` : ""} kept here`}
                   </span>
                 </div>
                 <div class="row">
@@ -162,7 +162,7 @@ function Abilities({ here, isHistoryKept, isServer }: AbilitiesProps) {
             "Models outlive the page",
             here.isKept,
             here.isKept
-              ? `${megabytes(here.usage ?? 0)} used${here.quota === null ? "" : ` of ${megabytes(here.quota)}`}`
+              ? `${sizeText(here.usage ?? 0)} used${here.quota === null ? "" : ` of ${sizeText(here.quota)}`}`
               : "this window keeps no files: a model is fetched again each time; drawing works",
           ],
           [
