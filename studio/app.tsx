@@ -39,9 +39,10 @@ export function App({ studio }: { readonly studio: Studio }) {
       } else if (event.key === "Escape") studio.cancel();
       else if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
       else if (event.key === "/") {
-        const search = document.getElementById(studio.view.value === "draw" ? "prompt" : "");
-        if (search !== null) event.preventDefault();
-        search?.focus();
+        const prompt = document.getElementById("prompt");
+        if (prompt === null) return;
+        event.preventDefault();
+        prompt.focus();
       } else {
         const view = shown[Number(event.key) - 1];
         if (view !== undefined) location.hash = `#${view}`;

@@ -122,6 +122,17 @@ describe.skipIf(!hasChromium)("the studio", () => {
     expect(complaints).toEqual([]);
   });
 
+  test.each(["Draw", "Compare", "Look inside"])("goes to the prompt of %s by a slash", async (view) => {
+    await page.goto(site.url);
+    await page.getByRole("link", { name: view, exact: true }).click();
+    const prompt = page.getByLabel("Prompt", { exact: true });
+    await prompt.waitFor();
+    await page.keyboard.press("/");
+    expect(await prompt.evaluate((field) => field === document.activeElement)).toBe(true);
+    expect(await prompt.inputValue()).not.toContain("/");
+    expect(complaints).toEqual([]);
+  });
+
   test("compares step counts side by side, with a time under each", async () => {
     await open();
     await page.getByRole("link", { name: "Compare" }).click();
