@@ -48,13 +48,17 @@ export function localEngine(): Engine {
   const open: Engine["open"] = async (name, o) =>
     loaded?.location === locationOf(name) ? modelOf(name, loaded) : load(name, o);
 
-  const load: Engine["open"] = async (name, o) => {
-    const files = new Map<string, readonly [number, number]>();
+  const letGo = (): void => {
     if (loaded !== null) {
       pipeline.dispose(); // WebAssembly gives memory back only with its worker
       pipeline = start();
     }
     loaded = null;
+  };
+
+  const load: Engine["open"] = async (name, o) => {
+    const files = new Map<string, readonly [number, number]>();
+    letGo();
     precision = usualPrecision;
     const location = locationOf(name);
     const its = await pipeline.load(location, "auto", {
@@ -129,7 +133,7 @@ export function localEngine(): Engine {
       needs: () => pipeline.needs("koala-lightning-700m", 1024),
       async remove(name) {
         await pipeline.remove(locationOf(name));
-        if (loaded?.location === locationOf(name)) loaded = null;
+        if (loaded?.location === locationOf(name)) letGo();
       },
     },
     runs: null,
