@@ -82,6 +82,7 @@ export const sumToDef: PrimitiveDef<ShapeAttrs> = {
   onnx: (e, [x], { shape }, _out, [type]) => {
     const axes = stretchedAxes(shape, type!.shape);
     if (axes.length === 0) return e.node("Reshape", [x!, e.ints(shape)]);
+    // not to a single number: OpenVINO 2026.4 crashes as it compiles that product
     if (e.target === "openvino" && type!.dtype === "float32" && size(shape) > 1)
       return e.node("Reshape", [byOnes(e, x!, type!, axes), e.ints(shape)]);
     const kept = e.node("ReduceSum", [x!, e.ints(axes)], { keepdims: 1n });

@@ -18,14 +18,14 @@ export interface Structure {
 }
 
 /** Where a config is silent: of SDXL and its relatives. */
-const USUAL_CELLS = 128;
+export const usualCells = 128;
 /** Of CLIP. */
 const TOKENS = 77;
 
 /** Of a `unet/config.json`. @throws KoalaError E_CONFIG */
 export function unetStructure(name: string, json: unknown): Structure {
   const config = unetConfig(json);
-  const cells = config.sampleSize ?? USUAL_CELLS;
+  const cells = config.sampleSize ?? usualCells;
   const { parameters, outputs } = buildUNet(config, {
     batch: 1,
     height: cells,

@@ -48,7 +48,7 @@ export interface SessionOptions {
   readonly isUnplanned?: boolean;
   /**
    * Whether an engine that makes kernels on the spot may fuse elementwise operations into them; default true. OpenVINO 2026.4
-   * finds no order for those of a training step, and may overflow its stack as it looks.
+   * finds no order for those of a training step, and may crash as it looks.
    */
   readonly isFused?: boolean;
   /** Default `f32`. Numbers that go in and out stay as the graph has them. */

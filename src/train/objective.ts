@@ -91,11 +91,12 @@ export type Weighting =
 /** Of the squared error of that prediction, which by itself weighs clean latents by SNR, SNR + 1 or 1. */
 export function lossWeight(prediction: Prediction, alphaCumprod: number, weighting: Weighting): number {
   if (weighting.kind === "uniform") return 1;
-  const snr = Math.max(alphaCumprod / (1 - alphaCumprod), LEAST_SNR);
-  const wanted = weighting.kind === "debiased" ? Math.sqrt(snr) : Math.min(snr, weighting.gamma);
+  const isDebiased = weighting.kind === "debiased";
+  const snr = Math.max(alphaCumprod / (1 - alphaCumprod), isDebiased ? LEAST_SNR : 0);
+  const wanted = isDebiased ? Math.sqrt(snr) : Math.min(snr, weighting.gamma);
   switch (prediction) {
     case "epsilon":
-      return wanted / snr;
+      return snr === 0 ? 1 : wanted / snr; // the limit, where the last step is pure noise
     case "v_prediction":
       return wanted / (snr + 1);
     case "sample":
@@ -105,7 +106,7 @@ export function lossWeight(prediction: Prediction, alphaCumprod: number, weighti
   }
 }
 
-/** Below that of any schedule's last step but pure noise, from which nothing is learned of a picture. */
+/** Below that of any schedule's last step but pure noise, where 1/√SNR would have no bound. */
 const LEAST_SNR = 1e-4;
 
 export interface NoisedBatch {

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { check } from "../../core/assert.ts";
 import { unetConfig } from "../../models/unet-config.ts";
+import { usualCells } from "../../pipeline/structure.ts";
 import { host } from "../../runtime/host.ts";
 import { openComponent } from "../../weights/layout.ts";
 import { usualModelName } from "../cli/package.ts";
@@ -292,7 +293,7 @@ async function cellsOf({ name, folder, hasUNet }: Subject): Promise<number> {
     got: name,
   }));
   const { config } = await openComponent(await host.openModel(folder), "unet");
-  return unetConfig(config).sampleSize ?? 64;
+  return unetConfig(config).sampleSize ?? usualCells;
 }
 
 /** Pictures a training step: the batch of `scripts/emoji`. */

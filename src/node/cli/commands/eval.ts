@@ -112,7 +112,7 @@ async function run(models: readonly string[], o: Options, world: World): Promise
   };
   const metrics = metricsOf(o.metrics);
   const request = requestFromFlags({ ...o }, drawing);
-  const { width, height } = parseRequest({ prompt: "", ...request }, flagOf);
+  const { width, height, precision } = parseRequest({ prompt: "", ...request }, flagOf);
   const size = width === undefined || height === undefined ? {} : { size: { width, height } };
   const data = needed("--data", o.data, "captions with pictures to evaluate on");
   const out = needed("--out", o.out, "a folder for pictures, numbers and the report");
@@ -146,8 +146,12 @@ async function run(models: readonly string[], o: Options, world: World): Promise
       openModel: (location) => world.openModel(location, opening),
       load: (location) => {
         progress.stage("load", location);
-        const names = o.engine === undefined ? {} : { engine: o.engine };
-        return world.load(location, { ...opening, ...names, ...(threads === undefined ? {} : { threads }) });
+        return world.load(location, {
+          ...opening,
+          ...(o.engine === undefined ? {} : { engine: o.engine }),
+          ...(precision === undefined ? {} : { precision }), // by which auto chooses an engine
+          ...(threads === undefined ? {} : { threads }),
+        });
       },
       ...drawingProgress(progress),
       note: (line) => progress.note(line),
