@@ -125,6 +125,8 @@ describe.skipIf(!hasChromium)("the studio", () => {
   test.each(["Draw", "Compare", "Look inside"])("goes to the prompt of %s by a slash", async (view) => {
     await page.goto(site.url);
     await page.getByRole("link", { name: view, exact: true }).click();
+    // until then there is the prompt of the view before
+    await page.getByRole("heading", { name: view, level: 1, exact: true }).waitFor({ state: "attached" });
     const prompt = page.getByLabel("Prompt", { exact: true });
     await prompt.waitFor();
     await page.keyboard.press("/");
