@@ -27,6 +27,8 @@ export type AnswerPlace = (typeof answerPlaces)[number];
 const path = z.string().min(1).max(4096);
 const whole = (least: number, most: number) => z.int().min(least).max(most);
 const many = 100_000_000;
+/** The longest run. */
+export const mostSteps: number = many;
 
 const common = {
   data: z
@@ -54,7 +56,7 @@ const common = {
     .min(1)
     .default("white")
     .meta({ description: "colour that transparent pictures lie on", argument: "COLOUR" }),
-  steps: whole(1, many).default(1000).meta({ description: "steps of the whole run" }),
+  steps: whole(1, mostSteps).default(1000).meta({ description: "steps of the whole run" }),
   batch: whole(1, 65_536).default(8).meta({ description: "pictures that run through the network together" }),
   accumulate: whole(1, 65_536).default(1).meta({ description: "batches whose gradients make one step" }),
   optimizer: z.enum(optimizerNames).default("adamw").meta({ description: "how weights move" }),

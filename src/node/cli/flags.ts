@@ -6,6 +6,7 @@ import { KoalaError } from "../../core/errors.ts";
 import { nearest } from "../../core/nearest.ts";
 import { type VaeChoice, vaeChoices } from "../../pipeline/memory.ts";
 import { type RequestField, requestFields } from "../../pipeline/request.ts";
+import { numberOf, whole } from "./numbers.ts";
 
 type Options = Readonly<Record<string, unknown>>;
 
@@ -65,16 +66,8 @@ export function requestFromFlags(options: Options, only?: readonly string[]): Re
 const mostThreads = 1024;
 
 /** @throws KoalaError E_FLAG */
-export function threadsFrom(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const threads = Number(text);
-  check(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads, "E_FLAG", () => ({
-    where: "--threads",
-    expected: `a whole number from 1 to ${mostThreads}`,
-    got: JSON.stringify(text),
-  }));
-  return threads;
-}
+export const threadsFrom = (text: string | undefined): number | undefined =>
+  numberOf("--threads", text, undefined, whole(1, mostThreads));
 
 /** `FILE`, or `FILE:0.8`. @throws KoalaError E_FLAG for a weight that is none */
 export function loraFrom(text: string): { location: string; weight: number } {

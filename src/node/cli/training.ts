@@ -3,9 +3,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KoalaError } from "../../core/errors.ts";
-import type { Run } from "../../train/config.ts";
 import type { Communicator } from "../../train/parallel.ts";
-import { type ExecuteOptions, isAbort, resumeRun, startRun } from "../runs/execute.ts";
+import type { RunEnd } from "../../train/run.ts";
+import { type ExecuteOptions, isAbort } from "../runs/execute.ts";
 import { trainingProgress } from "./training-progress.ts";
 import { bytes } from "./units.ts";
 import type { World } from "./world.ts";
@@ -21,9 +21,9 @@ const interrupted = 130;
 /** What asks a run to stop: Ctrl-C; what mpirun makes of it, and batch systems send; and what mpirun passes on to all. */
 const stops = ["SIGINT", "SIGTERM", "SIGUSR2"] as const;
 
-/** Begins `run` in the folder `path`, or goes on with what is there where `run` is null; gives the exit code. */
+/** Begins a run in the folder `path`, or goes on with it, as `run` does; gives the exit code. */
 export async function training(
-  run: Run | null,
+  run: (options: ExecuteOptions) => Promise<RunEnd>,
   path: string,
   o: TrainingOptions,
   world: World,
@@ -42,7 +42,7 @@ export async function training(
     communicator,
   };
   try {
-    const end = run === null ? await resumeRun(path, options) : await startRun(run, path, options);
+    const end = await run(options);
     progress.end();
     progress.note(`${bytes(process.resourceUsage().maxRSS * 1024)} of memory at most`);
     if (end === "stopped") {

@@ -154,12 +154,19 @@ export async function startRun(run: Run, path: string, given: ExecuteOptions): P
 }
 
 /**
- * Goes on with a run from its last checkpoint, or from its beginning where there is none yet.
- * @throws KoalaError as `startRun` does, and E_CONFIG when the folder, or its data, is another than the run began with
+ * Goes on with a run from its last checkpoint, or from its beginning where there is none yet; with `steps` to another end
+ * than it began with.
+ * @throws KoalaError as `startRun` does, and E_CONFIG when the folder, or its data, is another than the run began with,
+ *   or `steps` are fewer than were done
  */
-export async function resumeRun(path: string, given: ExecuteOptions): Promise<RunEnd> {
+export async function resumeRun(path: string, given: ExecuteOptions, steps?: number): Promise<RunEnd> {
   const o = { communicator: single, ...given };
-  const folder = await together(o.communicator, () => RunFolder.open(path, { isExact: true }));
+  const opened = (): Promise<RunFolder> => RunFolder.open(path, { isExact: true });
+  const changed = async (): Promise<RunFolder> => {
+    const folder = await opened();
+    return steps === undefined ? folder : folder.withSteps(steps);
+  };
+  const folder = await firstThenOthers(o.communicator, changed, opened);
   const isFresh = (await folder.checkpoints()).length === 0;
   const make = (): Promise<Planned> => plan(folder.run, { folder: path, isFresh }, o);
   return execute(folder, await planAlike(make, o.communicator), o);

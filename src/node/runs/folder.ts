@@ -11,7 +11,7 @@ import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { parseRun, type Run } from "../../train/config.ts";
 import { parseObject } from "../../train/data/record.ts";
-import type { StepRecord } from "../../train/run.ts";
+import { rateOf, type StepRecord } from "../../train/run.ts";
 import { stateFile, type TrainingState } from "../../train/state.ts";
 import { packageVersion } from "../cli/package.ts";
 import { contentHash } from "../data/hash.ts";
@@ -32,6 +32,8 @@ interface RunInfo {
   readonly version: string;
   /** Of the configuration's text. */
   readonly config: string;
+  /** The same of the text before the last change of its steps: a kill can fall between this file and that one. */
+  readonly before?: string;
   readonly started: string;
 }
 
@@ -138,7 +140,8 @@ export class RunFolder {
     }));
     const fields = await readConfigFile(join(path, configName));
     const text = await readFile(join(path, configName), "utf8");
-    check(!o.isExact || info.config === contentHash(text), "E_CONFIG", () => ({
+    const isKnown = [info.config, info.before].includes(contentHash(text));
+    check(!o.isExact || isKnown, "E_CONFIG", () => ({
       where: join(path, configName),
       expected: "the configuration that the run began with",
       got: "another one",
@@ -151,6 +154,28 @@ export class RunFolder {
       hint: "Another version may compute other numbers: go on with the one that began the run.",
     }));
     return new RunFolder(path, parseRun(fields));
+  }
+
+  /**
+   * The same run with another end, which is no earlier than what was kept of it.
+   * @throws KoalaError E_CONFIG, E_REQUEST when its last checkpoint or its warm-up is later; E_DISK, E_OUTPUT
+   */
+  async withSteps(steps: number): Promise<RunFolder> {
+    const run = parseRun({ ...this.run, steps });
+    rateOf(run);
+    const [last] = await this.checkpoints();
+    check(last === undefined || steps >= last.step, "E_CONFIG", () => ({
+      where: "steps",
+      expected: `at least ${last?.step}, the step of the last checkpoint in ${this.path}`,
+      got: String(steps),
+    }));
+    const infoPath = join(this.path, infoName);
+    const info = JSON.parse(await readFile(infoPath, "utf8")) as RunInfo;
+    const [before, text] = [configText(this.run), configText(run)];
+    const changed: RunInfo = { ...info, config: contentHash(text), before: contentHash(before) };
+    await writeAtomically(infoPath, `${JSON.stringify(changed, null, 2)}\n`);
+    await writeAtomically(join(this.path, configName), text);
+    return new RunFolder(this.path, run);
   }
 
   get modelPath(): string {

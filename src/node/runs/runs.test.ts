@@ -85,6 +85,16 @@ describe("a run's folder", () => {
     );
   });
 
+  it("gets another end, also where a kill falls between both of its files", async () => {
+    const folder = await RunFolder.create(join(home, "a"), run);
+    const config = join(folder.path, "config.yaml");
+    const before = readFileSync(config, "utf8");
+    expect((await folder.withSteps(12)).run.steps).toBe(12);
+    expect((await RunFolder.open(folder.path, { isExact: true })).run.steps).toBe(12);
+    writeFileSync(config, before);
+    expect((await RunFolder.open(folder.path, { isExact: true })).run.steps).toBe(9);
+  });
+
   it("keeps the newest checkpoints, and the older one where a write fails", async () => {
     const folder = await RunFolder.create(join(home, "a"), run);
     for (const step of [2, 4, 10]) await folder.checkpoint(stateOf(step));

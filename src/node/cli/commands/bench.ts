@@ -45,6 +45,7 @@ import { physicalCores } from "../../cores.ts";
 import { makeFolder, writeAtomically } from "../../files.ts";
 import { programFolder } from "../../program-folder.ts";
 import { memoryFrom, oneOf, someOf, threadsFrom } from "../flags.ts";
+import { numberOf, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
@@ -132,18 +133,6 @@ export function define(command: Command, world: World, finish: (exitCode: number
     );
 }
 
-/** @throws KoalaError E_FLAG */
-function wholeFrom(flag: string, text: string | undefined, least: number, most: number): number | undefined {
-  if (text === undefined) return undefined;
-  const value = text.trim() === "" ? Number.NaN : Number(text);
-  check(Number.isInteger(value) && value >= least && value <= most, "E_FLAG", () => ({
-    where: flag,
-    expected: `a whole number from ${least} to ${most}`,
-    got: JSON.stringify(text),
-  }));
-  return value;
-}
-
 /** Sides of pictures: "512", "512,1024". @throws KoalaError E_FLAG */
 function sizesFrom(text: string | undefined): number[] | undefined {
   return text?.split(",").map((part) => {
@@ -182,10 +171,10 @@ function optionsFrom(
   const budgets = o.memory?.split(",").map((size) => size.trim());
   for (const size of budgets ?? []) memoryFrom(size);
   const sizes = sizesFrom(o.size);
-  const steps = wholeFrom("--steps", o.steps, 1, 1000);
-  const rounds = wholeFrom("--rounds", o.rounds, 1, 100);
-  const warmUps = wholeFrom("--warm-up", o.warmUp, 0, 100);
-  const count = wholeFrom("--count", o.count, 2, 100_000);
+  const steps = numberOf("--steps", o.steps, undefined, whole(1, 1000));
+  const rounds = numberOf("--rounds", o.rounds, undefined, whole(1, 100));
+  const warmUps = numberOf("--warm-up", o.warmUp, undefined, whole(0, 100));
+  const count = numberOf("--count", o.count, undefined, whole(2, 100_000));
   const against = againstFrom(o.against);
   return {
     ...{ models, threads: threadsFrom(o.threads) ?? physicalCores(), quantized: o.quantized ?? [] },

@@ -5,6 +5,7 @@ import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
 import { parseRun, type Run, type RunKind } from "../../../train/config.ts";
 import { type Communicator, together } from "../../../train/parallel.ts";
+import { startRun } from "../../runs/execute.ts";
 import { withProcesses } from "../processes.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
@@ -55,7 +56,7 @@ async function distill(
     run: await runOf(file, o),
     out: outOf(o, "distill"),
   }));
-  return training(run, out, o, world, communicator);
+  return training((options) => startRun(run, out, options), out, o, world, communicator);
 }
 
 async function runOf(file: string | undefined, o: Options): Promise<Run> {

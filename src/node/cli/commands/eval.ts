@@ -16,6 +16,7 @@ import { partOf } from "../../eval/pictures.ts";
 import { reportPage } from "../../eval/report.ts";
 import { writeAtomically } from "../../files.ts";
 import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { numberOf, real, whole } from "../numbers.ts";
 import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
@@ -105,10 +106,10 @@ const interrupted = 130;
 async function run(models: readonly string[], o: Options, world: World): Promise<number> {
   const threads = threadsFrom(o.threads);
   const numbers = {
-    count: numberOf("--count", o.count, defaults.count, { least: 1, most: 1e6, isWhole: true }),
-    ways: numberOf("--ways", o.ways, defaults.ways, { least: 2, most: 1e4, isWhole: true }),
-    near: numberOf("--near", o.near, defaults.near, { least: -1, most: 1, isWhole: false }),
-    seed: numberOf("--seed", o.seed, defaults.seed, { least: 0, most: 2 ** 32 - 1, isWhole: true }),
+    count: numberOf("--count", o.count, defaults.count, whole(1, 1e6)),
+    ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
+    near: numberOf("--near", o.near, defaults.near, real(-1, 1)),
+    seed: numberOf("--seed", o.seed, defaults.seed, whole(0, 2 ** 32 - 1)),
   };
   const metrics = metricsOf(o.metrics);
   const request = requestFromFlags({ ...o }, drawing);
@@ -203,23 +204,6 @@ function needed(flag: string, value: string | undefined, what: string): string {
     expected: what,
     got: "nothing",
     hint: "koala eval --help lists what it takes.",
-  }));
-  return value;
-}
-
-function numberOf(
-  flag: string,
-  text: string | undefined,
-  fallback: number,
-  o: { readonly least: number; readonly most: number; readonly isWhole: boolean },
-): number {
-  if (text === undefined) return fallback;
-  const value = text.trim() === "" ? Number.NaN : Number(text);
-  const isRight = value >= o.least && value <= o.most && (!o.isWhole || Number.isInteger(value));
-  check(isRight, "E_FLAG", () => ({
-    where: flag,
-    expected: `a ${o.isWhole ? "whole " : ""}number from ${o.least} to ${o.most}`,
-    got: JSON.stringify(text),
   }));
   return value;
 }

@@ -16,6 +16,7 @@ import type { Settings } from "../../lab/plan.ts";
 import { checkTeacher, studies, studyOf } from "../../lab/studies.ts";
 import type { Study } from "../../lab/study.ts";
 import { threadsFrom } from "../flags.ts";
+import { numberOf, real, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { printable, table } from "../tables.ts";
 import { trainingProgress } from "../training-progress.ts";
@@ -126,25 +127,6 @@ export function budgetOf(text: string): number {
   return all;
 }
 
-interface Bounds {
-  readonly least: number;
-  readonly most: number;
-  readonly isWhole: boolean;
-}
-
-function numberOf(flag: string, text: string | undefined, fallback: number, o: Bounds): number {
-  if (text === undefined) return fallback;
-  const value = text.trim() === "" ? Number.NaN : Number(text);
-  check(value >= o.least && value <= o.most && (!o.isWhole || Number.isInteger(value)), "E_FLAG", () => ({
-    where: flag,
-    expected: `a ${o.isWhole ? "whole " : ""}number from ${o.least} to ${o.most}`,
-    got: JSON.stringify(text),
-  }));
-  return value;
-}
-
-const whole = (least: number, most: number): Bounds => ({ least, most, isWhole: true });
-
 /** @throws KoalaError E_FLAG for a number out of its bounds, or data and scorer that are not there and not named */
 function settingsOf(study: Study, o: Options): Settings {
   const data = o.data ?? defaults.data;
@@ -171,7 +153,7 @@ function settingsOf(study: Study, o: Options): Settings {
     budget: o.budget === undefined ? null : budgetOf(o.budget),
     steps: numberOf("--steps", o.steps, study.steps, whole(1, 1e7)),
     batch: numberOf("--batch", o.batch, defaults.batch, whole(1, 65_536)),
-    rate: numberOf("--rate", o.rate, defaults.rate, { least: 1e-9, most: 1, isWhole: false }),
+    rate: numberOf("--rate", o.rate, defaults.rate, real(1e-9, 1)),
     count: numberOf("--count", o.count, defaults.count, whole(2, 1e6)),
     ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
     isFull: o.full === true,

@@ -10,6 +10,7 @@ import type { ModelPlaces } from "../../server/engine-messages.ts";
 import type { RunningServer } from "../../server/serve.ts";
 import { usual, usualData } from "../../server/usual.ts";
 import { someOf, threadsFrom } from "../flags.ts";
+import { numberOf, whole } from "../numbers.ts";
 import { usualModel, usualModelName } from "../package.ts";
 import type { World } from "../world.ts";
 
@@ -131,23 +132,8 @@ function policyFrom(text: string): NsfwPolicy {
 }
 
 /** @throws KoalaError E_FLAG */
-export function wholeNumber(
-  flag: string,
-  text: string | undefined,
-  usually: number,
-  [least, most]: readonly [number, number],
-): number {
-  const value = text === undefined ? usually : Number(text);
-  check(Number.isInteger(value) && value >= least && value <= most && text !== "", "E_FLAG", () => ({
-    where: flag,
-    expected: `a whole number from ${least} to ${most}`,
-    got: JSON.stringify(text),
-  }));
-  return value;
-}
-
 export const workersOf = (o: CrewFlags): number =>
-  wholeNumber("--workers", o.workers, usual.workers, [1, 64]);
+  numberOf("--workers", o.workers, usual.workers, whole(1, 64));
 
 /** @throws KoalaError E_FLAG */
 const precisionsFrom = (o: CrewFlags): readonly PrecisionName[] | undefined =>
@@ -204,17 +190,17 @@ async function serve(o: Options, world: World): Promise<number> {
     }));
   const options = {
     host: o.host ?? usual.host,
-    port: wholeNumber("--port", o.port, usual.port, [0, 65_535]),
+    port: numberOf("--port", o.port, usual.port, whole(0, 65_535)),
     tokens: o.token ?? [],
     names: o.allowHost ?? [],
     origins: o.cors ?? [],
-    capacity: wholeNumber("--queue", o.queue, usual.capacity, [1, 100_000]),
+    capacity: numberOf("--queue", o.queue, usual.capacity, whole(1, 100_000)),
     workers: workersOf(o),
     data: o.data ?? usualData(),
     limits: {
-      steps: wholeNumber("--max-steps", o.maxSteps, usual.limits.steps, [1, 1000]),
-      side: wholeNumber("--max-size", o.maxSize, usual.limits.side, [8, 4096]),
-      count: wholeNumber("--max-count", o.maxCount, usual.limits.count, [1, 64]),
+      steps: numberOf("--max-steps", o.maxSteps, usual.limits.steps, whole(1, 1000)),
+      side: numberOf("--max-size", o.maxSize, usual.limits.side, whole(8, 4096)),
+      count: numberOf("--max-count", o.maxCount, usual.limits.count, whole(1, 64)),
     },
     precisions: precisionsFrom(o) ?? usual.precisions,
     ...(threads === undefined ? {} : { threads }),

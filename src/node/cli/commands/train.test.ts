@@ -92,6 +92,26 @@ describe("koala train", () => {
     );
   });
 
+  it("goes on longer, as a run does that was as long from the start", { timeout: 120_000 }, async () => {
+    writeFamily("model", "koala-1b");
+    await writeData("data");
+    const steps = (count: string) => [...small, "--steps", count, "--checkpoint-every", "1"];
+    await koala("train", "--out", "long", "--model", "model", ...steps("3"));
+    await koala("train", "--out", "a", "--model", "model", ...steps("2"));
+    expect((await koala("resume", "a", "--steps", "1")).err).toContain(
+      "steps: expected at least 2, the step of the last checkpoint in a, got 1 [E_CONFIG]\n",
+    );
+    expect((await koala("resume", "a", "--steps", "3")).code).toBe(0);
+    expect((await koala("resume", "a")).code).toBe(0); // by the configuration that is now the run's
+    const result = (run: string): Buffer =>
+      readFileSync(`${run}/model/unet/diffusion_pytorch_model.safetensors`);
+    expect(result("a").equals(result("long"))).toBe(true);
+    expect(logOf("a")).toHaveLength(3);
+    expect((await koala("resume", "a", "--steps", "none")).err).toContain(
+      '--steps: expected a whole number from 1 to 100000000, got "none" [E_FLAG]\n',
+    );
+  });
+
   it("stops at Ctrl-C with a checkpoint", { timeout: 120_000 }, async () => {
     writeFamily("model", "koala-1b");
     await writeData("data");

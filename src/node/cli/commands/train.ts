@@ -5,6 +5,7 @@ import { check } from "../../../core/assert.ts";
 import { parseRun, type RunKind } from "../../../train/config.ts";
 import { type Communicator, together } from "../../../train/parallel.ts";
 import { readModelIndex } from "../../../weights/layout.ts";
+import { startRun } from "../../runs/execute.ts";
 import { withProcesses } from "../processes.ts";
 import { addRunFlags, runFlagOf, runInput } from "../run-flags.ts";
 import { type TrainingOptions, training } from "../training.ts";
@@ -60,7 +61,7 @@ async function train(
     const kind = o.part ?? input.kind ?? (await drawingPart(input.model, o, world));
     return { run: parseRun({ ...input, kind }, runFlagOf), out: outOf(o, "train") };
   });
-  return training(run, out, o, world, communicator);
+  return training((options) => startRun(run, out, options), out, o, world, communicator);
 }
 
 /** What the model draws with: that is trained where nobody says. @throws KoalaError as opening the model does */
