@@ -3,6 +3,12 @@
 import { existsSync } from "node:fs";
 
 const main = new URL("../dist/node/cli/main.js", import.meta.url);
+// a reader that has seen enough, such as head, is no fault
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (error) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit();
+  });
 if (existsSync(main)) {
   process.exitCode = await (await import(main.href)).main(process.argv.slice(2));
 } else {

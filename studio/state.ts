@@ -323,7 +323,10 @@ export function createStudio(engine: Engine): Studio {
           recorded.model !== undefined &&
           recorded.model !== s.model.value?.title &&
           recorded.model !== s.model.value?.name;
-        s.notes.value = [`Settings read from ${file.name}${other ? `, which ${recorded.model} drew` : ""}.`];
+        s.notes.value = [
+          `Settings read from ${file.name}${other ? `, which ${recorded.model} drew` : ""}.`,
+          ...(recorded.missing ?? []).map((what) => `It was drawn with ${what}, which is not done here.`),
+        ];
       } catch (error) {
         s.problem.value = problemOf(error);
       }

@@ -95,6 +95,14 @@ describe("the koala process", () => {
     expect(readdirSync(folder)).toEqual(before);
   });
 
+  it("ends in silence when a pipe has read enough", async () => {
+    const koalaPath = join(root, "bin/koala.js");
+    const line = `"${process.execPath}" "${koalaPath}" inspect "${join(root, "models/koala-emoji")}" | head -1`;
+    const { out, err } = await start("sh", ["-c", line]).ended;
+    expect(out).toContain("StableDiffusionXLPipeline");
+    expect(err).toBe("");
+  });
+
   it("says mistakes in one sentence with exit code 2 and nothing on stdout", async () => {
     const { code, out, err } = await koala("generate", "apple", "--stepz", "3");
     expect(err).toBe(

@@ -9,6 +9,7 @@ import { check } from "../core/assert.ts";
 import { type ErrorCode, KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import type { ModelFiles } from "../weights/files.ts";
+import { shellWord } from "./command-line.ts";
 
 /** Deepest folder that is looked into: diffusers' layout has one level; this keeps `--model /` from walking a disk. */
 const maxDepth = 3;
@@ -237,7 +238,7 @@ export function outputError(path: string, error: unknown): unknown {
       path,
       `a folder ${dirname(path)} to write into`,
       error,
-      `Make it first: mkdir -p ${dirname(path)}`,
+      `Make it first: mkdir -p ${shellWord(dirname(path))}`,
     );
   }
   const got = system === "ENOENT" ? "a folder that takes none" : error;

@@ -54,6 +54,26 @@ describe("the parameters text", () => {
     });
   });
 
+  it("of before the web UI's 1.9 has the schedule in the sampler's name, in any case", () => {
+    const schedulerOf = (rest: string) =>
+      readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").request.scheduler;
+    expect(schedulerOf("Sampler: DPM++ 2M Karras, Seed: 1")).toBe("dpmpp-2m-karras");
+    expect(schedulerOf("Sampler: dpm++ 2m, Schedule type: karras")).toBe("dpmpp-2m-karras");
+    expect(schedulerOf("Sampler: DPM++ 2M, Seed: 1")).toBe("dpmpp-2m");
+    expect(schedulerOf("Sampler: Euler a")).toBe("euler-a");
+  });
+
+  it("says what its picture was drawn with and we do not do", () => {
+    const missingIn = (rest: string) =>
+      readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").missing;
+    expect(missingIn("Sampler: DPM++ 2M SDE Karras, Clip skip: 2, Hires upscale: 2, Seed: 1")).toEqual([
+      ...["Sampler: DPM++ 2M SDE Karras", "Clip skip: 2", "Hires upscale: 2"],
+    ]);
+    expect(missingIn("Sampler: Euler, Schedule type: Exponential")).toEqual(["Schedule type: Exponential"]);
+    expect(missingIn("Sampler: Euler, Schedule type: Automatic, Clip skip: 1")).toBeUndefined();
+    expect(missingIn("Sampler: DPM++ 2M, Schedule type: Karras")).toBeUndefined();
+  });
+
   it("may be a prompt alone", () => {
     expect(readPictureText({ parameters: "just words" }, "x.png").request.prompt).toBe("just words");
   });

@@ -72,9 +72,35 @@ export interface Recorded {
   readonly model?: string;
   /** `name:weight` each. */
   readonly loras?: readonly string[];
+  /** What its maker did that is not done here, as "Clip skip: 2": the request alone draws another picture. Absent: nothing. */
+  readonly missing?: readonly string[];
 }
 
-/** `parameters` text of any tool → the fields that we share with it; unknown samplers are left to the model. */
+/**
+ * One of ours by its name in the web UI, of version 1.9 on or with the schedule in it as before, in any case; undefined: none.
+ * `type` is the schedule type, where one is told.
+ */
+export function samplerOf(sampler: string, type = ""): SchedulerName | undefined {
+  const wanted = sampler.toLowerCase();
+  const isKarras = type.toLowerCase() === "karras" || wanted.endsWith(" karras");
+  const plain = wanted.replace(/ karras$/, "");
+  return (Object.keys(samplers) as SchedulerName[]).find(
+    (name) => samplers[name].toLowerCase() === plain && name.endsWith("karras") === isKarras,
+  );
+}
+
+/** Fields of the web UI that change the picture by what we do not do, unless they are as here. */
+const foreign: Readonly<Record<string, string>> = {
+  "Clip skip": "1",
+  "Hires upscale": "1",
+  "Face restoration": "none",
+  "Variation seed strength": "0",
+  Refiner: "none",
+  Tiling: "False",
+  Eta: "0",
+};
+
+/** `parameters` text of any tool → the fields that we share with it, and what we do not share. */
 function readParameters(text: string): Recorded {
   const lines = text.trim().split("\n");
   const values = new Map<string, string>();
@@ -94,10 +120,8 @@ function readParameters(text: string): Recorded {
     return value === undefined ? undefined : Number(value);
   };
   const type = values.get("Schedule type");
-  const scheduler = (Object.keys(samplers) as SchedulerName[]).find(
-    (name) =>
-      samplers[name] === values.get("Sampler") && (name === "dpmpp-2m-karras") === (type === "Karras"),
-  );
+  const sampler = values.get("Sampler");
+  const scheduler = sampler === undefined ? undefined : samplerOf(sampler, type);
   const spacing = (Object.keys(scheduleTypes) as Spacing[]).find((name) => scheduleTypes[name] === type);
   const [width, height] = values.get("Size")?.split("x").map(Number) ?? [];
   const model = values.get("Model");
@@ -109,7 +133,20 @@ function readParameters(text: string): Recorded {
     guidanceRescale: number("CFG Rescale"),
     ...{ seed: number("Seed"), width, height, scheduler, spacing },
   };
-  return { request: parseRequest(request), ...(model === undefined ? {} : { model }) };
+  const isTypeKnown = type === undefined || spacing !== undefined || /^(karras|automatic)$/i.test(type);
+  const missing = [
+    ...(sampler === undefined || scheduler !== undefined ? [] : [`Sampler: ${sampler}`]),
+    ...(isTypeKnown ? [] : [`Schedule type: ${type}`]),
+    ...Object.entries(foreign).flatMap(([name, neutral]) => {
+      const value = values.get(name) ?? neutral;
+      return value === neutral ? [] : [`${name}: ${value}`];
+    }),
+  ];
+  return {
+    request: parseRequest(request),
+    ...(model === undefined ? {} : { model }),
+    ...(missing.length === 0 ? {} : { missing }),
+  };
 }
 
 /**

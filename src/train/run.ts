@@ -132,12 +132,13 @@ export async function trainingLoop(
     const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
     const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
     await together(communicator, async () => {
+      // the checkpoint first: drawing takes memory, and what ends it must not take what was learned
+      if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
       const measures = isShown ? await place.sample(report.step, trainer) : {};
       await place.log({
         ...{ ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds },
         ...(Object.keys(measures).length === 0 ? {} : { measures }),
       });
-      if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
     });
     if (isStopped && !isLast) return "stopped";
   }

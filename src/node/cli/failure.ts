@@ -19,7 +19,8 @@ function flagError(error: CommanderError, command: Command): KoalaError | null {
       return null;
     case "commander.unknownOption": {
       const flags = command.options.map(({ long }) => long ?? "").concat("--help");
-      const [near] = nearest(what, flags);
+      const begun = what.length > 3 ? flags.filter((flag) => flag.startsWith(what)) : [];
+      const [near] = [...begun, ...nearest(what, flags)];
       const hint = near === undefined ? help : `Did you mean ${near}?`;
       return new KoalaError("E_FLAG", {
         where: what,

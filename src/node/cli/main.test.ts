@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { defaults, FakeGenerator, inEmptyFolders, run } from "../../../test/fake-world.ts";
-import { readPicture } from "../image-file.ts";
+import { encodePicture, readPicture } from "../image-file.ts";
 import { readText } from "../png-text.ts";
 import { packageRoot, packageVersion } from "./package.ts";
 import type { Generator } from "./world.ts";
@@ -162,6 +162,43 @@ describe("koala generate", () => {
     expect(err).toMatch(/Stopped; nothing half-made is left\.\n$/);
     expect(readdirSync(".")).toEqual([]);
     expect(generator.isDisposed).toBe(true);
+  });
+
+  it("names the pictures that were made before Ctrl-C", async () => {
+    const stopIn = (picture: number, ...flags: string[]) => {
+      let interrupt = (): void => {};
+      let steps = 0;
+      const generator = new FakeGenerator(() => {
+        steps++;
+        if (steps > 4 * picture) interrupt();
+      });
+      const onInterrupt = (stop: () => void) => {
+        interrupt = stop;
+        return () => {};
+      };
+      const argv = ["generate", "apple", "--seed", "1", "--count", "3", ...flags];
+      return run(argv, { generator, world: { onInterrupt } });
+    };
+    expect(await stopIn(2)).toMatchObject({ code: 130, out: "koala-apple-1-0.png\nkoala-apple-1-1.png\n" });
+    const { code, out } = await stopIn(1, "--json", "--output", "b.png");
+    expect(code).toBe(130);
+    expect(JSON.parse(out)).toMatchObject({
+      files: [{ file: "b-0.png", seed: 1 }],
+      isComplete: false,
+    });
+  });
+
+  it("warns of a picture that another tool drew with what is not done here", async () => {
+    const parameters = "apple\nSteps: 3, Sampler: UniPC, Seed: 4, Size: 16x8, Clip skip: 2";
+    const white = { width: 16, height: 8, data: new Uint8Array(3 * 16 * 8).fill(255) };
+    writeFileSync("other.png", await encodePicture(white, "png", { parameters }));
+    const { code, err } = await run(["generate", "--from", "other.png"]);
+    expect(code).toBe(0);
+    expect(err).toContain(
+      "warning: other.png was drawn with Sampler: UniPC, Clip skip: 2, which is not done here: another picture\n",
+    );
+    const { out } = await run(["inspect", "other.png"]);
+    expect(out).toContain("\nNot done here: Sampler: UniPC, Clip skip: 2\n");
   });
 
   it("hands its flags to the loader", async () => {

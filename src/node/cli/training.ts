@@ -8,15 +8,12 @@ import type { RunEnd } from "../../train/run.ts";
 import { type ExecuteOptions, isAbort } from "../runs/execute.ts";
 import { trainingProgress } from "./training-progress.ts";
 import { bytes } from "./units.ts";
-import type { World } from "./world.ts";
+import { interrupted, type World } from "./world.ts";
 
 export interface TrainingOptions {
   readonly quiet?: true;
   readonly offline?: true;
 }
-
-/** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
-const interrupted = 130;
 
 /** What asks a run to stop: Ctrl-C; what mpirun makes of it, and batch systems send; and what mpirun passes on to all. */
 const stops = ["SIGINT", "SIGTERM", "SIGUSR2"] as const;

@@ -49,8 +49,8 @@ export interface World {
     hasColors?(): boolean;
   };
   /**
-   * Calls `stop` on the first Ctrl-C, or the first of `signals`; the second ends the process as always. Returns how to stop
-   * listening.
+   * Calls `stop` on the first of each of `signals`, Ctrl-C and what `timeout` and service managers send if none are named; the
+   * second ends the process as always. Returns how to stop listening.
    */
   onInterrupt(stop: () => void, signals?: readonly NodeJS.Signals[]): () => void;
   /** The processes of the job that this one is of; `single` where it was started alone. Once a process. */
@@ -60,10 +60,13 @@ export interface World {
   engines(): Promise<readonly EngineStatus[]>;
 }
 
+/** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
+export const interrupted = 130;
+
 export const realWorld: World = {
   stdout: process.stdout,
   stderr: process.stderr,
-  onInterrupt(stop, signals = ["SIGINT"]) {
+  onInterrupt(stop, signals = ["SIGINT", "SIGTERM"]) {
     for (const signal of signals) process.once(signal, stop);
     return () => {
       for (const signal of signals) process.removeListener(signal, stop);

@@ -378,9 +378,17 @@ function placeOf(
       await folder.checkpoint({ ...state, info });
     },
     async sample(step: number, trainer: Trainer): Promise<Measures> {
-      if (job.isDrawnFromResult) await publish(folder, job, parts, data, trainer);
-      const place = { sheet: folder.samplePath(step), model: folder.modelPath, watch };
-      const measures = await job.sample(place, bestOf(trainer), data);
+      const draw = async (): Promise<Measures> => {
+        if (job.isDrawnFromResult) await publish(folder, job, parts, data, trainer);
+        const place = { sheet: folder.samplePath(step), model: folder.modelPath, watch };
+        return job.sample(place, bestOf(trainer), data);
+      };
+      // what can never be drawn is told before the first step; later there is more to lose than a sheet
+      const measures = await draw().catch((error: unknown): Measures => {
+        if (step === 0 || isAbort(error)) throw error;
+        watch.warn(`no samples after step ${step}: ${error instanceof Error ? error.message : error}`);
+        return {};
+      });
       const said = Object.entries(measures).map(([name, value]) => `${name} ${digits(value)}`);
       if (said.length > 0) watch.note(`after step ${step}: ${said.join(", ")}`);
       return measures;

@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect, test } from "vitest";
 import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
@@ -26,7 +26,28 @@ test("leaves pictures, numbers and a page", async () => {
   expect(files.filter((name) => name.startsWith("word-attention-")).length).toBeGreaterThan(1);
 });
 
+test("its page has the command that makes it again", async () => {
+  const flags = ["--steps", "2", "--only", "strip", "--out", "my look", "--quiet"];
+  await analyze(model, "it's red", ...flags);
+  expect(JSON.parse(readFileSync("my look/analysis.json", "utf8")).command).toBe(
+    `koala analyze ${model} 'it'\\''s red' --out 'my look' --steps 2 --only strip --quiet`,
+  );
+});
+
+test("stops on Ctrl-C with 130, and leaves nothing", async () => {
+  const onInterrupt = (stop: () => void) => {
+    setTimeout(stop, 200);
+    return () => {};
+  };
+  const argv = ["analyze", model, "a red apple", "--steps", "500", "--out", "look"];
+  const { code, out, err } = await run(argv, { world: { onInterrupt } });
+  expect([code, out]).toEqual([130, ""]);
+  expect(err).toMatch(/Stopped; nothing half-made is left\.\n$/);
+  expect(readdirSync(".")).toEqual([]);
+});
+
 test.each([
+  [["--threads", "0"], '--threads: expected a whole number from 1 to 1024, got "0" [E_FLAG]'],
   [["--point", "2,0"], "--point: expected two shares from 0 to 1, such as 0.5,0.25, got 2,0 [E_FLAG]"],
   [
     ["--only", "pcb"],

@@ -6,12 +6,14 @@ import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
 import type { Pipeline } from "../../../pipeline/pipeline.ts";
 import type { Analyzed } from "../../analysis/write.ts";
+import { commandLine } from "../../command-line.ts";
 import { digits } from "../../runs/report.ts";
+import { threadsFrom } from "../flags.ts";
 import { makeNewFolder } from "../new-folder.ts";
 import { packageVersion } from "../package.ts";
 import { printable, table } from "../tables.ts";
 import { bytes as bytesText } from "../units.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly against?: readonly string[];
@@ -25,7 +27,7 @@ interface Options {
   readonly point: { readonly x: number; readonly y: number };
   readonly only?: readonly AnalysisName[];
   readonly engine: string;
-  readonly threads?: number;
+  readonly threads?: string;
   readonly offline?: true;
   readonly quiet?: true;
 }
@@ -89,18 +91,24 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--word <WORD>", "word of the prompt whose cross-attention to show")
     .option("--only <NAMES>", `some of ${analyses.join(", ")}`, names)
     .option("--engine <NAME>", "what computes", "auto")
-    .option("--threads <N>", "threads that compute", number("--threads"))
+    .option("--threads <N>", "threads that compute")
     .option("--offline", "use only what is on this machine")
     .option("--quiet", "say nothing but errors and the result")
     .option("--verbose", "say where an error comes from")
-    .action(async (model: string, prompt: string, o: Options) => {
-      await run(model, prompt, o, world);
-      finish(0);
-    });
+    .action(async (model: string, prompt: string, o: Options) =>
+      finish(await run(model, prompt, o, world, commandLine("analyze", [model, prompt], command))),
+    );
 }
 
-async function run(model: string, prompt: string, o: Options, world: World): Promise<void> {
+async function run(
+  model: string,
+  prompt: string,
+  o: Options,
+  world: World,
+  commandText: string,
+): Promise<number> {
   const { out } = o;
+  const threads = threadsFrom(o.threads);
   check(out !== undefined, "E_FLAG", () => ({
     where: "--out",
     expected: "a new folder for the report",
@@ -110,25 +118,41 @@ async function run(model: string, prompt: string, o: Options, world: World): Pro
   const say = (line: string): void => {
     if (o.quiet !== true) world.stderr.write(`${printable(line)}\n`);
   };
+  const stop = new AbortController();
+  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const all: Analyzed[] = [];
-  await makeNewFolder(out, ROOM, async (folder) => {
+  const work = makeNewFolder(out, ROOM, async (folder) => {
     const { Pipeline } = await import("../../../pipeline/pipeline.ts");
     for (const location of [model, ...(o.against ?? [])]) {
       const pipeline = await Pipeline.load(location, {
         engine: o.engine,
-        ...(o.threads === undefined ? {} : { threads: o.threads }),
+        ...(threads === undefined ? {} : { threads }),
         ...(o.offline === true ? { isOffline: true } : {}),
+        signal: stop.signal,
       });
-      say(`${location}: draws "${prompt}" and looks inside`);
-      all.push({ model: location, analysis: await look(pipeline, prompt, o) });
-      await pipeline.dispose();
+      try {
+        say(`${location}: draws "${prompt}" and looks inside`);
+        all.push({ model: location, analysis: await look(pipeline, prompt, o, stop.signal) });
+      } finally {
+        await pipeline.dispose();
+      }
+      stop.signal.throwIfAborted();
     }
     const { writeAnalysis } = await import("../../analysis/write.ts");
     await writeAnalysis(folder, all, {
-      command: `koala analyze ${model} ${JSON.stringify(prompt)}${(o.against ?? []).map((m) => ` --against ${m}`).join("")} --seed ${o.seed}`,
+      command: commandText,
       ...{ version: packageVersion(), word: o.word ?? null, point: o.point },
     });
   });
+  try {
+    await work;
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    say("Stopped; nothing half-made is left.");
+    return interrupted;
+  } finally {
+    ignoreInterrupt();
+  }
   const rows = all.flatMap(({ model: name, analysis }) =>
     analysis.similarity.map(({ stage, transformer, points }) => [
       name,
@@ -141,11 +165,12 @@ async function run(model: string, prompt: string, o: Options, world: World): Pro
     say(table([["model", "stage", "transformer", "cosine of consecutive layers"], ...rows], []).trimEnd());
   say(`${bytesText(process.resourceUsage().maxRSS * 1024)} of memory at most`);
   world.stdout.write(`${out}/report.html\n`);
+  return 0;
 }
 
-const look = (pipeline: Pipeline, prompt: string, o: Options) =>
+const look = (pipeline: Pipeline, prompt: string, o: Options, signal: AbortSignal) =>
   analyze(pipeline, {
-    ...{ prompt, seed: o.seed, point: o.point },
+    ...{ prompt, seed: o.seed, point: o.point, signal },
     ...(o.steps === undefined ? {} : { steps: o.steps }),
     ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
     ...(o.width === undefined ? {} : { width: o.width }),

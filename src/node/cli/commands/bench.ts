@@ -49,7 +49,7 @@ import { numberOf, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly against?: string;
@@ -72,7 +72,6 @@ interface Options {
   readonly quiet?: true;
 }
 
-const interrupted = 130;
 /** Enough for a median that one disturbed round does not move. */
 const usualRounds = 3;
 const usualOut = "koala-bench";

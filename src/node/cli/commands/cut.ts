@@ -30,7 +30,7 @@ import { checkFree, makeNewFolder } from "../new-folder.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { table } from "../tables.ts";
 import { bytes, grouped } from "../units.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly teacher?: string;
@@ -185,7 +185,7 @@ async function cut(target: string, o: Options, world: World): Promise<number> {
     progress.end();
     if (!stop.signal.aborted) throw error;
     progress.note("Stopped; nothing half-made is left.");
-    return 130;
+    return interrupted;
   } finally {
     ignoreInterrupt();
   }

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { progressFor } from "../progress.ts";
 import { bytes } from "../units.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly json?: true;
@@ -48,7 +48,7 @@ async function download(id: string, o: Options, world: World): Promise<number> {
     progress.end();
     if (!stop.signal.aborted) throw error;
     progress.note("Stopped; the same command goes on where it ended.");
-    return 130;
+    return interrupted;
   } finally {
     ignoreInterrupt();
   }

@@ -20,7 +20,7 @@ import { numberOf, real, whole } from "../numbers.ts";
 import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 /** What may be changed about how pictures are drawn: fields of a request. */
 const drawing = [
@@ -99,9 +99,6 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--verbose", "say where an error comes from")
     .action(async (models: string[], o: Options) => finish(await run(models, o, world)));
 }
-
-/** The exit code of a process that Ctrl-C ended: 128 + SIGINT. */
-const interrupted = 130;
 
 async function run(models: readonly string[], o: Options, world: World): Promise<number> {
   const threads = threadsFrom(o.threads);

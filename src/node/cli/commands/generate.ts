@@ -27,7 +27,7 @@ import { outputPaths, previewPath } from "../outputs.ts";
 import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, seconds } from "../units.ts";
-import type { Generator, World } from "../world.ts";
+import { type Generator, interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly model?: string;
@@ -45,9 +45,6 @@ interface Options {
   readonly verbose?: true;
   readonly quiet?: true;
 }
-
-/** The exit code of a process that Ctrl-C ended, by the shells' custom: 128 + SIGINT. */
-const interrupted = 130;
 
 export function define(command: Command, world: World, finish: (exitCode: number) => void): void {
   command.argument("[PROMPT]", "what to draw; in quotes");
@@ -97,7 +94,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
 async function readRequest(
   prompt: string | undefined,
   o: Options,
-): Promise<{ input: RequestInput; model: string }> {
+): Promise<{ input: RequestInput; model: string; missing: readonly string[] }> {
   const flags = requestFromFlags({ ...o });
   const recorded =
     o.from === undefined
@@ -129,7 +126,7 @@ async function readRequest(
     got: "nothing",
     hint: "Name their files, each with its weight: --lora FILE:WEIGHT",
   }));
-  return { input, model: o.model ?? usualModel };
+  return { input, model: o.model ?? usualModel, missing: recorded?.missing ?? [] };
 }
 
 /** What a picture may record of where its model is: a hub id, or a folder's own name. */
@@ -229,6 +226,7 @@ function report(run: Run, generator: Generator): Record<string, unknown> {
   );
   return {
     files: run.files,
+    isComplete: run.files.length === run.request.count,
     request: run.request,
     model: { name: run.maker.model, family: generator.family },
     engine: generator.engineName,
@@ -240,11 +238,17 @@ function report(run: Run, generator: Generator): Record<string, unknown> {
   };
 }
 
+/** The pictures that are made, all or those before an interruption. */
+function tell(run: Run, generator: Generator, o: Options, world: World): void {
+  if (o.json) world.stdout.write(`${JSON.stringify(report(run, generator))}\n`);
+  else for (const { file } of run.files) world.stdout.write(`${file}\n`);
+}
+
 const round = (s: number): number => Math.round(s * 1000) / 1000;
 const peakBytes = (): number => process.resourceUsage().maxRSS * 1024; // Node gives kB on every system
 
 async function generate(prompt: string | undefined, o: Options, world: World): Promise<number> {
-  const { input, model } = await readRequest(prompt, o);
+  const { input, model, missing } = await readRequest(prompt, o);
   const threads = threadsFrom(o.threads);
   const { precision } = input;
   const memory = memoryFrom(o.memory);
@@ -259,7 +263,13 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
   const stopwatch = new Stopwatch();
   const warnings: string[] = [];
   const previews = new Map<number, string>();
+  if (missing.length > 0) {
+    const warning = `${o.from} was drawn with ${missing.join(", ")}, which is not done here: another picture`;
+    warnings.push(warning);
+    progress.warn(warning);
+  }
   let generator: Generator | undefined;
+  let run: Run | undefined;
   try {
     progress.stage("load", modelName(model));
     generator = await world.load(model, {
@@ -297,12 +307,11 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     progress.note(describe(request));
     const plan = generator.plan(request);
     if (o.verbose || memory !== undefined) progress.note(planText(plan));
-    const run: Run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
+    run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
     await draw(generator, run, stop.signal);
     stop.signal.throwIfAborted();
     progress.end();
-    if (o.json) world.stdout.write(`${JSON.stringify(report(run, generator))}\n`);
-    else for (const { file } of run.files) world.stdout.write(`${file}\n`);
+    tell(run, generator, o, world);
     const spent = ["load", "text", "denoise", "decode"].flatMap((phase) =>
       stopwatch.spent[phase] === undefined ? [] : `${phase} ${seconds(stopwatch.spent[phase])}`,
     );
@@ -311,6 +320,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
   } catch (error) {
     progress.end();
     if (!stop.signal.aborted) throw error;
+    if (run !== undefined && generator !== undefined) tell(run, generator, o, world);
     progress.note("Stopped; nothing half-made is left.");
     return interrupted;
   } finally {

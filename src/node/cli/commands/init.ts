@@ -22,7 +22,7 @@ import { byteVocabulary, letterTokenizer } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, grouped } from "../units.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly seed?: string;
@@ -185,7 +185,7 @@ async function init(name: string, target: string, o: Options, world: World): Pro
     if (partial !== undefined) await rm(partial, { recursive: true, force: true });
     if (stop.signal.aborted) {
       progress.note("Stopped; nothing half-made is left.");
-      return 130;
+      return interrupted;
     }
     throw outputError(target, cause);
   } finally {

@@ -9,6 +9,7 @@ import type { ModelDefaults } from "../../../models/detect.ts";
 import { type AnyPreset, anyPreset, anyPresetNames } from "../../../models/pixart-presets.ts";
 import { parseRequest, type Size } from "../../../pipeline/request.ts";
 import { readPictureText } from "../../../pipeline/request-text.ts";
+import { shellWord } from "../../command-line.ts";
 import { readPicture, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
 import { type Anatomy, modelAnatomy, presetAnatomy } from "../anatomy.ts";
@@ -91,9 +92,10 @@ async function printPicture(path: string, o: Options, world: World): Promise<voi
   ]);
   const parameters = texts.parameters === undefined ? "" : `${texts.parameters}\n\n`;
   const rows = table([["model", recorded.model ?? "not recorded"], ...fields]);
+  const missing = recorded.missing === undefined ? "" : `\nNot done here: ${recorded.missing.join(", ")}\n`;
   world.stdout.write(
     printable(
-      `${path}  ${width} x ${height} px\n\n${parameters}${rows}\nTo draw it again: koala generate --from ${path}\n`,
+      `${path}  ${width} x ${height} px\n\n${parameters}${rows}${missing}\nTo draw it again: koala generate --from ${shellWord(path)}\n`,
     ),
   );
 }

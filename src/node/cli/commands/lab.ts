@@ -9,6 +9,7 @@ import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
 import type { Precision } from "../../../runtime/session.ts";
 import { captionFields } from "../../../train/data/record.ts";
+import { commandLine } from "../../command-line.ts";
 import { realBench } from "../../lab/bench.ts";
 import { teacherFacts } from "../../lab/facts.ts";
 import { type Outcome, runStudy } from "../../lab/lab.ts";
@@ -20,7 +21,7 @@ import { numberOf, real, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { printable, table } from "../tables.ts";
 import { trainingProgress } from "../training-progress.ts";
-import type { World } from "../world.ts";
+import { interrupted, type World } from "../world.ts";
 
 /** Made for koala-emoji; other models want others. */
 const defaults = {
@@ -173,17 +174,6 @@ function precisionOf(given = "f32"): Precision {
   return given;
 }
 
-/** The command line, as far as it was given. */
-function commandLine(name: string, command: Command): string {
-  const words = command.options.flatMap((option) => {
-    const key = option.attributeName();
-    if (command.getOptionValueSource(key) !== "cli") return [];
-    const value: unknown = command.getOptionValue(key);
-    return value === true ? [option.long ?? ""] : [option.long ?? "", String(value)];
-  });
-  return ["koala", "lab", name, ...words].join(" ");
-}
-
 /** `koala cut` with these arguments, its map unsaid. */
 async function cut(argv: readonly string[], o: Options, world: World): Promise<void> {
   const { define: defineCut } = await import("./cut.ts");
@@ -193,9 +183,6 @@ async function cut(argv: readonly string[], o: Options, world: World): Promise<v
   const more = ["--quiet", ...(o.offline === true ? ["--offline"] : [])];
   await command.parseAsync([...argv, ...more], { from: "user" });
 }
-
-/** The exit code of a process that Ctrl-C ended: 128 + SIGINT. */
-const interrupted = 130;
 
 async function run(name: string | undefined, o: Options, command: Command, world: World): Promise<number> {
   check(name !== undefined, "E_FLAG", () => ({
@@ -224,7 +211,14 @@ async function run(name: string | undefined, o: Options, command: Command, world
     const facts = await teacherFacts(await world.openModel(settings.teacher, hosted));
     checkTeacher(study, settings.teacher, facts);
     const outcome = await runStudy({
-      ...{ study, facts, settings, out, version: packageVersion(), command: commandLine(name, command) },
+      ...{
+        study,
+        facts,
+        settings,
+        out,
+        version: packageVersion(),
+        command: commandLine("lab", [name], command),
+      },
       isPlanOnly: o.plan === true,
       note: (line) => progress.note(line),
       bench: (count) =>

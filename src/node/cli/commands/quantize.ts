@@ -23,7 +23,7 @@ import {
 } from "../quantizing.ts";
 import { table } from "../tables.ts";
 import { bytes, seconds } from "../units.ts";
-import type { GeneratorOptions, World } from "../world.ts";
+import { type GeneratorOptions, interrupted, type World } from "../world.ts";
 
 interface Options {
   readonly to?: string;
@@ -121,7 +121,7 @@ async function quantize(model: string, out: string, o: Options, world: World): P
     progress.end();
     if (!stop.signal.aborted) throw error;
     progress.note("Stopped; nothing half-made is left.");
-    return 130;
+    return interrupted;
   } finally {
     ignoreInterrupt();
   }
