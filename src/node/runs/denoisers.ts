@@ -6,7 +6,6 @@ import { defaultsFor } from "../../models/detect.ts";
 import { vaeFactor } from "../../models/vae.ts";
 import { type Model, openDrawable } from "../../pipeline/model.ts";
 import type { DenoiserSize } from "../../pipeline/networks.ts";
-import type { Engine } from "../../runtime/session.ts";
 import type {
   ConsistencyRun,
   DenoiserRun,
@@ -15,8 +14,11 @@ import type {
   TransformerRun,
   UNetRun,
 } from "../../train/config.ts";
+import type { Size } from "../../train/data/buckets.ts";
 import {
+  encodedAtATime,
   openVaeEncoder,
+  picturesAtATime,
   textCaptionEncoder,
   type VaeEncoderPart,
   vaePictureEncoder,
@@ -86,14 +88,17 @@ export async function openBase(
   return { files, model, network, vae, resolution: width, prediction };
 }
 
-/** Encoders of the data by the model's own parts, and under which names their results are kept. */
-export async function encodersOf(
+/**
+ * Encoders of the data by the model's own parts, and under which names their results are kept; `sizes` are those that
+ * pictures are brought to.
+ */
+async function encodersOf(
   { model, vae }: Base,
-  engine: Engine,
+  sizes: readonly Size[],
   threads: number | undefined,
-  warn: (line: string) => void,
+  { engine, warn }: Pick<JobOptions, "engine" | "warn">,
 ): Promise<Pick<PrepareOptions, "pictures" | "captions">> {
-  const o = { engine, batch: 16, dtype: "float16", ...(threads === undefined ? {} : { threads }) } as const;
+  const o = { engine, dtype: "float16", ...(threads === undefined ? {} : { threads }) } as const;
   const encoderNames = [...vae.store.tensors.keys()].filter((name) => /^(encoder|quant_conv)\./.test(name));
   const texts: string[] = [];
   for (const { store, tokenizer, config } of model.texts)
@@ -101,12 +106,16 @@ export async function encodersOf(
   return {
     pictures: vaePictureEncoder(vae, {
       ...o,
+      batch: picturesAtATime(sizes),
       fingerprint: `${await fingerprint(vae.store, encoderNames)} ${JSON.stringify(vae.config)}`,
     }),
-    captions: textCaptionEncoder(model, { ...o, fingerprint: texts.join(" ") }, (caption, lost) =>
-      warn(
-        `the caption "${caption.slice(0, 40)}…" is too long for the text encoder; its end is not learned: ${lost}`,
-      ),
+    captions: textCaptionEncoder(
+      model,
+      { ...o, batch: encodedAtATime, fingerprint: texts.join(" ") },
+      (caption, lost) =>
+        warn(
+          `the caption "${caption.slice(0, 40)}…" is too long for the text encoder; its end is not learned: ${lost}`,
+        ),
     ),
   };
 }
@@ -133,6 +142,7 @@ export function denoiserJob(
   base: Base,
   o: JobOptions,
 ): Omit<Job, "task" | "part" | "memory"> {
+  const sizes = sizesOf(run, vaeFactor(base.vae.config));
   return {
     run,
     base: base.files,
@@ -141,10 +151,10 @@ export function denoiserJob(
       ...(run.group === undefined ? {} : { group: run.group }),
     },
     heldOut: [],
-    sizes: sizesOf(run, vaeFactor(base.vae.config)),
+    sizes,
     keepsFlips: true,
     loading: { emptyCaptions: run.emptyCaptions, hasText: true },
-    encoders: () => encodersOf(base, o.engine, run.threads, o.warn),
+    encoders: () => encodersOf(base, sizes, run.threads, o),
     result: async (weights) => ({ weights, config: {} }),
     isDrawnFromResult: true,
     async sample({ sheet, model, watch }, _, { learned }) {

@@ -23,6 +23,7 @@ import {
   type EncoderOptions,
   latentsFromMoments,
   openVaeEncoder,
+  picturesAtATime,
   pixelEncoder,
   textCaptionEncoder,
   vaePictureEncoder,
@@ -68,6 +69,13 @@ const picture = (width: number, height: number, seed: number): Picture => ({
 });
 
 describe("the VAE's encoder", () => {
+  it("is given fewer pictures at a time where they are larger, by the largest", () => {
+    const square = (side: number) => ({ width: side, height: side });
+    const counts = [64, 256, 264, 512, 768, 1024, 2048].map((side) => picturesAtATime([square(side)]));
+    expect(counts).toEqual([16, 16, 15, 4, 1, 1, 1]);
+    expect(picturesAtATime([square(256), { width: 512, height: 256 }, square(128)])).toBe(8);
+  });
+
   it("gives each picture's moments, also where they do not fill a batch or have another size", async () => {
     const part = await openVaeEncoder(wholeVae);
     expect(part.factor).toBe(8);

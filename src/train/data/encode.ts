@@ -18,6 +18,7 @@ import { castFloat, float32, type Tensor, tensor, toFloat32 } from "../../tensor
 import { checkWeights } from "../../weights/check.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openComponent } from "../../weights/layout.ts";
+import type { Size } from "./buckets.ts";
 
 /** How results are kept. Half the bytes in float16, whose largest number is 65504. */
 export type KeptDType = "float16" | "float32";
@@ -93,6 +94,20 @@ const compileOptions = ({ engine, threads }: EncoderOptions, store: TensorStore)
   store,
   ...(threads === undefined ? {} : { threads }),
 });
+
+/** Captions a run of a text encoder, and the most pictures a run of the VAE. */
+export const encodedAtATime = 16;
+/**
+ * Pixels that pictures of one run have together at most, where they are more than one: by the factors of docs/memory.md
+ * 16 of 256 px take SDXL's encoder 3.1 GB of values, and 16 of 1024 px would take 49.
+ */
+const pixelsAtATime = encodedAtATime * 256 ** 2;
+
+/** Pictures that a VAE is given at a time, where none is larger than the largest of `sizes`. */
+export function picturesAtATime(sizes: readonly Size[]): number {
+  const largest = sizes.reduce((most, { width, height }) => Math.max(most, width * height), 1);
+  return Math.min(encodedAtATime, Math.max(1, Math.floor(pixelsAtATime / largest)));
+}
 
 /** Mean and log-variance of a picture's latents, [2·L, h, w], the mean first: moments, so that each epoch can draw anew. */
 export function vaePictureEncoder({ config, store }: VaeEncoderPart, o: EncoderOptions): PictureEncoder {
