@@ -33,18 +33,27 @@ export interface EncodeOptions {
   blame(feeds: Readonly<Record<string, Tensor>>): Promise<string>;
 }
 
-/** Positions that `word` has among the tokens of `prompt`; none where it is not in it. */
+/** `word` where it stands by itself, in any case: not "red" in "scared". Accents may be marks after a letter. */
+const alone = (word: string): RegExp =>
+  new RegExp(
+    `(?<![\\p{L}\\p{M}\\p{N}])${word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}(?![\\p{L}\\p{M}\\p{N}])`,
+    "iu",
+  );
+
+/** Positions that `word`, or several in a row, has among the tokens of `prompt`; none where it is not in it as a whole. */
 export function positionsOf(
   { prepare, tokenizer }: Pick<TextEncoder, "prepare" | "tokenizer">,
   prompt: string,
   word: string,
 ): number[] {
   const text = prepare(prompt);
-  const start = text.toLowerCase().indexOf(word.toLowerCase());
-  if (start < 0 || word === "") return [];
+  const sought = word.trim();
+  const found = sought === "" ? null : alone(sought).exec(text);
+  if (found === null) return [];
+  const start = found.index;
   // what frames a text is counted in both lengths; CLIP's begin is position 0, and T5 has none
   const before = tokenizer.encode(text.slice(0, start).trimEnd()).length - 1;
-  const after = tokenizer.encode(text.slice(0, start + word.length)).length - 1;
+  const after = tokenizer.encode(text.slice(0, start + found[0].length)).length - 1;
   return Array.from({ length: after - before }, (_, i) => before + i);
 }
 
