@@ -64,6 +64,13 @@ test("equal constants are one initializer, and one value fills a shape", () => {
   });
 });
 
+test("the two zeros are two initializers", () => {
+  const x = input("x", { shape: [2] });
+  expect(lowered({ y: add(mul(x, constant([], [0])), constant([], [-0])) }).read.initializers).toHaveLength(
+    2,
+  );
+});
+
 test("constants of every element type have its bytes", () => {
   const cases: [DType, number, number[]][] = [
     ["float16", 1.5, [0x00, 0x3e]],

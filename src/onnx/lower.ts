@@ -131,7 +131,8 @@ class Pen implements OnnxEmitter {
   }
 
   constant(type: TensorType, values: ArrayLike<number>): string {
-    const key = `${type.dtype} ${show(type.shape)} ${Array.prototype.join.call(values, " ")}`;
+    const written = Array.from(values, (v) => (Object.is(v, -0) ? "-0" : v)).join(" ");
+    const key = `${type.dtype} ${show(type.shape)} ${written}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known.name;
     const name = `#${this.constants.size}`;

@@ -6,10 +6,12 @@ import { verify } from "../graph/verify.ts";
 import {
   add,
   constant,
+  div,
   exp,
   gelu,
   input,
   linear,
+  maximum,
   mul,
   param,
   reshape,
@@ -52,6 +54,19 @@ test("sharing keeps taps of different names apart", () => {
   const { y, z } = share({ y: tap("a", exp(x)), z: tap("b", exp(x)) });
   expect([y?.attrs.name, z?.attrs.name]).toEqual(["a", "b"]);
   expect(y?.inputs[0]).toBe(z?.inputs[0]);
+});
+
+test("sharing keeps infinities, NaN and the zeros apart", () => {
+  const [most, least] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  const before = {
+    above: maximum(x, least),
+    below: maximum(x, most),
+    none: add(x, Number.NaN),
+    up: div(constant([], [1]), constant([], [0])),
+    down: div(constant([], [1]), constant([], [-0])),
+  };
+  expect(values(share(before))).toEqual([[0.5, -1], [most, most], [Number.NaN, Number.NaN], [most], [least]]);
+  expect(count(share({ a: maximum(x, least), b: maximum(x, least) }))).toBe(3);
 });
 
 test("folding computes what rests on constants alone, composites too", () => {
