@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { psnr } from "../src/image/psnr.ts";
 import type { Picture } from "../src/index.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
+import type { PrecisionName } from "../src/pipeline/request.ts";
 import { float32, type Tensor } from "../src/tensor/tensor.ts";
 import { loraLayers, matchLora } from "../src/weights/lora.ts";
 import { serializeSafetensors } from "../src/weights/safetensors-writer.ts";
@@ -78,10 +79,12 @@ async function draw(
   request: GoldenFile["request"],
   lora: string | null,
   weight = golden.weight,
+  precision: PrecisionName = "f32",
 ): Promise<{ picture: Picture; warnings: string[] }> {
   const warnings: string[] = [];
   const pipeline = await Pipeline.load(folder, {
     engine: "ort",
+    precision,
     loras: lora === null ? [] : [{ location: lora, weight }],
     log: { warn: (message) => warnings.push(message), debug() {} },
   });
@@ -110,6 +113,15 @@ describe("a LoRA", () => {
     const data = expected.get(name)?.data as Uint8Array<ArrayBuffer>;
     expect(warnings).toEqual([]);
     expect(psnr(picture, { ...picture, data })).toBeGreaterThan(45);
+  });
+
+  it("is in weights that are packed as they are loaded", async () => {
+    const { family, request } = golden.files["sd15-peft"] as GoldenFile;
+    const folder = writeFamily(join(work, "packed"), family);
+    const lora = writeLora("packed", tensorsOf("sd15-peft"));
+    const exact = await draw(folder, request, lora);
+    const packed = await draw(folder, request, lora, golden.weight, "int8");
+    expect(psnr(packed.picture, exact.picture)).toBeGreaterThan(35); // without the LoRA it is 14
   });
 
   it("in the weight 0 changes nothing", async () => {

@@ -7,6 +7,7 @@ import { quantizedStore } from "../quantize/store.ts";
 import { weightsRecipe } from "../quantize/weights.ts";
 import type { Engine, Precision } from "../runtime/session.ts";
 import type { TensorStore } from "../tensor/stored.ts";
+import { mergedStore } from "../weights/merged.ts";
 import type { Model } from "./model.ts";
 import { storesOf } from "./parts-of.ts";
 import { type PrecisionName, precisionNames, type Request } from "./request.ts";
@@ -44,7 +45,7 @@ const cells = 64;
 
 /**
  * The model with the weights of its denoiser and encoders as `precision` has them. They are packed when a network is compiled,
- * one at a time; nothing is kept of the floats.
+ * one at a time; nothing is kept of the floats. Low-rank additions are summed into the weights before.
  */
 export function inPrecision(model: Model, precision: PrecisionName): Model {
   if (precision !== "int8" && precision !== "int4") return model;
@@ -52,7 +53,7 @@ export function inPrecision(model: Model, precision: PrecisionName): Model {
   const packed = <N extends { readonly store: TensorStore }>(
     network: N,
     outputs: Readonly<Record<string, Value>>,
-  ): N => ({ ...network, store: quantizedStore(network.store, weightsRecipe(outputs, bits)) });
+  ): N => ({ ...network, store: quantizedStore(mergedStore(network.store), weightsRecipe(outputs, bits)) });
   const { denoiser, texts } = model;
   const tokens = texts[0]?.tokenizer.maxLength ?? 1;
   return {

@@ -1,12 +1,13 @@
 /**
- * Which weights of a denoiser get low-rank additions, what these are called in a file, and what becomes of a weight with one.
+ * Which weights of a denoiser get low-rank additions, what these are called in a file, and the weights with them.
  * Source of names: diffusers 0.42, `save_lora_weights` (`pytorch_lora_weights.safetensors`, PEFT's lora_A and lora_B).
  */
 
 import { check } from "../core/assert.ts";
 import { nearest } from "../core/nearest.ts";
 import type { TensorStore } from "../tensor/stored.ts";
-import { castFloat, float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { plusLowRank } from "../weights/merged.ts";
 
 export const loraTargets = ["attention", "feedforward", "projection", "resnet", "sampler"] as const;
 export type LoraTarget = (typeof loraTargets)[number];
@@ -51,23 +52,6 @@ export function loraNames(network: string, name: string): { readonly down: strin
   return { down: `${network}.${module}.lora_A.weight`, up: `${network}.${module}.lora_B.weight` };
 }
 
-/** W + up · down: `up` [O, R, ..], `down` [R, I, ..], of ones where they have more axes; `weight` [O, I, ..]. */
-function merged(weight: Tensor, up: Tensor, down: Tensor): Tensor {
-  const [rank = 0] = down.shape;
-  const [outputs = 0] = up.shape;
-  const out = toFloat32(castFloat(weight, "float32")).slice();
-  const [b, a] = [toFloat32(up), toFloat32(down)];
-  const columns = a.length / rank;
-  for (let o = 0; o < outputs; o++)
-    for (let r = 0; r < rank; r++) {
-      const factor = b[o * rank + r] ?? 0;
-      if (factor === 0) continue;
-      for (let i = 0; i < columns; i++)
-        out[o * columns + i] = (out[o * columns + i] ?? 0) + factor * (a[r * columns + i] ?? 0);
-    }
-  return float32(weight.shape, out);
-}
-
 /** The weights of `base`, of the network of that name, with what a LoRA's tensors `lora` add to them. */
 export async function mergedWeights(
   network: string,
@@ -79,7 +63,7 @@ export async function mergedWeights(
   for (const name of names) {
     const own = loraNames(network, name);
     const [weight, up, down] = [await base.read(name), lora.get(own.up), lora.get(own.down)];
-    out.set(name, up === undefined || down === undefined ? weight : merged(weight, up, down));
+    out.set(name, up === undefined || down === undefined ? weight : plusLowRank(weight, up, down));
   }
   return out;
 }

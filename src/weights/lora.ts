@@ -217,7 +217,7 @@ export async function withLora(
     where: o.where,
     expected: "a model with float weights to add to",
     got: "one that was quantized",
-    hint: "Use the LoRA with the model that was quantized, in --precision f32 or bf16.",
+    hint: "Use the LoRA with the model that was quantized; --precision int8 or int4 packs that as it is loaded.",
   }));
   const tensors = new Map(base.tensors);
   const adapters = new Map<string, readonly StoredAdapter[]>(base.adapters ?? []);
