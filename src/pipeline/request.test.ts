@@ -107,6 +107,10 @@ describe("what is wrong with a request is said in one sentence", () => {
       { prompt: "a", seed: 4294967294, count: 3 },
       "count: expected at most 2 from seed 4294967294 on, since seeds end at 4294967295, got 3 [E_REQUEST]",
     ],
+    ...[0.28, 5].map((guidanceFrom): [unknown, string] => [
+      { prompt: "a", guidanceFrom, guidanceUntil: 5 },
+      `guidanceFrom: expected more than guidanceUntil, 5, since noise falls from step to step, got ${guidanceFrom} [E_REQUEST]\nTo draw without guidance, set guidance to 1.`,
+    ]),
     [{ prompt: "a", count: 65 }, "count: expected a whole number from 1 to 64, got 65 [E_REQUEST]"],
     [
       { prompt: "a", spacing: "even" },
@@ -137,6 +141,16 @@ describe("what is wrong with a request is said in one sentence", () => {
   ];
   it.each(cases)("%j", (input, expected) => {
     expect(sentence(input)).toBe(expected);
+  });
+
+  it("but not where guidance begins above the noise at which it ends, or one of both is open", () => {
+    const intervals = [
+      { guidanceFrom: 5.42, guidanceUntil: 0.28 },
+      { guidanceFrom: 0.28 },
+      { guidanceUntil: 5.42 },
+    ];
+    for (const interval of intervals)
+      expect(parseRequest({ prompt: "a", ...interval })).toMatchObject(interval);
   });
 
   it("in the caller's own names", () => {

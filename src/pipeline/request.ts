@@ -324,12 +324,22 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
       ...hintFor(field, value),
     });
   }
-  const { seed, count } = result.data;
+  const { seed, count, guidanceFrom, guidanceUntil } = result.data;
   check(seed === undefined || seed + count - 1 <= largestSeed, "E_REQUEST", () => ({
     where: nameOf("count"),
     expected: `at most ${largestSeed - (seed ?? 0) + 1} from seed ${seed} on, since seeds end at ${largestSeed}`,
     got: String(count),
   }));
+  check(
+    guidanceFrom === undefined || guidanceUntil === undefined || guidanceFrom > guidanceUntil,
+    "E_REQUEST",
+    () => ({
+      where: nameOf("guidanceFrom"),
+      expected: `more than ${nameOf("guidanceUntil")}, ${guidanceUntil}, since noise falls from step to step`,
+      got: String(guidanceFrom),
+      hint: `To draw without guidance, set ${nameOf("guidance")} to 1.`,
+    }),
+  );
   return Object.fromEntries(
     Object.entries(result.data).filter(([, value]) => value !== undefined),
   ) as unknown as RequestInput;
