@@ -254,6 +254,29 @@ test("a file that another class wrote does not clip latents nor start PLMS by Ru
   expect(withScheduler(bare, "euler")).toMatchObject({ sigma_min: 0.1 });
 });
 
+test("a file of DPM-Solver++ keeps its own order, and is drawn by the first where it says so", async () => {
+  const dpm = (order?: number): Json => ({
+    ...{ ...sdxl, _class_name: "DPMSolverMultistepScheduler", use_karras_sigmas: true },
+    ...(order === undefined ? {} : { solver_order: order }),
+  });
+  expect(withScheduler(dpm(1), "dpmpp-2m")).toMatchObject({ solver_order: 1, use_karras_sigmas: false });
+  expect(withScheduler(dpm(1), "dpmpp-2m-karras")).toEqual({
+    ...dpm(1),
+    ...{ algorithm_type: "dpmsolver++", solver_type: "midpoint" },
+  });
+  expect(withScheduler(dpm(3), "dpmpp-2m")).toMatchObject({ solver_order: 2 });
+  expect(withScheduler(dpm(), "dpmpp-2m")).toMatchObject({ solver_order: 2 });
+  expect(withScheduler({ ...sdxl, solver_order: 1 }, "dpmpp-2m")).toMatchObject({ solver_order: 2 });
+  const ends: Json = {
+    timestep_spacing: "trailing",
+    final_sigmas_type: "sigma_min",
+    lower_order_final: false,
+  };
+  const scheduler = schedulerFromConfig(withScheduler({ ...dpm(1), ...ends }, "dpmpp-2m-karras"), where);
+  const [coarse, fine] = [await flowError(scheduler, 25), await flowError(scheduler, 100)];
+  expect(Math.log(coarse / fine) / Math.log(4)).toBeCloseTo(1, 1);
+});
+
 test("the Runge-Kutta start makes twelve calls before the multistep ones", () => {
   const scheduler = schedulerFromConfig(
     { ...sdxl, _class_name: "PNDMScheduler", skip_prk_steps: false },

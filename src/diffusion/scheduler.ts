@@ -267,11 +267,14 @@ const latentDefaults: Json = { clip_sample: false, skip_prk_steps: true };
 
 /**
  * `config` with its class exchanged for that of `name`: betas, prediction and spacing stay, as with
- * diffusers' `from_config`, but where a field is absent `latentDefaults` come before the class's own.
+ * diffusers' `from_config`, but where a field is absent `latentDefaults` come before the class's own. Of its own class a
+ * config keeps the solver's order too.
  */
 export function withScheduler(config: Json, name: SchedulerName): Json {
   const exchanged = named[name]._class_name !== config._class_name;
   // another class's ends of the Karras levels are dropped by `from_config` too
   const dropped: Json = exchanged ? { sigma_min: null, sigma_max: null } : {};
-  return { ...(exchanged ? latentDefaults : {}), ...config, ...dropped, ...named[name] };
+  // a model's own choice of the first order, which a step or two may need; the third is not supported
+  const own: Json = !exchanged && config.solver_order === 1 ? { solver_order: 1 } : {};
+  return { ...(exchanged ? latentDefaults : {}), ...config, ...dropped, ...named[name], ...own };
 }
