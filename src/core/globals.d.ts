@@ -4,6 +4,8 @@ interface AbortSignal {
   readonly aborted: boolean;
   /** @throws the reason of the abort */
   throwIfAborted(): void;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
 }
 
 declare const performance: {

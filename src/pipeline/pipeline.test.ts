@@ -263,6 +263,19 @@ describe("an aborted signal", () => {
     expect(await draw(pipeline)).toMatchObject({ width: 64 });
   });
 
+  it("ends a call that waits for another, before that one is done", async () => {
+    const running = pipeline.generate({ ...small, steps: 50 });
+    await running.next();
+    const stop = new AbortController();
+    const waiting = eventsOf(pipeline, small, { signal: stop.signal });
+    const after = draw(pipeline);
+    stop.abort(new Error("no longer"));
+    await expect(waiting).rejects.toThrow("no longer");
+    expect((await running.next()).done).toBe(false);
+    await running.return(undefined);
+    expect(await after).toEqual(await draw(pipeline));
+  });
+
   it("that is aborted before the call lets nothing begin", async () => {
     await expect(eventsOf(pipeline, small, { signal: AbortSignal.abort(new Error("no")) })).rejects.toThrow(
       "no",
@@ -276,6 +289,14 @@ describe("dispose", () => {
     await pipeline.dispose();
     await pipeline.dispose();
     expect(await draw(pipeline)).toEqual(before);
+  });
+
+  it("waits for the picture that is being drawn, and frees what that loaded", async () => {
+    const drawn = draw(pipeline);
+    const free = pipeline.dispose().then(() => "free");
+    expect(await Promise.race([drawn.then(() => "drawn"), free])).toBe("drawn");
+    await free;
+    expect(await drawn).toEqual(await draw(pipeline));
   });
 });
 

@@ -45,6 +45,7 @@ import { Previews } from "./previews.ts";
 import { type PrecisionName, type Request, type RequestInput, resolveRequest } from "./request.ts";
 import { Stage } from "./stage.ts";
 import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
+import { Turns } from "./turns.ts";
 
 export type { GenerateOptions, LoadOptions };
 
@@ -83,8 +84,8 @@ export class Pipeline {
   private readonly denoiserStage = new Stage();
   private readonly vaeStage = new Stage();
   private readonly previews: Previews;
-  /** Settles when the newest call of `generate` is done. */
-  private last: Promise<void> = Promise.resolve();
+  /** Stages hold one program each, so two runs must not mix. */
+  private readonly turns = new Turns();
 
   private constructor(
     location: string,
@@ -194,14 +195,14 @@ export class Pipeline {
   }
 
   /**
-   * Runs a request; ends after its last image. Aborting throws the signal's reason within one step.
+   * Runs a request; ends after its last image. Aborting throws the signal's reason within one step, and at once
+   * where the call still waits for its turn.
    * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE, E_MEMORY
    */
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
     const request = this.resolve(input);
-    const { turn, release } = this.queue();
+    const end = await this.turns.take(o.signal);
     try {
-      await turn;
       await this.turnTo(request.precision ?? "f32");
       const plan = this.plan(request);
       this.isResident = plan.isTogether;
@@ -209,8 +210,11 @@ export class Pipeline {
     } catch (error) {
       throw outOfMemory(error, () => this.plan(request, { freeBytes: 0 }));
     } finally {
-      if (!this.isResident) await this.freeStages();
-      release();
+      try {
+        if (!this.isResident) await this.freeStages();
+      } finally {
+        end();
+      }
     }
   }
 
@@ -231,15 +235,14 @@ export class Pipeline {
    * @throws KoalaError E_ENGINE, the signal's reason
    */
   async stageTimes(o: StageTimesOptions = {}): Promise<Record<string, number>> {
-    const { turn, release } = this.queue();
+    const end = await this.turns.take(o.signal);
     try {
-      await turn;
       await this.freeStages();
       await this.turnTo(this.usualPrecision);
       const { name, store } = this.parts.denoiser;
       return await stageTimes(this.parts, this.defaults, (outputs) => this.compile(name, outputs, store), o);
     } finally {
-      release();
+      end();
     }
   }
 
@@ -254,19 +257,17 @@ export class Pipeline {
     return encoder === undefined ? [] : positionsOf(encoder, prompt, word);
   }
 
-  /** Frees every program. The pipeline can be used again; it then loads anew. */
+  /**
+   * Frees every program, once the calls that came before have ended: abort or leave them first, and do not wait for it inside a
+   * loop over `generate`. The pipeline can be used again; it then loads anew.
+   */
   async dispose(): Promise<void> {
-    await this.freeStages();
-  }
-
-  /** A place behind the calls that came before: stages hold one program each, so two runs must not mix. */
-  private queue(): { turn: Promise<void>; release: () => void } {
-    const turn = this.last;
-    let release = (): void => {};
-    this.last = new Promise((resolve) => {
-      release = resolve;
-    });
-    return { turn, release };
+    const end = await this.turns.take();
+    try {
+      await this.freeStages();
+    } finally {
+      end();
+    }
   }
 
   private async freeStages(): Promise<void> {
