@@ -6,7 +6,14 @@ import { buildVaeDecoder, type VaeConfig } from "../models/vae.ts";
 import { input, linear, param, silu } from "../ops/index.ts";
 import type { Recipe } from "../tensor/quantized.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
-import { type MemoryPlan, outOfMemory, type PlanOptions, planMemory, planText } from "./memory.ts";
+import {
+  type MemoryPlan,
+  outOfMemory,
+  type PlanOptions,
+  PROCESS_BYTES,
+  planMemory,
+  planText,
+} from "./memory.ts";
 
 const kl: VaeConfig = {
   ...{ pictureChannels: 3, latentChannels: 4, channels: [128, 256, 512, 512], layers: 2, groups: 32 },
@@ -35,6 +42,7 @@ const plan = (o: Partial<PlanOptions>): MemoryPlan =>
   planMemory({
     ...{ encoders: [], denoiser, inTurns: null, mayBatch: true, target: "ort-cpu", isKept: false },
     ...{ decoder, kl, height: cells, width: cells, limit: null },
+    hasPreviews: false,
     ...{ isFirm: false, vae: "auto", mayStay: false },
     ...o,
   });
@@ -109,6 +117,30 @@ describe("planMemory", () => {
     const unet = plan({ denoiser: network }).stages[0]?.bytes ?? 0;
     expect(unet).toBeGreaterThan(165e6 + 2 ** 27); // 134 MB, where floats are 1.07 GB
     expect(unet).toBeLessThan(165e6 + 3.5 * 2 ** 27);
+  });
+
+  it("counts a decoder that makes previews beside the denoiser, and once where all stay", () => {
+    const bytesOf = ({ stages }: MemoryPlan): number[] => stages.map(({ bytes }) => bytes);
+    const [unet = 0, vae = 0] = bytesOf(plan({}));
+    const previewed = plan({ hasPreviews: true });
+    expect(bytesOf(previewed)).toEqual([unet + vae - PROCESS_BYTES, vae]);
+    expect(previewed.peak).toBe(unet + vae - PROCESS_BYTES);
+    const [staying, usual] = [true, false].map((hasPreviews) => plan({ hasPreviews, mayStay: true }));
+    expect([staying?.isTogether, staying?.peak]).toEqual([true, usual?.peak]);
+  });
+
+  it("makes room for previews by guidance in turns, then by stripes", () => {
+    const both = { denoiser: small(200_000), inTurns: small(100_000), hasPreviews: true }; // 0.8 and 0.4 GB
+    const whole = plan(both);
+    expect([whole.stripes, whole.isInTurns]).toEqual([null, false]);
+    const inTurns = plan({ ...both, limit: whole.peak - 1 });
+    expect([inTurns.stripes, inTurns.isInTurns]).toEqual([null, true]);
+    const least = plan({ ...both, limit: inTurns.peak - 1 });
+    expect(least.stripes).toBeGreaterThan(1);
+    for (const { peak } of [inTurns, least]) expect(peak).toBeLessThan(whole.peak);
+    const { peak } = plan({ ...both, limit: 1 });
+    expect(plan({ ...both, limit: peak, isFirm: true }).peak).toBe(peak);
+    expect(() => plan({ ...both, limit: peak - 1, isFirm: true })).toThrow("which unet needs");
   });
 
   it("has no stripes for a tiny decoder", () => {

@@ -90,6 +90,8 @@ export interface PlanOptions {
   /** Whether a step that guides may be one run of both prompts. */
   readonly mayBatch: boolean;
   readonly decoder: Network;
+  /** Whether the decoder makes previews: it then lies beside the denoiser too. */
+  readonly hasPreviews: boolean;
   /** Of the engine. */
   readonly target: Target;
   /** What can be decoded in stripes, and the latents' rows and columns; null: a decoder that cannot. */
@@ -236,8 +238,13 @@ export function planMemory(o: PlanOptions): MemoryPlan {
     ...(o.mayBatch || o.inTurns === null ? [{ ...stageOf(o.denoiser), isInTurns: false }] : []),
     ...(o.inTurns === null ? [] : [{ ...stageOf(o.inTurns), isInTurns: true }]),
   ];
-  const denoiser = firstFit(denoisers, limit);
-  const decoder = firstFit((o.vae === "tiled" ? counts : [null, ...counts]).map(decoderOf), limit);
+  // one that makes previews must fit beside the smallest denoiser, and the denoiser is then chosen beside it
+  const least = o.hasPreviews ? denoisers.reduce((a, b) => (b.bytes < a.bytes ? b : a)).bytes : PROCESS_BYTES;
+  const decoders = (o.vae === "tiled" ? counts : [null, ...counts]).map(decoderOf);
+  const decoder = firstFit(decoders, limit === null ? null : limit - least + PROCESS_BYTES);
+  const beside = o.hasPreviews ? decoder.bytes - PROCESS_BYTES : 0;
+  const alone = firstFit(denoisers, limit === null ? null : limit - beside);
+  const denoiser = { ...alone, bytes: alone.bytes + beside };
   const stages = [...encoders, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
   const largest = stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   const { isInTurns } = denoiser;
@@ -250,7 +257,7 @@ export function planMemory(o: PlanOptions): MemoryPlan {
       got: gigabytes(limit),
       hint: "A smaller picture or a quantized model (koala quantize) needs less.",
     });
-  const together = stages.reduce((sum, { bytes }) => sum + bytes - PROCESS_BYTES, PROCESS_BYTES);
+  const together = stages.reduce((sum, { bytes }) => sum + bytes - PROCESS_BYTES, PROCESS_BYTES - beside);
   const stays = o.mayStay && stripes === null && (limit === null || together <= limit);
   return stays ? { ...plan, peak: together, isTogether: true } : plan;
 }

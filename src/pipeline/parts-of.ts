@@ -31,4 +31,6 @@ export const explainBase =
 export const usualResidentBytes: number = 2 ** 30;
 
 /** A VAE whose weights take less than this (as float32) makes previews, or teaches how. TAESD takes 5 MB, SDXL's VAE 335 MB. */
-export const previewVaeBytes: number = 2 ** 24;
+const previewVaeBytes = 2 ** 24;
+
+export const makesPreviews = (vae: TensorStore): boolean => float32Bytes(vae) < previewVaeBytes;

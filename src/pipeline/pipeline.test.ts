@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   type FloatType,
   readJsonFile,
@@ -23,6 +23,7 @@ import { openComponent } from "../weights/layout.ts";
 import type { PipelineEvent } from "./events.ts";
 import { type LoadOptions, Pipeline } from "./pipeline.ts";
 import type { RequestInput } from "./request.ts";
+import { Stage } from "./stage.ts";
 
 let work = "";
 /** A KOALA-700M in small. */
@@ -165,6 +166,17 @@ describe("several pictures", () => {
     expect(picturesIn(events)).toEqual(picturesIn(await eventsOf(pipeline, { ...small, count: 2 })));
     expect(events.map(inShort).slice(-3)).toEqual(["decode: VAE", "image 0 of seed 3", "image 1 of seed 4"]);
   });
+});
+
+it("programs that stayed make room for a request that has one stage in memory at a time", async () => {
+  const freeBytes = pipeline.plan(pipeline.resolve(small), {}).peak;
+  const tight = await open(koala, { freeBytes });
+  await draw(tight);
+  const freed = vi.spyOn(Stage.prototype, "free");
+  const larger = { ...small, width: 128, height: 128 };
+  for await (const event of tight.generate(larger)) {
+    if (event.type === "stage" && event.stage === "text") expect(freed).toHaveBeenCalledTimes(4);
+  }
 });
 
 describe("two calls at once", () => {

@@ -205,6 +205,7 @@ export class Pipeline {
     try {
       await this.turnTo(request.precision ?? "f32");
       const plan = this.plan(request);
+      if (this.isResident && !plan.isTogether) await this.freeStages(); // what stayed is not in the new plan
       this.isResident = plan.isTogether;
       yield* this.run(request, plan, o);
     } catch (error) {

@@ -5,6 +5,7 @@ import { hasInterval, isGuided } from "./denoise.ts";
 import { type MemoryPlan, type Network, planMemory, type VaeChoice } from "./memory.ts";
 import type { Model } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
+import { makesPreviews } from "./parts-of.ts";
 import type { Request } from "./request.ts";
 
 /** Inputs of a denoiser that differ from step to step: what rests on the others runs once. */
@@ -60,6 +61,7 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
     mayBatch: !hasInterval(request) && (height * width < TURNS_CELLS || keeping.target === "ort-webgpu"),
     ...{ target: keeping.target, isKept: keeping.isKept },
     decoder: { name: "vae", store: vae.store, outputs: vae.decoder({ batch: 1, height, width }).outputs },
+    hasPreviews: request.preview && makesPreviews(vae.store),
     ...{ kl: vae.kl, height, width },
     limit: budget.memory ?? budget.freeBytes ?? null,
     isFirm: budget.memory !== undefined,

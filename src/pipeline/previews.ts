@@ -10,7 +10,7 @@ import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { enlarge } from "../image/resize.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
-import { float32Bytes, previewVaeBytes } from "./parts-of.ts";
+import { makesPreviews } from "./parts-of.ts";
 
 /** What of a step's time a preview by the VAE may take. */
 const PREVIEW_SHARE = 0.05;
@@ -23,8 +23,7 @@ export class Previews {
 
   constructor(parts: Pick<Model, "vae" | "isXL">) {
     this.#parts = parts;
-    const isSmall = float32Bytes(parts.vae.store) < previewVaeBytes;
-    this.#fit = isSmall ? new ColourFit(parts.vae.latentChannels) : null;
+    this.#fit = makesPreviews(parts.vae.store) ? new ColourFit(parts.vae.latentChannels) : null;
   }
 
   /** `latents` [1, L, h, w] became `pixels` [1, 3, H, W] within `seconds`. */
