@@ -43,6 +43,21 @@ describe("defaultsFor", () => {
     expect(defaultsFor({ ...bare, location: "/lightning/models/koala/somewhere/else" }).family).toBe("koala");
   });
 
+  it.each([
+    ["/data/lightning/sdxl-base", "sdxl"],
+    ["/data/sdxl-turbo/sdxl_base.safetensors", "sdxl"],
+    ["lightning/sdxl-base", "sdxl"],
+    ["/data/sdxl-lightning/", "sdxl-lightning"],
+    ["/data/sdxl-lightning/unet", "sdxl-lightning"],
+    ["C:\\models\\sdxl-turbo", "sdxl-turbo"],
+    ["ByteDance/SDXL-Lightning@main", "sdxl-lightning"],
+    ["ByteDance/SDXL-Lightning/unet.safetensors", "sdxl-lightning"],
+    ["/c/models--ByteDance--SDXL-Lightning/snapshots/c9a24f4", "sdxl-lightning"],
+    ["/c/models--ByteDance--SDXL-Lightning/snapshots/c9a24f4/unet.safetensors", "sdxl-lightning"],
+  ])("takes %s for %s", (location, family) => {
+    expect(defaultsFor(facts("sdxl", { modelIndex: null, location })).family).toBe(family);
+  });
+
   it("gives every family its own steps, guidance, size and sampler", () => {
     const rows = presetNames.map((name) => {
       const { family, steps, guidance, width, scheduler, spacing, prediction } = defaultsFor(facts(name));

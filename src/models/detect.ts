@@ -189,11 +189,22 @@ function usualSize(c: UNetConfig, prediction: string): number {
   return prediction === "v_prediction" ? 96 : 64;
 }
 
-/** The end of the path (a hub cache puts the id three folders up) and the names in the files, in lower case. */
+/** A hub id from its name on, with the revision and file that it may have: the owner says nothing of the model. */
+const HUB_ID = /^\w[\w.-]*\/(\w[\w.-]*(?:@[\w.-]+)?(?:\/[^\\]+\.safetensors)?)$/;
+
+/** A folder or file in a hub cache, from the id on. */
+const HUB_CACHE = /(?:^|\/)(models--[^/]+\/snapshots\/.+)$/;
+
+/** What of a place names the model: of a path the last part, since folders above hold other models too. */
+function placeOf(location: string): string {
+  const path = location.replaceAll("\\", "/").replace(/(\/(unet|transformer))?\/*$/, "");
+  return HUB_CACHE.exec(path)?.[1] ?? HUB_ID.exec(location)?.[1] ?? path.split("/").at(-1) ?? "";
+}
+
+/** The model's place and the names in its files, in lower case. */
 function namesOf({ location, modelIndex, unet, transformer }: FolderFacts): string {
-  const place = location.split(/[\\/]/).slice(-3).join("/");
   const inFile = (json: unknown) => text((json as JsonObject | null)?._name_or_path) ?? "";
-  return [place, inFile(modelIndex), inFile(unet ?? transformer)].join(" ").toLowerCase();
+  return [placeOf(location), inFile(modelIndex), inFile(unet ?? transformer)].join(" ").toLowerCase();
 }
 
 /** Levels, heads and depths: what tells published U-Nets apart. */
