@@ -4,10 +4,11 @@ import { check } from "../core/assert.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import type { Model } from "./model.ts";
 import { openVaeAlone, type VaePart } from "./parts.ts";
+import { xlScalingFactor } from "./parts-of.ts";
 
 /** What `vae: "tiny"` means, by the scaling factor of the latents that it was made for. Source: madebyollin/taesd. */
 const tinyVaes: ReadonlyMap<number, string> = new Map([
-  [0.13025, "madebyollin/taesdxl"],
+  [xlScalingFactor, "madebyollin/taesdxl"],
   [0.18215, "madebyollin/taesd"],
 ]);
 

@@ -15,6 +15,9 @@ export const storesOf = (parts: Model): TensorStore[] => [
   parts.vae.store,
 ];
 
+/** The scaling factor of SDXL's latents, which PixArt-Σ draws too. */
+export const xlScalingFactor = 0.13025;
+
 /** What could not be opened is a model that the user never named: says why it was wanted. */
 export const explainBase =
   (location: string) =>

@@ -1,6 +1,7 @@
-/** What previews cost: a VAE that is slow beside a step is asked once. */
+/** What previews cost: a VAE that is slow beside a step is asked once. And whose colours they have. */
 
 import { expect, it, vi } from "vitest";
+import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
 import { Previews } from "./previews.ts";
@@ -42,4 +43,19 @@ it("asks a VAE that takes less than a twentieth of a step every time", async () 
   const decode = decoderOf(previews, 0.05);
   for (let step = 0; step < 3; step++) await previews.of(latents, 1, decode);
   expect(decode).toHaveBeenCalledTimes(3);
+});
+
+it.each([
+  ["SDXL", true, 0.13025, sdxlColours],
+  ["PixArt-Σ", false, 0.13025, sdxlColours],
+  ["PixArt-α and SD 1", false, 0.18215, sdColours],
+])("knows the colours of %s, whose VAE is large", async (_, isXL, scalingFactor, colours) => {
+  const weight = { shape: [1024, 1024, 9] };
+  const store = { tensors: new Map([["weight", weight]]) };
+  const large = { vae: { store, latentChannels: 4, factor: 8, scalingFactor }, isXL };
+  const previews = new Previews(large as unknown as typeof parts);
+  const four = float32([1, 4, 1, 1], [0.61, -1, 0.25, 0.75]);
+  const decode = vi.fn();
+  expect(await previews.of(four, 1, decode)).toEqual(preview(four, colours)[0]);
+  expect(decode).not.toHaveBeenCalled();
 });

@@ -10,7 +10,7 @@ import { preview, sdColours, sdxlColours } from "../image/preview.ts";
 import { enlarge } from "../image/resize.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
-import { makesPreviews } from "./parts-of.ts";
+import { makesPreviews, xlScalingFactor } from "./parts-of.ts";
 
 /** What of a step's time a preview by the VAE may take. */
 const PREVIEW_SHARE = 0.05;
@@ -41,7 +41,8 @@ export class Previews {
     const { vae, isXL } = this.#parts;
     if (this.#fit === null) {
       if (vae.latentChannels !== sdColours.weights.length) return null;
-      return preview(denoised, isXL ? sdxlColours : sdColours)[0] ?? null;
+      const hasXlLatents = isXL || vae.scalingFactor === xlScalingFactor;
+      return preview(denoised, hasXlLatents ? sdxlColours : sdColours)[0] ?? null;
     }
     const map = this.#fit.map();
     if (map === null || this.#decodeSeconds <= PREVIEW_SHARE * stepSeconds)
