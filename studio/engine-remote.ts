@@ -9,7 +9,6 @@ interface JobView {
   readonly model: string;
   readonly request: Request;
   readonly state: "waiting" | "running" | "done" | "failed" | "cancelled";
-  readonly isFavourite: boolean;
   readonly position: number | null;
   readonly created: number;
   readonly started: number | null;
@@ -19,6 +18,7 @@ interface JobView {
     readonly index: number;
     readonly seed: number;
     readonly url: string;
+    readonly isFavourite: boolean;
     readonly residentBytes?: number;
     readonly nsfw?: { readonly isExplicit: boolean; readonly policy: "flag" | "blur" | "refuse" };
   }[];
@@ -78,10 +78,10 @@ const drawingOf = (job: JobView, picture: JobView["pictures"][number]): Drawing 
   ...{ id: `${job.id}/${picture.index}`, model: job.model, url: `.${picture.url}` },
   request: { ...job.request, seed: picture.seed, count: 1 },
   seconds:
-    job.started === null || job.ended === null
-      ? null
-      : (job.ended - job.started) / 1000 / Math.max(job.pictures.length, 1),
-  ...{ created: job.created, isFavourite: job.isFavourite },
+    job.state !== "done" || job.started === null || job.ended === null
+      ? null // of what was ended early nobody knows how much went into this picture
+      : (job.ended - job.started) / 1000 / job.request.count, // not those that are left: some may be removed
+  ...{ created: job.created, isFavourite: picture.isFavourite },
   ...{ bytes: picture.residentBytes ?? null, note: noteOf(picture) },
 });
 
@@ -90,6 +90,7 @@ async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEv
   const waiting: { name: string; data: unknown }[] = [];
   let wake = (): void => {};
   let isLost = false;
+  const told = new Set<number>();
   const source = new EventSource(`api/jobs/${job.id}/events`);
   const stop = (): void => {
     void fetch(`api/jobs/${job.id}/cancel`, { method: "POST" }).catch(() => {});
@@ -126,14 +127,21 @@ async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEv
         const end = next.data as JobView;
         if (end.error !== null) throw errorOf(end.error);
         if (end.state === "cancelled") throw new DOMException("cancelled elsewhere", "AbortError");
-        for (const picture of end.pictures) yield { type: "picture", drawing: drawingOf(end, picture) };
+        for (const picture of end.pictures)
+          if (!told.has(picture.index)) yield { type: "picture", drawing: drawingOf(end, picture) };
         return;
       }
       if (next.name === "state") yield { type: "waiting", ahead: (next.data as JobView).position ?? 0 };
       else if (next.name === "preview") {
         const { index, step, png } = next.data as { index: number; step: number; png: string };
         yield { type: "preview", index, step, shown: { url: `data:image/png;base64,${png}` } };
-      } else if (next.name !== "picture") yield next.data as DrawEvent;
+      } else if (next.name === "picture") {
+        const picture = next.data as JobView["pictures"][number];
+        // the last one comes with the end, which knows how long it took; after a break all are told again
+        if (picture.index === job.request.count - 1 || told.has(picture.index)) continue;
+        told.add(picture.index);
+        yield { type: "picture", drawing: drawingOf(job, picture) };
+      } else yield next.data as DrawEvent;
     }
   } finally {
     signal.removeEventListener("abort", stop);
@@ -141,8 +149,12 @@ async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEv
   }
 }
 
+/** Of one list of jobs; the server's own bound. */
+const largestPage = 500;
+
+const pathOf = ({ id }: Drawing): string => `api/jobs/${id.replace("/", "/pictures/")}`;
+
 export function remoteEngine(): Engine {
-  const jobOf = ({ id }: Drawing): string => id.split("/")[0] ?? "";
   const models = async (): Promise<readonly Model[]> =>
     (await ask<{ models: readonly Omit<Model, "title">[] }>("api/models")).models.map((model) => ({
       ...model,
@@ -163,16 +175,30 @@ export function remoteEngine(): Engine {
       );
     },
     history: {
-      async list(search, onlyFavourites) {
-        const query = new URLSearchParams({ limit: "100", state: "done" });
+      async list(search, onlyFavourites, most) {
+        const limit = Math.min(most + 1, largestPage);
+        const query = new URLSearchParams({ limit: String(limit) });
         if (search.trim() !== "") query.set("search", search.trim());
         if (onlyFavourites) query.set("favourite", "true");
-        const { jobs } = await ask<{ jobs: readonly JobView[] }>(`api/jobs?${query}`);
-        return jobs.flatMap((job) => job.pictures.map((picture) => drawingOf(job, picture)));
+        const seen = new Set<string>();
+        const drawings: Drawing[] = [];
+        // pictures of any state: those that were done before a cancel are there too
+        while (drawings.length <= most) {
+          const { jobs } = await ask<{ jobs: readonly JobView[] }>(`api/jobs?${query}`);
+          const fresh = jobs.filter(({ id }) => !seen.has(id));
+          for (const job of fresh) {
+            seen.add(job.id);
+            for (const picture of job.pictures)
+              if (!onlyFavourites || picture.isFavourite) drawings.push(drawingOf(job, picture));
+          }
+          if (jobs.length < limit || fresh.length === 0) break;
+          query.set("before", String((jobs.at(-1)?.created ?? 0) + 1)); // some of one moment may be on both pages
+        }
+        return { drawings: drawings.slice(0, most), isMore: drawings.length > most };
       },
       setFavourite: async (drawing, isFavourite) =>
-        void (await ask(`api/jobs/${jobOf(drawing)}`, json("PATCH", { isFavourite }))),
-      remove: async (drawing) => void (await ask(`api/jobs/${jobOf(drawing)}`, { method: "DELETE" })),
+        void (await ask(pathOf(drawing), json("PATCH", { isFavourite }))),
+      remove: async (drawing) => void (await ask(pathOf(drawing), { method: "DELETE" })),
       isKept: async () => true,
     },
     readPicture: (file) => ask<Recorded>("api/png-info", { method: "POST", body: file }),

@@ -64,8 +64,12 @@ export interface Progress {
 }
 
 export interface History {
-  /** Newest first. */
-  list(search: string, onlyFavourites: boolean): Promise<readonly Drawing[]>;
+  /** The newest first, at most so many, and whether there are more. */
+  list(
+    search: string,
+    onlyFavourites: boolean,
+    most: number,
+  ): Promise<{ readonly drawings: readonly Drawing[]; readonly isMore: boolean }>;
   setFavourite(drawing: Drawing, isFavourite: boolean): Promise<void>;
   remove(drawing: Drawing): Promise<void>;
   /** Whether it outlives the page. */

@@ -60,13 +60,13 @@ export function localHistory(): LocalHistory {
   const named = async (id: string): Promise<Kept | undefined> => (await all()).find((kept) => kept.id === id);
 
   return {
-    async list(search, onlyFavourites) {
+    async list(search, onlyFavourites, most) {
       const wanted = search.trim().toLowerCase();
-      return (await all())
+      const found = (await all())
         .filter((kept) => !onlyFavourites || kept.isFavourite)
         .filter(({ request, model }) => `${request.prompt} ${model}`.toLowerCase().includes(wanted))
-        .sort((a, b) => b.created - a.created)
-        .map(shown);
+        .sort((a, b) => b.created - a.created);
+      return { drawings: found.slice(0, most).map(shown), isMore: found.length > most };
     },
     async add(kept) {
       const whole = { ...kept, id: crypto.randomUUID(), isFavourite: false };

@@ -78,6 +78,8 @@ export interface Studio {
   readonly notes: Signal<readonly string[]>;
   readonly current: Signal<Drawing | null>;
   readonly drawings: Signal<readonly Drawing[]>;
+  /** Whether there are older ones than the gallery shows. */
+  readonly isMore: Signal<boolean>;
   readonly search: Signal<string>;
   readonly onlyFavourites: Signal<boolean>;
   readonly presets: Signal<Readonly<Record<string, Form>>>;
@@ -98,6 +100,9 @@ export interface Studio {
    */
   exclusively(work: (signal: AbortSignal) => Promise<void>, name?: Unfinished): Promise<void>;
   refresh(): Promise<void>;
+  showMore(): Promise<void>;
+  /** Changes the history, and shows it. */
+  change(work: Promise<void>): Promise<void>;
   readFile(file: File): Promise<void>;
   take(drawing: Drawing): void;
   savePreset(name: string): void;
@@ -107,6 +112,9 @@ export interface Studio {
 const restarts = { picture: "Draw", comparison: "Compare", "look inside": "Draw and look inside" };
 type Unfinished = keyof typeof restarts;
 const isUnfinished = (text: string): text is Unfinished => text in restarts;
+
+/** Pictures that the gallery shows at first, and that are added at a time. */
+const galleryPage = 100;
 
 const usualPrompt = "a red apple";
 
@@ -127,6 +135,7 @@ export function createStudio(engine: Engine): Studio {
     notes: signal<readonly string[]>([]),
     current: signal<Drawing | null>(null),
     drawings: signal<readonly Drawing[]>([]),
+    isMore: signal(false),
     search: signal(""),
     onlyFavourites: signal(false),
     isOnline: signal(navigator.onLine),
@@ -167,9 +176,15 @@ export function createStudio(engine: Engine): Studio {
     remember("form", s.form.value);
   }
 
+  let most = galleryPage;
+  let lists = 0;
   const refresh = async (): Promise<void> => {
+    const own = ++lists;
     try {
-      s.drawings.value = await engine.history.list(s.search.value, s.onlyFavourites.value);
+      const found = await engine.history.list(s.search.value, s.onlyFavourites.value, most);
+      if (own !== lists) return; // an answer that was overtaken
+      s.drawings.value = found.drawings;
+      s.isMore.value = found.isMore;
     } catch (error) {
       s.problem.value = problemOf(error);
     }
@@ -266,6 +281,18 @@ export function createStudio(engine: Engine): Studio {
     set,
     request,
     refresh,
+    showMore() {
+      most += galleryPage;
+      return refresh();
+    },
+    async change(work) {
+      try {
+        await work;
+      } catch (error) {
+        s.problem.value = problemOf(error);
+      }
+      await refresh();
+    },
     exclusively,
     isBusy: computed(() => stop.value !== null),
     async start() {

@@ -30,11 +30,12 @@ export const fakeVerdict = (policy: NsfwVerdict["policy"]): NsfwVerdict => ({
   scores: { drawing: 0, hentai: 0.5, neutral: 0, porn: 0.5, sexy: 0 },
 });
 
-/** Draws one task at a time. `before` holds each one up, or makes it fail. */
+/** Draws one task at a time. `before` holds each one up, or makes it fail; `after` does so with what follows a picture. */
 export class FakeCrew implements Crew {
   readonly size = 1;
   readonly drawn: string[] = [];
   before: (task: Task) => Promise<void> = async () => {};
+  after: (index: number) => Promise<void> = async () => {};
   private isBusy = false;
   private listener = (): void => {};
 
@@ -60,6 +61,7 @@ export class FakeCrew implements Crew {
         const seed = task.request.seed + index;
         const nsfw = task.nsfw === undefined || task.nsfw === "off" ? {} : { nsfw: fakeVerdict(task.nsfw) };
         await tell({ type: "picture", index, seed, png: fakePng(seed), residentBytes: 1, ...nsfw });
+        await Promise.race([this.after(index), aborted]);
       }
       this.drawn.push(task.request.prompt);
     } finally {

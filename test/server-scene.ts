@@ -4,11 +4,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
+import { afterEach } from "vitest";
 import type { Exploration } from "../src/analyze/explore.ts";
 import type { NsfwPolicy } from "../src/node/nsfw/policy.ts";
 import type { AccessOptions } from "../src/node/server/access.ts";
 import { createApp } from "../src/node/server/app.ts";
 import type { Inspector } from "../src/node/server/inspector.ts";
+import type { JobView } from "../src/node/server/job.ts";
 import { Jobs } from "../src/node/server/jobs.ts";
 import { Meters } from "../src/node/server/metrics.ts";
 import { Store } from "../src/node/server/store.ts";
@@ -33,6 +35,8 @@ export interface SceneOptions {
   readonly studio?: string;
   readonly nsfw?: NsfwPolicy;
 }
+
+const textOf = (body: unknown): string => (typeof body === "string" ? body : JSON.stringify(body));
 
 /** Says the same of every model. */
 const fakeInspector: Inspector = {
@@ -66,7 +70,7 @@ export async function openScene(o: SceneOptions = {}): Promise<Scene> {
         headers: { "content-type": "application/json", ...headers },
         ...(body === undefined
           ? {}
-          : { body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body) }),
+          : { body: body instanceof Uint8Array ? new Uint8Array(body) : textOf(body) }),
       }),
     async remove() {
       await jobs.close();
@@ -75,6 +79,29 @@ export async function openScene(o: SceneOptions = {}): Promise<Scene> {
     },
   };
 }
+
+/** Opens scenes that are removed after each test of a file. */
+export function scenes(): (o?: SceneOptions) => Promise<Scene> {
+  const opened: Scene[] = [];
+  afterEach(async () => {
+    for (const one of opened.splice(0)) await one.remove();
+  });
+  return async (o = {}) => {
+    const one = await openScene(o);
+    opened.push(one);
+    return one;
+  };
+}
+
+/** Status and sentence of a request's error: what every door says. */
+export const says = async (response: Response): Promise<unknown> => [
+  response.status,
+  ((await response.json()) as { error: { message: string } }).error.message,
+];
+
+/** A job that was taken. */
+export const accepted = async (s: Scene, body: object, headers = {}): Promise<JobView> =>
+  (await (await s.ask("POST", "/api/jobs", body, headers)).json()) as JobView;
 
 /** The events of a stream that has ended. */
 export async function eventsOf(response: Response): Promise<{ name: string; id: string; data: unknown }[]> {

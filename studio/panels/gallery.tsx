@@ -4,7 +4,7 @@ import type { Drawing } from "../engines.ts";
 import type { Studio } from "../state.ts";
 
 export function Gallery({ studio }: { readonly studio: Studio }) {
-  const { drawings, search, onlyFavourites } = studio;
+  const { drawings, isMore, search, onlyFavourites } = studio;
   const isFiltered = search.value !== "" || onlyFavourites.value;
   return (
     <section class="card gallery" aria-label="Gallery">
@@ -44,6 +44,11 @@ export function Gallery({ studio }: { readonly studio: Studio }) {
           ))}
         </ul>
       )}
+      {isMore.value && (
+        <button type="button" onClick={() => void studio.showMore()}>
+          Show older ones
+        </button>
+      )}
     </section>
   );
 }
@@ -51,7 +56,6 @@ export function Gallery({ studio }: { readonly studio: Studio }) {
 function Tile({ drawing, studio }: { readonly drawing: Drawing; readonly studio: Studio }) {
   const { request, url, isFavourite } = drawing;
   const { engine, current } = studio;
-  const after = (work: Promise<void>): void => void work.then(studio.refresh);
   return (
     <li>
       <button
@@ -70,7 +74,7 @@ function Tile({ drawing, studio }: { readonly drawing: Drawing; readonly studio:
           type="button"
           aria-label={isFavourite ? "No favourite any more" : "Favourite"}
           aria-pressed={isFavourite}
-          onClick={() => after(engine.history.setFavourite(drawing, !isFavourite))}
+          onClick={() => void studio.change(engine.history.setFavourite(drawing, !isFavourite))}
         >
           {isFavourite ? "★" : "☆"}
         </button>
@@ -79,7 +83,7 @@ function Tile({ drawing, studio }: { readonly drawing: Drawing; readonly studio:
           aria-label="Remove"
           onClick={() => {
             if (current.value?.id === drawing.id) current.value = null;
-            after(engine.history.remove(drawing));
+            void studio.change(engine.history.remove(drawing));
           }}
         >
           ✕

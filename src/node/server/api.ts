@@ -88,19 +88,19 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
     return c.json(jobs.view(jobOf(c)));
   });
 
-  door.patch("/jobs/:id", async (c) => {
-    const job = jobOf(c);
+  /** The mark that a body sets. @throws KoalaError E_REQUEST */
+  async function favouriteOf(c: Context<Env>): Promise<boolean> {
     const { isFavourite, ...rest } = await readJsonObject(c);
     check(typeof isFavourite === "boolean" && Object.keys(rest).length === 0, "E_REQUEST", () => ({
       where: "isFavourite",
       expected: "true or false, and nothing else",
       got: JSON.stringify({ isFavourite, ...rest }).slice(0, 80),
     }));
-    store.setFavourite(job.id, isFavourite);
-    return c.json(jobs.view(jobOf(c)));
-  });
+    return isFavourite;
+  }
 
-  door.delete("/jobs/:id", async (c) => {
+  /** The job of the path, that nothing is added to any more. @throws KoalaError E_NOT_FOUND, E_CONFLICT */
+  function overOf(c: Context<Env>): Job {
     const job = jobOf(c);
     check(isOver(job.state), "E_CONFLICT", () => ({
       where: `job ${job.id}`,
@@ -108,7 +108,39 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
       got: job.state,
       hint: `POST /api/jobs/${job.id}/cancel ends it.`,
     }));
-    await store.remove(job);
+    return job;
+  }
+
+  /** @throws KoalaError E_NOT_FOUND */
+  function checkPicture(isThere: boolean, c: Context<Env>): void {
+    check(isThere, "E_NOT_FOUND", () => ({
+      where: "picture",
+      expected: "the index of a picture of the job",
+      got: (c.req.param("index") ?? "").slice(0, 80),
+    }));
+  }
+
+  door.patch("/jobs/:id", async (c) => {
+    const job = jobOf(c);
+    store.setFavourite(job.id, await favouriteOf(c));
+    return c.json(jobs.view(jobOf(c)));
+  });
+
+  door.delete("/jobs/:id", async (c) => {
+    await store.remove(overOf(c));
+    return c.body(null, 204);
+  });
+
+  door.patch("/jobs/:id/pictures/:index{[0-9]+}", async (c) => {
+    const job = jobOf(c);
+    const isFavourite = await favouriteOf(c);
+    checkPicture(store.setPictureFavourite(job.id, Number(c.req.param("index")), isFavourite), c);
+    return c.json(jobs.view(jobOf(c)));
+  });
+
+  door.delete("/jobs/:id/pictures/:index{[0-9]+}", async (c) => {
+    const job = overOf(c);
+    checkPicture(await store.removePicture(job.id, Number(c.req.param("index"))), c);
     return c.body(null, 204);
   });
 

@@ -1,31 +1,14 @@
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { dies, fakePng, gate } from "../../../test/fake-crew.ts";
-import { eventsOf, openScene, type Scene, type SceneOptions } from "../../../test/server-scene.ts";
+import { accepted, eventsOf, says, scenes } from "../../../test/server-scene.ts";
 import { createApp } from "./app.ts";
 import type { JobView } from "./job.ts";
 import { routes } from "./openapi.ts";
 import type { ServerParts } from "./parts.ts";
 
-const scenes: Scene[] = [];
-async function scene(o: SceneOptions = {}): Promise<Scene> {
-  const opened = await openScene(o);
-  scenes.push(opened);
-  return opened;
-}
-afterEach(async () => {
-  for (const opened of scenes.splice(0)) await opened.remove();
-});
-
-/** Of the request's error: what every door says. */
-const says = async (response: Response): Promise<unknown> => [
-  response.status,
-  ((await response.json()) as { error: { message: string } }).error.message,
-];
-
-const accepted = async (s: Scene, body: object, headers = {}): Promise<JobView> =>
-  (await (await s.ask("POST", "/api/jobs", body, headers)).json()) as JobView;
+const scene = scenes();
 
 describe("/api/jobs", () => {
   it("accepts a job, draws it and keeps its pictures", async () => {

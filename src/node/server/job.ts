@@ -20,6 +20,12 @@ export interface JobPicture {
   readonly residentBytes?: number;
 }
 
+/** A picture in the history. */
+export interface KeptPicture extends JobPicture {
+  /** Marked itself, or with its whole job. */
+  readonly isFavourite: boolean;
+}
+
 export interface Job {
   /** 128 random bits: who knows it may see the pictures. */
   readonly id: string;
@@ -39,7 +45,7 @@ export interface Job {
   readonly started: number | null;
   readonly ended: number | null;
   readonly error: JobError | null;
-  readonly pictures: readonly JobPicture[];
+  readonly pictures: readonly KeptPicture[];
 }
 
 export const newJobId = (): string => randomBytes(16).toString("hex");
@@ -54,7 +60,7 @@ export const picturePath = (id: string, index: number, format: PictureFormat = "
 export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "pictures"> {
   /** Jobs that come before it; null unless it waits. */
   readonly position: number | null;
-  readonly pictures: readonly (JobPicture & { readonly url: string })[];
+  readonly pictures: readonly (KeptPicture & { readonly url: string })[];
 }
 
 export function viewOf(job: Job, position: number | null): JobView {

@@ -229,7 +229,7 @@ export class Jobs {
         if (!(await store.addPicture(id, picture, png))) break; // kept before the engine or the server died
         meters.pictures.inc();
         if (picture.nsfw?.isExplicit === true) meters.explicit.inc();
-        log.append("picture", { ...picture, url: picturePath(id, picture.index) });
+        log.append("picture", { ...picture, isFavourite: false, url: picturePath(id, picture.index) });
         break;
       }
       default:

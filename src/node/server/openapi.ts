@@ -35,6 +35,12 @@ const route = (
   more: Pick<Route, "body" | "query" | "errors"> = {},
 ): Route => ({ method, path, summary, ok, ...more });
 
+const favourite: Json = json({
+  type: "object",
+  properties: { isFavourite: { type: "boolean" } },
+  required: ["isFavourite"],
+});
+
 const isAwaited = { errors: [409, 413, 429] };
 
 /** Every route of the server; a test compares it with what the app answers. */
@@ -53,17 +59,27 @@ export const routes: readonly Route[] = [
     ],
   }),
   route("get", "/api/jobs/{id}", "A job", [200, json(ref("Job"))], { errors: [404] }),
-  route("patch", "/api/jobs/{id}", "Mark a job as a favourite", [200, json(ref("Job"))], {
-    body: json({
-      type: "object",
-      properties: { isFavourite: { type: "boolean" } },
-      required: ["isFavourite"],
-    }),
+  route("patch", "/api/jobs/{id}", "Mark a job and its pictures as favourites", [200, json(ref("Job"))], {
+    body: favourite,
     errors: [404],
   }),
   route("delete", "/api/jobs/{id}", "Remove a job that has ended, and its pictures", [204, null], {
     errors: [404, 409],
   }),
+  route(
+    "patch",
+    "/api/jobs/{id}/pictures/{index}",
+    "Mark one picture as a favourite",
+    [200, json(ref("Job"))],
+    { body: favourite, errors: [404] },
+  ),
+  route(
+    "delete",
+    "/api/jobs/{id}/pictures/{index}",
+    "Remove one picture of a job that has ended; the job goes with its last one",
+    [204, null],
+    { errors: [404, 409] },
+  ),
   route("get", "/api/jobs/{id}/result", "A job that has ended", [200, json(ref("Job"))], {
     errors: [404, 409],
   }),
@@ -181,7 +197,7 @@ function schemas(models: Models): Json {
   const picture = {
     type: "object",
     properties: {
-      ...{ index: { type: "integer" }, seed: fields.seed, url: text },
+      ...{ index: { type: "integer" }, seed: fields.seed, url: text, isFavourite: { type: "boolean" } },
       ...{ residentBytes: { type: "number" }, nsfw: { type: "object" } },
     },
   };

@@ -19,13 +19,25 @@ create table if not exists jobs (
 create index if not exists jobs_by_time on jobs (owner, created);
 create index if not exists jobs_by_state on jobs (state);
 create table if not exists pictures (
-  job text not null, number integer not null, seed integer not null, facts text, primary key (job, number)
+  job text not null, number integer not null, seed integer not null, facts text, favourite integer,
+  primary key (job, number)
 );
 create table if not exists settings (owner text primary key, value text not null);
 `;
 
+/** Adds a column to a folder of before it was there. */
+function addColumn(db: Database.Database, table: string, column: string, type: string): void {
+  const columns = db.prepare(`select name from pragma_table_info('${table}')`).all() as { name: string }[];
+  if (!columns.some(({ name }) => name === column))
+    db.exec(`alter table ${table} add column ${column} ${type}`);
+}
+
 /** Of the tables; another one is refused. */
 const format = 1;
+
+/** Of a row of jobs. */
+const hasFavourite =
+  "(favourite = 1 or exists (select 1 from pictures where job = jobs.id and pictures.favourite = 1))";
 
 interface Row {
   readonly id: string;
@@ -42,6 +54,14 @@ interface Row {
   readonly error: string | null;
 }
 
+interface PictureRow {
+  readonly number: number;
+  readonly seed: number;
+  readonly facts: string | null;
+  /** Null: as its job. */
+  readonly favourite: number | null;
+}
+
 /** Which jobs a list shows, newest first. */
 export interface JobFilter {
   readonly owner: string;
@@ -51,6 +71,7 @@ export interface JobFilter {
   /** Part of the prompt. */
   readonly search?: string | undefined;
   readonly state?: JobState | undefined;
+  /** Marked itself, or with a picture that is. */
   readonly isFavourite?: boolean | undefined;
 }
 
@@ -86,11 +107,8 @@ export class Store {
       db.pragma("locking_mode = EXCLUSIVE"); // two servers would both run the same jobs
       db.pragma("synchronous = FULL"); // an accepted job survives a power cut too
       db.exec(tables);
-      const columns = db.prepare("select name from pragma_table_info('pictures')").all() as {
-        name: string;
-      }[];
-      if (!columns.some(({ name }) => name === "facts"))
-        db.exec("alter table pictures add column facts text");
+      addColumn(db, "pictures", "facts", "text");
+      addColumn(db, "pictures", "favourite", "integer");
       db.exec("create table if not exists format (number integer)");
       const row = db.prepare("select number from format").get() as { number: number } | undefined;
       if (row === undefined) db.prepare("insert into format values (?)").run(format);
@@ -146,7 +164,7 @@ export class Store {
     const clauses: [string, unknown][] = [["owner = ?", owner]];
     if (before !== undefined) clauses.push(["created < ?", before]);
     if (state !== undefined) clauses.push(["state = ?", state]);
-    if (isFavourite !== undefined) clauses.push(["favourite = ?", isFavourite ? 1 : 0]);
+    if (isFavourite !== undefined) clauses.push([`${hasFavourite} = ?`, isFavourite ? 1 : 0]);
     if (search !== undefined) clauses.push(["instr(lower(prompt), lower(?)) > 0", search]);
     const where = clauses.map(([clause]) => clause).join(" and ");
     const rows = this.sql(`select * from jobs where ${where} order by created desc, rowid desc limit ?`).all(
@@ -193,7 +211,7 @@ export class Store {
   async addPicture(id: string, { index, seed, ...facts }: JobPicture, png: Uint8Array): Promise<boolean> {
     await writeAtomically(this.pathOf(id, index), png);
     const insert =
-      "insert or ignore into pictures select id, ?, ?, ? from jobs where id = ? and state = 'running'";
+      "insert or ignore into pictures (job, number, seed, facts) select id, ?, ?, ? from jobs where id = ? and state = 'running'";
     if (this.sql(insert).run(index, seed, JSON.stringify(facts), id).changes === 1) return true;
     const isKept = this.sql("select 1 from pictures where job = ? and number = ?").get(id, index);
     if (isKept === undefined) await rm(this.pathOf(id, index), { force: true }); // its job was cancelled
@@ -212,8 +230,16 @@ export class Store {
     );
   }
 
+  /** Of a job and all its pictures. */
   setFavourite(id: string, isFavourite: boolean): void {
     this.sql("update jobs set favourite = ? where id = ?").run(isFavourite ? 1 : 0, id);
+    this.sql("update pictures set favourite = null where job = ?").run(id);
+  }
+
+  /** Of one picture, whatever its job is. False where the job has none of that number. */
+  setPictureFavourite(id: string, index: number, isFavourite: boolean): boolean {
+    const change = "update pictures set favourite = ? where job = ? and number = ?";
+    return this.sql(change).run(isFavourite ? 1 : 0, id, index).changes === 1;
   }
 
   /** Takes a job that is over out of the history, with its pictures. */
@@ -221,6 +247,16 @@ export class Store {
     this.sql("delete from pictures where job = ?").run(job.id);
     this.sql("delete from jobs where id = ?").run(job.id);
     for (const { index } of job.pictures) await rm(this.pathOf(job.id, index), { force: true });
+  }
+
+  /** One picture of a job that is over; the job goes with its last one. False where it has none of that number. */
+  async removePicture(id: string, index: number): Promise<boolean> {
+    const remove = "delete from pictures where job = ? and number = ?";
+    if (this.sql(remove).run(id, index).changes === 0) return false;
+    const isLast = "id = ? and not exists (select 1 from pictures where job = jobs.id)";
+    this.sql(`delete from jobs where ${isLast}`).run(id);
+    await rm(this.pathOf(id, index), { force: true });
+    return true;
   }
 
   settings(owner: string): unknown {
@@ -240,17 +276,17 @@ export class Store {
 
   private jobOf(row: Row): Job {
     const { id, owner, client, model, state, created, started, ended } = row;
-    const pictures = this.sql("select number, seed, facts from pictures where job = ? order by number").all(
-      id,
-    ) as { number: number; seed: number; facts: string | null }[];
+    const pictures = this.sql(
+      "select number, seed, facts, favourite from pictures where job = ? order by number",
+    ).all(id) as PictureRow[];
     return {
       ...{ id, owner, client, model, state, created, started, ended },
       isAwaited: row.awaited === 1,
       isFavourite: row.favourite === 1,
       request: JSON.parse(row.request) as Job["request"],
       error: row.error === null ? null : (JSON.parse(row.error) as JobError),
-      pictures: pictures.map(({ number, seed, facts }) => ({
-        ...{ index: number, seed },
+      pictures: pictures.map(({ number, seed, facts, favourite }) => ({
+        ...{ index: number, seed, isFavourite: (favourite ?? row.favourite) === 1 },
         ...(JSON.parse(facts ?? "{}") as Omit<JobPicture, "index" | "seed">),
       })),
     };
