@@ -281,6 +281,14 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
       '--precisions: expected one of f32, bf16, int8, int4, got "fp16" [E_FLAG]\nDid you mean bf16?',
     ],
     [
+      ["serve", "--redis", "foo"],
+      '--redis: expected an address such as redis://127.0.0.1:6379, got "foo" [E_FLAG]',
+    ],
+    [
+      ["worker", "--redis", "http://me:secret@a"],
+      '--redis: expected an address such as redis://127.0.0.1:6379, got "http://…@a" [E_FLAG]',
+    ],
+    [
       ["generate", "a", "--lora", "style.safetensors:strong"],
       '--lora: expected FILE or FILE:WEIGHT, the weight from -10 to 10, got "style.safetensors:strong" [E_FLAG]',
     ],

@@ -3,6 +3,7 @@
 import type { Logger } from "pino";
 import { KoalaError } from "../../core/errors.ts";
 import { physicalCores } from "../cores.ts";
+import { redisUrl } from "./addresses.ts";
 import type { Crew } from "./crew.ts";
 import type { ModelPlaces } from "./engine-messages.ts";
 import { LocalCrew } from "./local-crew.ts";
@@ -26,8 +27,9 @@ export function localCrew(o: CrewOptions): LocalCrew {
   });
 }
 
-/** The two files that speak to Redis, and the packages that only they need. @throws KoalaError E_ENGINE */
+/** The two files that speak to Redis, and the packages that only they need. @throws KoalaError E_ENGINE, E_FLAG */
 async function withRedis<T>(url: string, use: () => Promise<T>): Promise<T> {
+  const { hostname, port } = redisUrl(url); // not the password
   try {
     return await use();
   } catch (cause) {
@@ -35,17 +37,14 @@ async function withRedis<T>(url: string, use: () => Promise<T>): Promise<T> {
     const isMissing = code === "ERR_MODULE_NOT_FOUND";
     throw new KoalaError("E_ENGINE", {
       where: "--redis",
-      expected: isMissing ? "the packages bullmq and ioredis" : `a Redis server at ${withoutPassword(url)}`,
+      expected: isMissing
+        ? "the packages bullmq and ioredis"
+        : `a Redis server at ${hostname}:${port === "" ? 6379 : port}`,
       got: isMissing ? "none" : message === "Connection is closed." ? "nothing that answers there" : message,
       hint: isMissing ? "They are optional: npm install bullmq ioredis" : "redis-server starts one.",
       cause,
     });
   }
-}
-
-function withoutPassword(url: string): string {
-  const parsed = URL.parse?.(url) ?? new URL(url);
-  return `${parsed.hostname}:${parsed.port === "" ? 6379 : parsed.port}`;
 }
 
 export const openRedisCrew = (url: string, models: ModelPlaces, log: Logger): Promise<Crew> =>
@@ -54,7 +53,7 @@ export const openRedisCrew = (url: string, models: ModelPlaces, log: Logger): Pr
     return RedisCrew.open(url, Object.keys(models), log);
   });
 
-/** A worker of this machine for the server behind `url`. @throws KoalaError E_ENGINE */
+/** A worker of this machine for the server behind `url`. @throws KoalaError E_ENGINE, E_FLAG */
 export const openWorker = (url: string, o: CrewOptions): Promise<{ close(): Promise<void> }> =>
   withRedis(url, async () => {
     const { startWorker } = await import("./redis-worker.ts");

@@ -8,6 +8,7 @@ import { openFolder } from "../files.ts";
 import { nsfwBundle } from "../nsfw/check.ts";
 import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { type AccessOptions, isLoopback } from "./access.ts";
+import { redisUrl } from "./addresses.ts";
 import { createApp } from "./app.ts";
 import type { Crew } from "./crew.ts";
 import { type CrewOptions, localCrew, openRedisCrew } from "./crews.ts";
@@ -48,6 +49,7 @@ export interface OpenApp {
 
 /** @throws KoalaError for what cannot be opened */
 export async function openApp(o: AppOptions): Promise<OpenApp> {
+  if (o.redis !== undefined) redisUrl(o.redis);
   check(isLoopback(o.host) || o.tokens.length > 0, "E_FLAG", () => ({
     where: "--host",
     expected: "a loopback address, or a token",

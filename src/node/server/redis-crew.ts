@@ -55,8 +55,7 @@ export class RedisCrew implements Crew {
   /** @throws Error of ioredis when there is no Redis at `url` */
   static async open(url: string, models: readonly string[], log: Logger): Promise<RedisCrew> {
     const redis = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
-    redis.on("error", (err) => log.warn({ err }, "redis"));
-    await connect(redis);
+    await connect(redis, log);
     const ear = redis.duplicate();
     ear.on("error", () => {}); // told by the other connection
     await ear.subscribe(eventsChannel);
@@ -179,12 +178,17 @@ export class RedisCrew implements Crew {
   }
 }
 
-/** A first connection that says at once when there is none; later ones are tried again for ever. */
-export async function connect(redis: Redis): Promise<void> {
+/** A first connection that says at once when there is none; later ones are tried again for ever, and their errors logged. */
+export async function connect(redis: Redis, log: Logger): Promise<void> {
+  let isConnected = false;
+  redis.on("error", (err) => {
+    if (isConnected) log.warn({ err }, "redis"); // the first one is thrown
+  });
   const retry = redis.options.retryStrategy;
   redis.options.retryStrategy = () => null;
   try {
     await redis.connect();
+    isConnected = true;
   } catch (error) {
     redis.disconnect();
     throw error;

@@ -36,8 +36,7 @@ export async function startWorker(
   log: Logger,
 ): Promise<RunningWorker> {
   const redis = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
-  redis.on("error", (err) => log.warn({ err }, "redis"));
-  await connect(redis);
+  await connect(redis, log);
   const ear = redis.duplicate();
   ear.on("error", () => {});
   await ear.subscribe(cancelChannel);
