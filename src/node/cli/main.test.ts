@@ -281,6 +281,14 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
       '--precisions: expected one of f32, bf16, int8, int4, got "fp16" [E_FLAG]\nDid you mean bf16?',
     ],
     [
+      ["serve", "--allow-host", "https://a.example"],
+      '--allow-host: expected a name such as koala.example, without a scheme and a path, got "https://a.example" [E_FLAG]',
+    ],
+    [
+      ["serve", "--url", "koala.example"],
+      '--url: expected an origin such as https://example.org, without a path, got "koala.example" [E_FLAG]',
+    ],
+    [
       ["serve", "--redis", "foo"],
       '--redis: expected an address such as redis://127.0.0.1:6379, got "foo" [E_FLAG]',
     ],

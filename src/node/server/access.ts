@@ -20,6 +20,8 @@ export interface AccessOptions {
   readonly tokens: readonly string[];
   /** Origins whose pages may use the API. */
   readonly origins: readonly string[];
+  /** Where clients reach the server, such as a proxy's `https://koala.example`; absent: as each request says. */
+  readonly url?: string;
 }
 
 /** What later handlers know of the asker. */
@@ -30,7 +32,11 @@ export interface Asker {
 
 /** Types of the app's context. */
 export interface Env {
-  Variables: { asker: Asker };
+  Variables: {
+    asker: Asker;
+    /** Of this server, as the asker reaches it. */
+    origin: string;
+  };
 }
 
 const loopbackNames = ["localhost", "127.0.0.1", "::1"];
@@ -40,12 +46,19 @@ export const isLoopback = (host: string): boolean =>
   loopbackNames.includes(host) || /^127\.\d+\.\d+\.\d+$/.test(host);
 
 /** A Host header or an origin's authority without its port and brackets. */
-function nameOf(authority: string): string {
+export function nameOf(authority: string): string {
   const [, ipv6, name] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(authority.toLowerCase()) ?? [];
   return ipv6 ?? name ?? "";
 }
 
 const cookieName = "koala_token";
+
+/** Both that a page of `authority` may have: a proxy speaks TLS where our own socket does not. */
+const originsOf = (authority: string): string[] =>
+  ["http", "https"]
+    .map((scheme) => `${scheme}://${authority}`)
+    .filter((url) => URL.canParse(url))
+    .map((url) => new URL(url).origin); // without the scheme's own port
 
 const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
 
@@ -73,7 +86,9 @@ const isOpen = (path: string): boolean =>
 /** Refuses those who may not ask, and remembers who does. @throws KoalaError E_HOST, E_ACCESS */
 export function access(o: AccessOptions): MiddlewareHandler<Env> {
   const hashes = o.tokens.map(hash);
-  const names = [...o.names, ...(isLoopback(o.host) ? [] : [o.host, hostname()])].map((n) => n.toLowerCase());
+  const own = o.url === undefined ? [] : [nameOf(new URL(o.url).host)];
+  const bound = isLoopback(o.host) ? [] : [o.host, hostname()];
+  const names = [...o.names, ...own, ...bound].map((name) => name.toLowerCase());
   const isOurs = (name: string): boolean =>
     isLoopback(name) || names.includes(name) || (!isLoopback(o.host) && isIP(name) !== 0); // rebinding needs a DNS name
 
@@ -85,25 +100,22 @@ export function access(o: AccessOptions): MiddlewareHandler<Env> {
 
   return async (c, next) => {
     const authority = c.req.header("host") ?? new URL(c.req.url).host;
-    check(isOurs(nameOf(authority)), "E_HOST", () => ({
+    const name = nameOf(authority);
+    check(isOurs(name), "E_HOST", () => ({
       where: "Host",
       expected: "a name of this server",
-      got: JSON.stringify(authority.slice(0, 80)),
+      got: JSON.stringify((name === "" ? authority : name).slice(0, 80)), // as --allow-host wants it
       hint: "koala serve --allow-host NAME adds one.",
     }));
     const origin = c.req.header("origin");
-    check(
-      origin === undefined ||
-        origin === `${new URL(c.req.url).protocol}//${authority}` ||
-        o.origins.includes(origin),
-      "E_HOST",
-      () => ({
-        where: "Origin",
-        expected: "this server's own page",
-        got: JSON.stringify(origin?.slice(0, 80)),
-        hint: "koala serve --cors ORIGIN allows another.",
-      }),
-    );
+    const isOwnPage = origin !== undefined && (origin === o.url || originsOf(authority).includes(origin));
+    check(origin === undefined || isOwnPage || o.origins.includes(origin), "E_HOST", () => ({
+      where: "Origin",
+      expected: "this server's own page",
+      got: JSON.stringify(origin?.slice(0, 80)),
+      hint: "koala serve --cors ORIGIN allows another.",
+    }));
+    c.set("origin", o.url ?? (isOwnPage ? origin : new URL(c.req.url).origin));
     const { path } = c.req;
     const linked = path === "/" ? c.req.query("token") : undefined;
     if (linked !== undefined && holder(linked) >= 0) {

@@ -8,7 +8,7 @@ import { openFolder } from "../files.ts";
 import { nsfwBundle } from "../nsfw/check.ts";
 import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { type AccessOptions, isLoopback } from "./access.ts";
-import { redisUrl } from "./addresses.ts";
+import { hostName, redisUrl, webOrigin } from "./addresses.ts";
 import { createApp } from "./app.ts";
 import type { Crew } from "./crew.ts";
 import { type CrewOptions, localCrew, openRedisCrew } from "./crews.ts";
@@ -48,7 +48,10 @@ export interface OpenApp {
 }
 
 /** @throws KoalaError for what cannot be opened */
-export async function openApp(o: AppOptions): Promise<OpenApp> {
+export async function openApp(options: AppOptions): Promise<OpenApp> {
+  const o = { ...options, names: options.names.map(hostName) };
+  for (const origin of o.origins) webOrigin("--cors", origin);
+  if (o.url !== undefined) webOrigin("--url", o.url);
   if (o.redis !== undefined) redisUrl(o.redis);
   check(isLoopback(o.host) || o.tokens.length > 0, "E_FLAG", () => ({
     where: "--host",
@@ -77,7 +80,7 @@ export async function openApp(o: AppOptions): Promise<OpenApp> {
   const app = createApp({
     ...{ jobs, store, models, meters, log: o.log },
     inspector: new LocalInspector(o.models, o.threads),
-    access: { host: o.host, names: o.names, tokens: o.tokens, origins: o.origins },
+    access: o,
     runs: o.runs ?? null,
     page: openStudio(studio),
   });

@@ -101,11 +101,10 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
           ...nsfwOf(job.pictures[i]),
         })),
       });
-    const { origin } = new URL(c.req.url);
     return c.json({
       created,
       data: job.pictures.map((its) => ({
-        url: `${origin}${picturePath(job.id, its.index, format)}`,
+        url: `${c.var.origin}${picturePath(job.id, its.index, format)}`,
         ...nsfwOf(its),
       })),
     });

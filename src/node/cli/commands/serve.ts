@@ -34,6 +34,7 @@ interface Options extends CrewFlags {
   readonly token?: readonly string[];
   readonly allowHost?: readonly string[];
   readonly cors?: readonly string[];
+  readonly url?: string;
   readonly queue?: string;
   readonly data?: string;
   readonly runs?: string;
@@ -87,6 +88,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "another name under which the server is asked for, such as a proxy's",
       collect,
     )
+    .option("--url <ORIGIN>", "where a proxy with TLS is reached: https://koala.example")
     .option("--cors <ORIGIN>", "let pages from there use the API: https://example.org", collect)
     .option("--queue <N>", `jobs that may wait (default ${usual.capacity})`)
     .option("--data <DIR>", "jobs, pictures and settings (default .koala in your home folder)")
@@ -176,12 +178,6 @@ export function untilStopped(world: World): Promise<void> {
 
 async function serve(o: Options, world: World): Promise<number> {
   const threads = threadsFrom(o.threads);
-  for (const origin of o.cors ?? [])
-    check(URL.canParse(origin) && new URL(origin).origin === origin, "E_FLAG", () => ({
-      where: "--cors",
-      expected: "an origin such as https://example.org, without a path",
-      got: JSON.stringify(origin),
-    }));
   for (const token of o.token ?? [])
     check(/^[\x21-\x7e]+$/.test(token), "E_FLAG", () => ({
       where: "--token",
@@ -204,6 +200,7 @@ async function serve(o: Options, world: World): Promise<number> {
     },
     precisions: precisionsFrom(o) ?? usual.precisions,
     ...(threads === undefined ? {} : { threads }),
+    ...(o.url === undefined ? {} : { url: o.url }),
     ...(o.redis === undefined ? {} : { redis: o.redis }),
     ...(o.runs === undefined ? {} : { runs: o.runs }),
     ...(o.nsfw === undefined ? {} : { nsfw: policyFrom(o.nsfw) }),
@@ -216,7 +213,8 @@ async function serve(o: Options, world: World): Promise<number> {
   world.stdout.write(`${server.url}\n`);
   const isTold = world.stderr.isTTY === true && o.quiet !== true;
   if (!server.hasPage && !isTold) log.warn(`studio: ${notBuilt}`);
-  if (isTold) world.stderr.write(welcome(server, Object.keys(models), options));
+  if (isTold)
+    world.stderr.write(welcome({ ...server, url: o.url ?? server.url }, Object.keys(models), options));
   await stopped;
   if (isTold) world.stderr.write("Stopping: pictures that are not done are drawn after the next start.\n");
   await server.close();
