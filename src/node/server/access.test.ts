@@ -50,6 +50,24 @@ describe("behind a proxy with TLS", () => {
   });
 });
 
+describe("a page without a token", () => {
+  it("is told the way in, and a wrong one is refused", async () => {
+    const s = await scene({ access: { tokens: ["secret"] } });
+    expect(await says(await s.ask("GET", "/api/models", undefined, { cookie: "koala_token=old" }))).toEqual([
+      401,
+      "Authorization: expected Bearer and a token of this server, got another one [E_ACCESS]\nOpen /?token=SECRET once.",
+    ]);
+    expect(await says(await s.ask("GET", "/?token=wrong"))).toEqual([
+      401,
+      "token: expected one of this server, got another one [E_ACCESS]\nOpen /?token=SECRET once.",
+    ]);
+  });
+
+  it("needs none where the server has none", async () => {
+    expect((await (await scene()).ask("GET", "/?token=any")).status).toBe(200);
+  });
+});
+
 it("quotes a Host as --allow-host wants it", async () => {
   const s = await scene();
   expect(await says(await s.ask("GET", "/", undefined, { host: "koala.example:8443" }))).toEqual([

@@ -52,6 +52,8 @@ export function nameOf(authority: string): string {
 }
 
 const cookieName = "koala_token";
+/** The longest that browsers keep one, in seconds: 400 days (RFC 6265bis, 5.5). */
+const cookieAge = 34_560_000;
 
 /** Both that a page of `authority` may have: a proxy speaks TLS where our own socket does not. */
 const originsOf = (authority: string): string[] =>
@@ -98,6 +100,15 @@ export function access(o: AccessOptions): MiddlewareHandler<Env> {
     return hashes.findIndex((known) => timingSafeEqual(known, given));
   };
 
+  /** @throws KoalaError E_ACCESS */
+  const checkToken = (isRight: boolean, where: string, expected: string, token: string | undefined): void =>
+    check(isRight, "E_ACCESS", () => ({
+      where,
+      expected,
+      got: token === undefined ? "none" : "another one",
+      hint: "Open /?token=SECRET once.",
+    }));
+
   return async (c, next) => {
     const authority = c.req.header("host") ?? new URL(c.req.url).host;
     const name = nameOf(authority);
@@ -117,18 +128,18 @@ export function access(o: AccessOptions): MiddlewareHandler<Env> {
     }));
     c.set("origin", o.url ?? (isOwnPage ? origin : new URL(c.req.url).origin));
     const { path } = c.req;
-    const linked = path === "/" ? c.req.query("token") : undefined;
-    if (linked !== undefined && holder(linked) >= 0) {
-      setCookie(c, cookieName, linked, { httpOnly: true, sameSite: "Strict", path: "/" });
+    const linked = path === "/" && hashes.length > 0 ? c.req.query("token") : undefined;
+    if (linked !== undefined) {
+      checkToken(holder(linked) >= 0, "token", "one of this server", linked);
+      setCookie(c, cookieName, linked, {
+        ...{ httpOnly: true, sameSite: "Strict", path: "/", maxAge: cookieAge },
+      });
       return c.redirect("/"); // so that the token stays out of the history
     }
     const token = tokenOf(c);
     const index = holder(token);
-    check(hashes.length === 0 || isOpen(path) || index >= 0, "E_ACCESS", () => ({
-      where: "Authorization",
-      expected: "Bearer and a token of this server",
-      got: token === undefined ? "none" : "another one",
-    }));
+    const isLetIn = hashes.length === 0 || isOpen(path) || index >= 0;
+    checkToken(isLetIn, "Authorization", "Bearer and a token of this server", token);
     const owner = hashes.length > 1 && index >= 0 ? (hashes[index]?.toString("hex").slice(0, 16) ?? "") : "";
     c.set("asker", { owner, client: owner === "" ? addressOf(c) : owner });
     return next();

@@ -345,7 +345,7 @@ describe("access", () => {
       (await s.ask("GET", "/api/models", undefined, headers)).status;
     expect(await says(await s.ask("GET", "/metrics"))).toEqual([
       401,
-      "Authorization: expected Bearer and a token of this server, got none [E_ACCESS]",
+      "Authorization: expected Bearer and a token of this server, got none [E_ACCESS]\nOpen /?token=SECRET once.",
     ]);
     expect(await status({ authorization: "Bearer wrong" })).toBe(401);
     expect(await status({ authorization: "Bearer secret" })).toBe(200);
@@ -354,7 +354,7 @@ describe("access", () => {
     const page = await s.ask("GET", "/?token=secret");
     expect([page.status, page.headers.get("location")]).toEqual([302, "/"]);
     const cookie = page.headers.get("set-cookie") ?? "";
-    expect(cookie).toBe("koala_token=secret; Path=/; HttpOnly; SameSite=Strict");
+    expect(cookie).toBe("koala_token=secret; Max-Age=34560000; Path=/; HttpOnly; SameSite=Strict");
     expect(await status({ cookie: cookie.split(";")[0] ?? "" })).toBe(200);
   });
 });
