@@ -29,6 +29,9 @@ const only: Readonly<Record<string, readonly unknown[]>> = {
   response_format: ["url", "b64_json"],
 };
 
+/** OpenAI's models that give base64 where no response_format is named; they know no addresses. */
+const inlineModels = /^(gpt-image-|chatgpt-image-latest$)/;
+
 /** @throws KoalaError E_REQUEST */
 function sizeOf(size: unknown): { width?: number; height?: number } {
   if (size === undefined || size === null || size === "auto") return {};
@@ -63,7 +66,7 @@ function read(body: JsonObject): {
   return {
     model,
     input: { ...input, ...sizeOf(size), ...(n === undefined || n === null ? {} : { count: n }) },
-    isUrl: where !== "b64_json",
+    isUrl: (where ?? (inlineModels.test(String(model)) ? "b64_json" : "url")) === "url",
     format: (format ?? "png") as PictureFormat,
   };
 }
