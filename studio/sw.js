@@ -1,7 +1,10 @@
 // The site's service worker: keeps the page and its engine for the time without a network, and adds the headers of a
 // cross-origin isolated page where the host sends none, since WebAssembly has threads only there.
 
-const name = "koala-__VERSION__";
+// an origin's caches are shared by all of its pages: other sites of ours there, and what is not ours at all
+const ours = `koala-${new URL(self.registration.scope).pathname}-`;
+const name = `${ours}__VERSION__`;
+const isOld = (other) => other !== name && other.startsWith(ours) && !other.slice(ours.length).includes("/"); // not of a folder called -…
 /** Paths beside this file. */
 const kept = __KEPT__;
 
@@ -10,9 +13,7 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     caches
       .keys()
-      .then((names) =>
-        Promise.all(names.filter((other) => other !== name).map((other) => caches.delete(other))),
-      )
+      .then((names) => Promise.all(names.filter(isOld).map((other) => caches.delete(other))))
       .then(() => self.clients.claim()),
   );
 });
