@@ -19,7 +19,7 @@ export const samplers: Readonly<Record<SchedulerName, string>> = {
 };
 
 /** The web UI's schedule types that give the timesteps of our spacings. */
-const scheduleTypes: Readonly<Record<Spacing, string>> = {
+export const scheduleTypes: Readonly<Record<Spacing, string>> = {
   leading: "DDIM",
   trailing: "SGM Uniform",
   linspace: "Uniform",

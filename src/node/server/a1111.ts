@@ -5,100 +5,16 @@
 
 import { type Context, Hono } from "hono";
 import { check } from "../../core/assert.ts";
-import { KoalaError } from "../../core/errors.ts";
-import { type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
+import { schedulerNames } from "../../diffusion/scheduler.ts";
 import { parametersText, samplers } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
 import { readText } from "../png-text.ts";
+import { checkEta, nameOf, type Options, optionsFrom, read } from "./a1111-request.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { type JsonObject, pictureBytes, quoted, readJsonObject } from "./body.ts";
+import { pictureBytes, quoted, readJsonObject } from "./body.ts";
 import type { Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
-
-/** The web UI's names for fields of ours. */
-const names: Readonly<Record<string, string>> = {
-  negativePrompt: "negative_prompt",
-  guidance: "cfg_scale",
-  scheduler: "sampler_name",
-  count: "batch_size",
-};
-const nameOf = (key: string): string => names[key] ?? key;
-
-/** With these the picture would be another one than asked for. */
-const refused: readonly (readonly [
-  field: string,
-  isNeutral: (value: unknown) => boolean,
-  expected: string,
-])[] = [
-  ["enable_hr", (v) => v === false, "false"],
-  ["restore_faces", (v) => v === false, "false"],
-  ["tiling", (v) => v === false, "false"],
-  ["styles", (v) => Array.isArray(v) && v.length === 0, "none"],
-  ["subseed_strength", (v) => v === 0, "0"],
-  ["script_name", (v) => v === "", "none"],
-  ["alwayson_scripts", hasNoScripts, "scripts without arguments"],
-];
-
-/** Clients send empty entries of extensions that they know. */
-function hasNoScripts(value: unknown): boolean {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    Object.values(value).every((script) => {
-      const args = (script as { args?: unknown } | null)?.args;
-      return args === undefined || (Array.isArray(args) && args.length === 0);
-    })
-  );
-}
-
-/** One of ours by its name in the web UI (of version 1.9 on, or with the schedule in it as before) or our own. */
-function schedulerOf(sampler: unknown, type: unknown): SchedulerName {
-  const isKarras = typeof type === "string" && type.toLowerCase() === "karras";
-  const wanted = typeof sampler === "string" ? sampler.toLowerCase() : "";
-  const own = schedulerNames.find((name) => name === wanted);
-  const found = schedulerNames.filter(
-    (name) => samplers[name].toLowerCase() === wanted.replace(/ karras$/, ""),
-  );
-  const chosen =
-    own ?? found.find((name) => name.endsWith("karras") === (isKarras || wanted.endsWith(" karras")));
-  if (chosen !== undefined) return chosen;
-  throw new KoalaError("E_REQUEST", {
-    where: "sampler_name",
-    expected: `one of ${[...new Set(Object.values(samplers))].join(", ")}`,
-    got: quoted(sampler),
-  });
-}
-
-const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
-
-/** The fields of a request that are in a txt2img body. @throws KoalaError E_REQUEST */
-function read(body: JsonObject): JsonObject {
-  for (const [field, isNeutral, expected] of refused) {
-    const value = body[field];
-    check(!isGiven(value) || isNeutral(value), "E_REQUEST", () => ({
-      where: field,
-      expected,
-      got: quoted(value),
-    }));
-  }
-  const pairs: [string, unknown][] = [
-    ["prompt", body.prompt ?? ""],
-    ["negativePrompt", body.negative_prompt === "" ? undefined : body.negative_prompt], // "": the model's own idea
-    ["steps", body.steps],
-    ["guidance", body.cfg_scale],
-    ["width", body.width],
-    ["height", body.height],
-    ["seed", body.seed === -1 ? undefined : body.seed],
-  ];
-  const sampler = body.sampler_name ?? body.sampler_index;
-  if (isGiven(sampler)) pairs.push(["scheduler", schedulerOf(sampler, body.scheduler)]);
-  const counts = [body.batch_size, body.n_iter].filter(isGiven);
-  const wrong = counts.find((n) => !Number.isInteger(n)); // may be anything: not even a number can be made of some
-  if (wrong !== undefined) pairs.push(["count", wrong]);
-  else if (counts.length > 0) pairs.push(["count", counts.reduce<number>((all, n) => all * Number(n), 1)]);
-  return Object.fromEntries(pairs.filter(([, value]) => isGiven(value)));
-}
 
 /** What the web UI tells of a picture, as JSON in a string. */
 function infoOf({ request, model, created, pictures }: Job): string {
@@ -131,12 +47,6 @@ interface Step {
   readonly steps: number;
 }
 
-/** The options that mean something here. */
-interface Options {
-  readonly sd_model_checkpoint?: string;
-  readonly live_previews_enable?: boolean;
-}
-
 export function a1111Door(parts: ServerParts): Hono<Env> {
   const { jobs, store, models } = parts;
   const door = new Hono<Env>();
@@ -145,10 +55,15 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
 
   door.post("/txt2img", async (c) => {
     const body = await readJsonObject(c);
-    const options = { ...optionsOf(c), ...((body.override_settings ?? {}) as Options) };
+    const options = {
+      ...optionsOf(c),
+      ...optionsFrom(body.override_settings ?? {}, models, "override_settings"),
+    };
     const model = models.named(options.sd_model_checkpoint, "sd_model_checkpoint");
     const input = { ...read(body), preview: options.live_previews_enable === true };
-    const job = await awaitJob(c, parts, model.name, models.accept(model, input, nameOf));
+    const request = models.accept(model, input, nameOf);
+    checkEta(body.eta, request.scheduler);
+    const job = await awaitJob(c, parts, model.name, request);
     const images = body.send_images === false ? [] : await picturesOf(parts, job);
     return c.json({ images, parameters: body, info: infoOf(job) });
   });
@@ -223,23 +138,8 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
   });
 
   door.post("/options", async (c) => {
-    const { sd_model_checkpoint: name, live_previews_enable: previews, ...rest } = await readJsonObject(c);
-    const [unknown] = Object.keys(rest);
-    check(unknown === undefined, "E_REQUEST", () => ({
-      where: (unknown ?? "").slice(0, 80),
-      expected: "sd_model_checkpoint or live_previews_enable, the options of this server",
-      got: "another one",
-    }));
-    check(!isGiven(previews) || typeof previews === "boolean", "E_REQUEST", () => ({
-      where: "live_previews_enable",
-      expected: "true or false",
-      got: quoted(previews),
-    }));
-    const chosen = isGiven(name)
-      ? { sd_model_checkpoint: models.named(name, "sd_model_checkpoint").name }
-      : {};
-    const shown = typeof previews === "boolean" ? { live_previews_enable: previews } : {};
-    store.saveSettings(settingsKey(c), { ...optionsOf(c), ...chosen, ...shown });
+    const given = optionsFrom(await readJsonObject(c), models);
+    store.saveSettings(settingsKey(c), { ...optionsOf(c), ...given });
     return c.json({});
   });
 

@@ -1,0 +1,181 @@
+/**
+ * What A1111's clients ask for, as fields and options of ours. Their bodies name every setting of the web UI: those that
+ * we have not pass with the value that changes nothing, and are refused with any other.
+ */
+
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import { type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
+import { type Spacing, spacings } from "../../pipeline/request.ts";
+import { samplers, scheduleTypes } from "../../pipeline/request-text.ts";
+import { type JsonObject, quoted } from "./body.ts";
+import type { Models } from "./models.ts";
+
+/** The web UI's names for fields of ours. */
+const names: Readonly<Record<string, string>> = {
+  negativePrompt: "negative_prompt",
+  guidance: "cfg_scale",
+  scheduler: "sampler_name",
+  count: "batch_size",
+};
+export const nameOf = (key: string): string => names[key] ?? key;
+
+/** With these the picture would be another one than asked for. */
+const refused: readonly (readonly [
+  field: string,
+  isNeutral: (value: unknown) => boolean,
+  expected: string,
+])[] = [
+  ["enable_hr", (v) => v === false, "false"],
+  ["restore_faces", (v) => v === false, "false"],
+  ["tiling", (v) => v === false, "false"],
+  ["styles", (v) => Array.isArray(v) && v.length === 0, "none"],
+  ["subseed_strength", (v) => v === 0, "0"],
+  ["seed_resize_from_h", (v) => typeof v === "number" && v <= 0, "0"],
+  ["seed_resize_from_w", (v) => typeof v === "number" && v <= 0, "0"],
+  ["refiner_checkpoint", (v) => v === "" || v === "None", "none"],
+  ["s_churn", (v) => v === 0, "0"], // s_tmin and s_tmax bound it
+  ["s_noise", (v) => v === 1, "1"],
+  ["s_min_uncond", (v) => v === 0, "0"],
+  ["script_name", (v) => v === "", "none"],
+  ["alwayson_scripts", hasNoScripts, "scripts without arguments"],
+];
+
+/** Clients send empty entries of extensions that they know. */
+function hasNoScripts(value: unknown): boolean {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Object.values(value).every((script) => {
+      const args = (script as { args?: unknown } | null)?.args;
+      return args === undefined || (Array.isArray(args) && args.length === 0);
+    })
+  );
+}
+
+/**
+ * Fresh noise of a step. Only Euler a has any here, and all of it; clients send 1 to every sampler, asked or not.
+ * @throws KoalaError E_REQUEST
+ */
+export function checkEta(eta: unknown, scheduler: SchedulerName): void {
+  const neutral = scheduler === "euler-a" ? [1] : [0, 1];
+  check(!isGiven(eta) || neutral.includes(eta as number), "E_REQUEST", () => ({
+    where: "eta",
+    expected: `${neutral.join(" or ")} with ${samplers[scheduler]}`,
+    got: quoted(eta),
+  }));
+}
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null;
+
+/** A schedule type by its label or its name: "SGM Uniform", "sgm_uniform". */
+const typeNamed = (text: string): string => text.toLowerCase().replaceAll("_", " ");
+
+/** A schedule type: the web UI's own choice, Karras' levels, or one of our spacings. @throws KoalaError E_REQUEST */
+function typeOf(type: unknown): "automatic" | "karras" | Spacing {
+  const wanted = typeof type === "string" ? typeNamed(type) : "";
+  if (!isGiven(type) || type === "" || wanted === "automatic") return "automatic";
+  if (wanted === "karras") return "karras";
+  const spacing = spacings.find((one) => typeNamed(scheduleTypes[one]) === wanted);
+  if (spacing !== undefined) return spacing;
+  throw new KoalaError("E_REQUEST", {
+    where: "scheduler",
+    expected: `one of Automatic, Karras, ${Object.values(scheduleTypes).join(", ")}`,
+    got: quoted(type),
+  });
+}
+
+/** One of ours by its name in the web UI (of version 1.9 on, or with the schedule in it as before) or our own. */
+function schedulerOf(sampler: unknown, isKarras: boolean): SchedulerName {
+  const wanted = typeof sampler === "string" ? sampler.toLowerCase() : "";
+  const own = schedulerNames.find((name) => name === wanted);
+  const label = own === undefined ? wanted.replace(/ karras$/, "") : samplers[own].toLowerCase();
+  const found = schedulerNames.filter((name) => samplers[name].toLowerCase() === label);
+  const chosen = found.find((name) => name.endsWith("karras") === (isKarras || /[ -]karras$/.test(wanted)));
+  check(!isKarras || chosen !== undefined || found.length === 0, "E_REQUEST", karrasAlone(sampler));
+  if (chosen !== undefined) return chosen;
+  throw new KoalaError("E_REQUEST", {
+    where: "sampler_name",
+    expected: `one of ${[...new Set(Object.values(samplers))].join(", ")}`,
+    got: quoted(sampler),
+  });
+}
+
+const karrasAlone = (sampler: unknown) => () => ({
+  where: "scheduler",
+  expected: `Karras with sampler_name ${samplers["dpmpp-2m-karras"]} alone`,
+  got: isGiven(sampler) ? `it with ${quoted(sampler)}` : "it without a sampler_name",
+});
+
+/** The fields of a request that are in a txt2img body. @throws KoalaError E_REQUEST */
+export function read(body: JsonObject): JsonObject {
+  for (const [field, isNeutral, expected] of refused) {
+    const value = body[field];
+    check(!isGiven(value) || isNeutral(value), "E_REQUEST", () => ({
+      where: field,
+      expected,
+      got: quoted(value),
+    }));
+  }
+  const pairs: [string, unknown][] = [
+    ["prompt", body.prompt ?? ""],
+    ["negativePrompt", body.negative_prompt === "" ? undefined : body.negative_prompt], // "": the model's own idea
+    ["steps", body.steps],
+    ["guidance", body.cfg_scale],
+    ["width", body.width],
+    ["height", body.height],
+    ["seed", body.seed === -1 ? undefined : body.seed],
+  ];
+  const type = typeOf(body.scheduler);
+  const sampler = body.sampler_name ?? body.sampler_index;
+  if (isGiven(sampler)) pairs.push(["scheduler", schedulerOf(sampler, type === "karras")]);
+  else check(type !== "karras", "E_REQUEST", karrasAlone(sampler));
+  if (type !== "automatic" && type !== "karras") pairs.push(["spacing", type]);
+  const counts = [body.batch_size, body.n_iter].filter(isGiven);
+  const wrong = counts.find((n) => !Number.isInteger(n)); // may be anything: not even a number can be made of some
+  if (wrong !== undefined) pairs.push(["count", wrong]);
+  else if (counts.length > 0) pairs.push(["count", counts.reduce<number>((all, n) => all * Number(n), 1)]);
+  return Object.fromEntries(pairs.filter(([, value]) => isGiven(value)));
+}
+
+/** The options that mean something here. */
+export interface Options {
+  readonly sd_model_checkpoint?: string;
+  readonly live_previews_enable?: boolean;
+}
+
+/** Options that clients set whether or not they want anything, with the values that change nothing here. */
+const neutralOptions: ReadonlyMap<string, readonly unknown[]> = new Map([
+  ["CLIP_stop_at_last_layers", [1]],
+  ["sd_vae", ["Automatic", "None"]], // the model's own
+  ["eta_noise_seed_delta", [0]],
+  ["samples_format", ["png"]],
+]);
+
+/** The options that a body sets; `within` is the field that they are in. @throws KoalaError E_REQUEST, E_MODEL */
+export function optionsFrom(body: unknown, models: Models, within?: string): Options {
+  check(typeof body === "object" && body !== null && !Array.isArray(body), "E_REQUEST", () => ({
+    where: within ?? "body",
+    expected: "a JSON object",
+    got: quoted(body),
+  }));
+  const { sd_model_checkpoint: name, live_previews_enable: previews, ...rest } = body as JsonObject;
+  const called = (option: string): string => (within === undefined ? option : `${within}.${option}`);
+  const isNeutral = ([option, value]: [string, unknown]): boolean =>
+    neutralOptions.get(option)?.some((one) => one === value || !isGiven(value)) ?? false;
+  const unknown = Object.entries(rest).find((entry) => !isNeutral(entry));
+  check(unknown === undefined, "E_REQUEST", () => ({
+    where: called(unknown?.[0] ?? "").slice(0, 80),
+    expected: "sd_model_checkpoint or live_previews_enable, the options of this server",
+    got: "another one",
+  }));
+  check(!isGiven(previews) || typeof previews === "boolean", "E_REQUEST", () => ({
+    where: called("live_previews_enable"),
+    expected: "true or false",
+    got: quoted(previews),
+  }));
+  return {
+    ...(isGiven(name) ? { sd_model_checkpoint: models.named(name, called("sd_model_checkpoint")).name } : {}),
+    ...(typeof previews === "boolean" ? { live_previews_enable: previews } : {}),
+  };
+}

@@ -1,0 +1,91 @@
+/** Settings of A1111's API that would change the picture: followed, or refused by name. */
+
+import { describe, expect, it } from "vitest";
+import { says, scenes } from "../../../test/server-scene.ts";
+
+const scene = scenes();
+
+const options =
+  "expected sd_model_checkpoint or live_previews_enable, the options of this server, got another one";
+
+describe("txt2img", () => {
+  it.each([
+    [{ override_settings: "abc" }, 'override_settings: expected a JSON object, got "abc"'],
+    [
+      { override_settings: { CLIP_stop_at_last_layers: 2 } },
+      `override_settings.CLIP_stop_at_last_layers: ${options}`,
+    ],
+    [{ override_settings: { sd_vae: "other.safetensors" } }, `override_settings.sd_vae: ${options}`],
+    [{ override_settings: { constructor: 1 } }, `override_settings.constructor: ${options}`],
+    [
+      { override_settings: { live_previews_enable: 1 } },
+      "override_settings.live_previews_enable: expected true or false, got 1",
+    ],
+    [{ refiner_checkpoint: "sdxl-refiner" }, 'refiner_checkpoint: expected none, got "sdxl-refiner"'],
+    [{ eta: 0.5 }, "eta: expected 0 or 1 with Euler, got 0.5"],
+    [{ eta: 0, sampler_name: "Euler a" }, "eta: expected 1 with Euler a, got 0"],
+    [{ s_churn: 5 }, "s_churn: expected 0, got 5"],
+    [{ s_noise: 1.1 }, "s_noise: expected 1, got 1.1"],
+    [{ s_min_uncond: 3 }, "s_min_uncond: expected 0, got 3"],
+    [{ seed_resize_from_w: 512 }, "seed_resize_from_w: expected 0, got 512"],
+    [
+      { sampler_name: "Euler", scheduler: "Exponential" },
+      'scheduler: expected one of Automatic, Karras, DDIM, SGM Uniform, Uniform, got "Exponential"',
+    ],
+    [{ scheduler: 3 }, "scheduler: expected one of Automatic, Karras, DDIM, SGM Uniform, Uniform, got 3"],
+    [
+      { sampler_name: "Euler", scheduler: "Karras" },
+      'scheduler: expected Karras with sampler_name DPM++ 2M alone, got it with "Euler"',
+    ],
+    [
+      { scheduler: "karras" },
+      "scheduler: expected Karras with sampler_name DPM++ 2M alone, got it without a sampler_name",
+    ],
+  ])("refuses %o", async (setting, sentence) => {
+    const s = await scene();
+    expect(await says(await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", ...setting }))).toEqual([
+      400,
+      `${sentence} [E_REQUEST]`,
+    ]);
+  });
+
+  it("takes all of them at the values that change nothing", async () => {
+    const s = await scene();
+    const neutral = {
+      ...{ refiner_checkpoint: "", refiner_switch_at: 0.8, eta: 1, scheduler: "Automatic" },
+      ...{ s_churn: 0, s_tmin: 0, s_tmax: 0, s_noise: 1, s_min_uncond: 0 },
+      ...{ seed_resize_from_h: -1, seed_resize_from_w: 0 },
+      override_settings: {
+        ...{ CLIP_stop_at_last_layers: 1, sd_vae: "Automatic", eta_noise_seed_delta: 0 },
+        ...{ samples_format: "png", sd_model_checkpoint: "other/model" },
+      },
+    };
+    for (const sampler_name of ["Euler", "Euler a", "DDIM"]) {
+      const answer = await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", sampler_name, ...neutral });
+      const { info } = (await answer.json()) as { info: string };
+      expect(JSON.parse(info)).toMatchObject({ sampler_name, sd_model_name: "other/model" });
+    }
+  });
+
+  it.each([
+    ["Euler", "SGM Uniform", { scheduler: "euler", spacing: "trailing" }],
+    ["Euler a", "sgm_uniform", { scheduler: "euler-a", spacing: "trailing" }],
+    [undefined, "Uniform", { spacing: "linspace" }],
+    ["DPM++ 2M", "Karras", { scheduler: "dpmpp-2m-karras" }],
+    ["DPM++ 2M Karras", "automatic", { scheduler: "dpmpp-2m-karras" }],
+    ["dpmpp-2m", "karras", { scheduler: "dpmpp-2m-karras" }],
+    ["dpmpp-2m-karras", undefined, { scheduler: "dpmpp-2m-karras" }],
+    ["DPM++ 2M", "", { scheduler: "dpmpp-2m" }],
+  ])("draws %s with the schedule %s", async (sampler_name, scheduler, request) => {
+    const s = await scene();
+    await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", sampler_name, scheduler });
+    expect(s.store.list({ owner: "", limit: 1 })[0]?.request).toMatchObject(request);
+  });
+});
+
+it("keeps its options when it is sent all that it told", async () => {
+  const s = await scene();
+  const told = await (await s.ask("GET", "/sdapi/v1/options")).json();
+  expect((await s.ask("POST", "/sdapi/v1/options", told)).status).toBe(200);
+  expect(await (await s.ask("GET", "/sdapi/v1/options")).json()).toEqual(told);
+});
