@@ -14,7 +14,7 @@ const tables = `
 create table if not exists jobs (
   id text primary key, owner text not null, client text not null, awaited integer not null, model text not null,
   request text not null, prompt text not null, state text not null, favourite integer not null default 0,
-  created integer not null, started integer, ended integer, error text
+  created integer not null, started integer, ended integer, error text, folded text
 );
 create index if not exists jobs_by_time on jobs (owner, created);
 create index if not exists jobs_by_state on jobs (state);
@@ -30,6 +30,22 @@ function addColumn(db: Database.Database, table: string, column: string, type: s
   const columns = db.prepare(`select name from pragma_table_info('${table}')`).all() as { name: string }[];
   if (!columns.some(({ name }) => name === column))
     db.exec(`alter table ${table} add column ${column} ${type}`);
+}
+
+/** A prompt as it is searched: SQLite's lower() knows no letters but ASCII's, and one letter may be written in two ways. */
+const folded = (text: string): string => text.normalize("NFC").toLowerCase();
+
+/** Those that came before they were folded, or with a version that did not. */
+function foldPrompts(db: Database.Database): void {
+  const jobs = db.prepare("select id, prompt from jobs where folded is null").all() as {
+    readonly id: string;
+    readonly prompt: string;
+  }[];
+  if (jobs.length === 0) return;
+  const keep = db.prepare("update jobs set folded = ? where id = ?");
+  db.exec("begin");
+  for (const { id, prompt } of jobs) keep.run(folded(prompt), id);
+  db.exec("commit");
 }
 
 /** Of the tables; another one is refused. */
@@ -109,6 +125,8 @@ export class Store {
       db.exec(tables);
       addColumn(db, "pictures", "facts", "text");
       addColumn(db, "pictures", "favourite", "integer");
+      addColumn(db, "jobs", "folded", "text");
+      foldPrompts(db);
       db.exec("create table if not exists format (number integer)");
       const row = db.prepare("select number from format").get() as { number: number } | undefined;
       if (row === undefined) db.prepare("insert into format values (?)").run(format);
@@ -148,10 +166,10 @@ export class Store {
   add(job: Job): void {
     const { id, owner, client, isAwaited, model, request, state, created } = job;
     this.sql(
-      "insert into jobs (id, owner, client, awaited, model, request, prompt, state, created) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "insert into jobs (id, owner, client, awaited, model, request, prompt, folded, state, created) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ).run(
       ...[id, owner, client, isAwaited ? 1 : 0, model, JSON.stringify(request)],
-      ...[request.prompt, state, created],
+      ...[request.prompt, folded(request.prompt), state, created],
     );
   }
 
@@ -165,7 +183,7 @@ export class Store {
     if (before !== undefined) clauses.push(["created < ?", before]);
     if (state !== undefined) clauses.push(["state = ?", state]);
     if (isFavourite !== undefined) clauses.push([`${hasFavourite} = ?`, isFavourite ? 1 : 0]);
-    if (search !== undefined) clauses.push(["instr(lower(prompt), lower(?)) > 0", search]);
+    if (search !== undefined) clauses.push(["instr(folded, ?) > 0", folded(search)]);
     const where = clauses.map(([clause]) => clause).join(" and ");
     const rows = this.sql(`select * from jobs where ${where} order by created desc, rowid desc limit ?`).all(
       ...clauses.map(([, value]) => value),
