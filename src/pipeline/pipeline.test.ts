@@ -303,12 +303,28 @@ describe("dispose", () => {
     expect(await draw(pipeline)).toEqual(before);
   });
 
-  it("waits for the picture that is being drawn, and frees what that loaded", async () => {
-    const drawn = draw(pipeline);
-    const free = pipeline.dispose().then(() => "free");
-    expect(await Promise.race([drawn.then(() => "drawn"), free])).toBe("drawn");
-    await free;
-    expect(await drawn).toEqual(await draw(pipeline));
+  const sentence = "pipeline: expected to be kept until its pictures are drawn, got dispose() [E_REQUEST]";
+
+  it("ends what draws after its step, and what waits to draw", async () => {
+    const before = await draw(pipeline);
+    const calls = [draw(pipeline), draw(pipeline)];
+    const ends = Promise.allSettled(calls);
+    await pipeline.dispose();
+    for (const end of await ends)
+      expect(end).toMatchObject({ status: "rejected", reason: { message: sentence } });
+    expect(await draw(pipeline)).toEqual(before);
+  });
+
+  it("ends a loop that disposes its own pipeline, and waits for none that was left in the middle", async () => {
+    const types: string[] = [];
+    for await (const { type } of pipeline.generate(small)) {
+      types.push(type);
+      if (type === "step") await pipeline.dispose();
+    }
+    expect(types.at(-1)).toBe("step");
+    await pipeline.generate(small).next(); // and never asked again
+    await pipeline.dispose();
+    expect(await draw(pipeline)).toMatchObject({ width: small.width });
   });
 });
 

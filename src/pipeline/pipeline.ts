@@ -201,7 +201,10 @@ export class Pipeline {
    */
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
     const request = this.resolve(input);
-    const end = await this.turns.take(o.signal);
+    yield* this.turns.through(() => this.planned(request, o), o.signal);
+  }
+
+  private async *planned(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
     try {
       await this.turnTo(request.precision ?? "f32");
       const plan = this.plan(request);
@@ -211,11 +214,7 @@ export class Pipeline {
     } catch (error) {
       throw outOfMemory(error, () => this.plan(request, { freeBytes: 0 }));
     } finally {
-      try {
-        if (!this.isResident) await this.freeStages();
-      } finally {
-        end();
-      }
+      if (!this.isResident) await this.freeStages();
     }
   }
 
@@ -259,11 +258,11 @@ export class Pipeline {
   }
 
   /**
-   * Frees every program, once the calls that came before have ended: abort or leave them first, and do not wait for it inside a
-   * loop over `generate`. The pipeline can be used again; it then loads anew.
+   * Frees every program. What draws ends after its present step, and what waits to draw does not begin: both throw E_REQUEST, but
+   * a loop over `generate` that disposes the pipeline itself just ends. The pipeline can be used again; it then loads anew.
    */
   async dispose(): Promise<void> {
-    const end = await this.turns.take();
+    const end = await this.turns.stop();
     try {
       await this.freeStages();
     } finally {
