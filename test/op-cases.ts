@@ -315,6 +315,16 @@ export const opCases: Readonly<Record<Exclude<OpName, Leaf>, readonly OpCase[]>>
       },
     },
     { inputs: [[1, 4, 6]], build: (x) => ops.attention(x, x, x, { heads: 3 }) },
+    // masks that broadcast: of keys, of each text's or head's keys, of scores without texts and heads
+    ...[
+      [1, 1, 1, 3],
+      [2, 1, 1, 3],
+      [1, 2, 1, 3],
+      [5, 3],
+    ].map((mask) => ({
+      inputs: [[2, 5, 8], [2, 3, 8], mask],
+      build: (q: Value, k: Value, m: Value) => ops.attention(q, k, k, { heads: 2, mask: m }),
+    })),
   ],
   // a step is locally constant: no gradient flows through the integers, and differences agree
   quantize: [

@@ -186,6 +186,17 @@ describe("errors", () => {
       "attention: expected q [N, S, E] and k, v [N, T, E] with E a multiple of 1 heads, got [2, 3], [2, 3], [2, 3] [E_SHAPE]",
     ],
     [
+      () => {
+        const q = ops.constant([1, 2, 4], [0]);
+        return ops.attention(q, q, q, { heads: 2, mask: ops.constant([1, 1, 2, 3], [0]) });
+      },
+      "attention: expected a mask that broadcasts to [1, 2, 2, 2], texts, heads and scores, got [1, 1, 2, 3] [E_SHAPE]",
+    ],
+    [
+      () => ops.reshape(x, [4, -1]),
+      "reshape: expected a shape whose known axes divide the 6 elements of [2, 3], got [4, -1] [E_SHAPE]",
+    ],
+    [
       () => ops.conv(x, x, null),
       "conv: expected [N, C, H, W], [O, C, kh, kw] and [O], got [2, 3] and [2, 3] [E_SHAPE]",
     ],

@@ -38,7 +38,8 @@ export function broadcastIndex(shape: Shape, out: Shape): Int32Array {
   return index;
 }
 
-const broadcasts = (from: Shape, to: Shape): boolean =>
+/** Whether axes of 1, or missing ones at the front, stretch `from` to `to`. */
+export const broadcasts = (from: Shape, to: Shape): boolean =>
   from.length <= to.length && from.every((d, i) => d === 1 || d === to[i + to.length - from.length]);
 
 /** The axes of `wide` along which `narrow` is stretched. */

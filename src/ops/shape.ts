@@ -30,9 +30,14 @@ export const reshapeDef: PrimitiveDef<ReshapeAttrs> = {
   flops: () => 0,
 };
 
-/** One entry may be −1: it is what the others leave. */
+/** One entry may be −1: it is what the others leave. @throws KoalaError E_SHAPE */
 export function reshape(x: Value, shape: Shape): Value {
   const known = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);
+  check(!shape.includes(-1) || size(x.shape) % known === 0, "E_SHAPE", () => ({
+    where: whereNow("reshape"),
+    expected: `a shape whose known axes divide the ${size(x.shape)} elements of ${show(x.shape)}`,
+    got: show(shape),
+  }));
   const whole = shape.map((d) => (d === -1 ? size(x.shape) / known : d));
   return sameShape(whole, x.shape) ? x : apply(reshapeDef, [x], { shape: whole });
 }
