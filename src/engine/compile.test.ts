@@ -149,3 +149,13 @@ test("finite means neither NaN nor infinity, in halves too", () => {
   expect(isFiniteTensor(castFloat(float32([1], [1e6]), "float16"))).toBe(false);
   expect(isFiniteTensor(int64([1], [1]))).toBe(true);
 });
+
+test("two inputs of one name are refused, unless they are the same", async () => {
+  const other = input("x", { shape: [1] });
+  await expect(compiled({ y: add(x, other) })).rejects.toThrow(
+    "input: expected one leaf named x, got two: input float32 [2] and input float32 [1] [E_GRAPH]",
+  );
+  const made = await compiled({ y: add(x, input("x", { shape: [2] })) });
+  const { y } = await made.run({ x: float32([2], [1, 2]) });
+  expect([...(y?.data ?? [])]).toEqual([2, 4]);
+});

@@ -4,6 +4,7 @@ import { check } from "../core/assert.ts";
 import { nearest } from "../core/nearest.ts";
 import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
+import { verify } from "../graph/verify.ts";
 import { lower } from "../onnx/lower.ts";
 import { param } from "../ops/index.ts";
 import { inference } from "../passes/index.ts";
@@ -35,7 +36,7 @@ export interface CompileOptions {
 
 /**
  * A program whose outputs are `outputs` and the taps that `o` names.
- * @throws KoalaError E_GRAPH for an unknown tap, E_WEIGHTS for weights that do not fit, E_ENGINE, also for a precision that
+ * @throws KoalaError E_GRAPH for an unknown tap or two inputs of one name, E_WEIGHTS for weights that do not fit, E_ENGINE, also for a precision that
  * the engine has not
  */
 export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
@@ -44,6 +45,7 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
   const wanted = adapt({ ...outputs, ...tapped(outputs, o.taps ?? []) }, adaptersOf(o.store));
   const { recipe } = o.store;
   const all = inference(recipe === undefined ? wanted : quantize(wanted, recipe, o.engine.target));
+  verify(Object.values(all)); // after the passes: they have made one leaf of those that are alike
   const model = lower(all, { target: o.engine.target, weights: o.store.tensors });
   const weights = model.weights.flatMap((name) => {
     const stored = o.store.tensors.get(name);

@@ -1,4 +1,4 @@
-/** The grammar of the graph, run between passes: a broken rewrite fails where it happens. */
+/** The grammar of the graph, held on every graph that is compiled: a broken rewrite, or a name used twice, fails by itself. */
 
 import { check } from "../core/assert.ts";
 import { sameShape, show } from "../tensor/shape.ts";
@@ -42,7 +42,7 @@ export function verify(outputs: readonly Value[]): void {
     check(other === undefined || other === value, "E_GRAPH", () => ({
       where,
       expected: `one leaf named ${name}`,
-      got: "two",
+      got: `two: ${[other, value].map((leaf) => (leaf === undefined ? "" : `${leaf.op.name} ${text(leaf.type)}`)).join(" and ")}`,
     }));
     leaves.set(name, value);
   }
