@@ -36,8 +36,8 @@ export interface CompileOptions {
 
 /**
  * A program whose outputs are `outputs` and the taps that `o` names.
- * @throws KoalaError E_GRAPH for an unknown tap or two inputs of one name, E_WEIGHTS for weights that do not fit, E_ENGINE, also for a precision that
- * the engine has not
+ * @throws KoalaError E_GRAPH for an unknown tap or two inputs of one name, E_WEIGHTS for weights that do not fit, E_ENGINE,
+ * also for a precision that the engine has not
  */
 export async function compile(outputs: Readonly<Record<string, Value>>, o: CompileOptions): Promise<Program> {
   const precision = o.precision ?? "f32";

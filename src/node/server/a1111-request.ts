@@ -7,7 +7,7 @@ import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
 import { type Spacing, spacings } from "../../pipeline/request.ts";
-import { samplers, scheduleTypes } from "../../pipeline/request-text.ts";
+import { samplerOf, samplers, scheduleTypes } from "../../pipeline/request-text.ts";
 import { type JsonObject, quoted } from "./body.ts";
 import type { Models } from "./models.ts";
 
@@ -89,10 +89,10 @@ function typeOf(type: unknown): "automatic" | "karras" | Spacing {
 function schedulerOf(sampler: unknown, isKarras: boolean): SchedulerName {
   const wanted = typeof sampler === "string" ? sampler.toLowerCase() : "";
   const own = schedulerNames.find((name) => name === wanted);
-  const label = own === undefined ? wanted.replace(/ karras$/, "") : samplers[own].toLowerCase();
-  const found = schedulerNames.filter((name) => samplers[name].toLowerCase() === label);
-  const chosen = found.find((name) => name.endsWith("karras") === (isKarras || /[ -]karras$/.test(wanted)));
-  check(!isKarras || chosen !== undefined || found.length === 0, "E_REQUEST", karrasAlone(sampler));
+  const label = own === undefined ? wanted.replace(/ karras$/, "") : samplers[own];
+  const chosen = samplerOf(label, isKarras || /[ -]karras$/.test(wanted) ? "karras" : "");
+  const isKnown = samplerOf(label) !== undefined;
+  check(!isKarras || chosen !== undefined || !isKnown, "E_REQUEST", karrasAlone(sampler));
   if (chosen !== undefined) return chosen;
   throw new KoalaError("E_REQUEST", {
     where: "sampler_name",
