@@ -9,7 +9,7 @@ import { check } from "../core/assert.ts";
 import { type ErrorCode, KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import type { ModelFiles } from "../weights/files.ts";
-import { shellWord } from "./command-line.ts";
+import { shellWord } from "./shell.ts";
 
 /** Deepest folder that is looked into: diffusers' layout has one level; this keeps `--model /` from walking a disk. */
 const maxDepth = 3;

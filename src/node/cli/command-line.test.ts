@@ -3,7 +3,8 @@
 import { execFileSync } from "node:child_process";
 import { Command } from "commander";
 import { expect, it } from "vitest";
-import { commandLine, shellWord } from "./command-line.ts";
+import { shellWord } from "../shell.ts";
+import { commandLine } from "./command-line.ts";
 
 it("quotes what a shell would take apart", () => {
   expect(["a/b.png", "a b", "it's", "$HOME", ""].map(shellWord)).toEqual([

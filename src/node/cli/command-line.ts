@@ -1,10 +1,7 @@
 /** Command lines to be copied into a shell. */
 
 import type { Command } from "commander";
-
-/** `text` as one word of a POSIX shell: as it is where that is safe, else in quotes. */
-export const shellWord = (text: string): string =>
-  /^[\w%+,./:=@~-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+import { shellWord } from "../shell.ts";
 
 /** `koala NAME …` with the arguments and all flags that were given. */
 export function commandLine(name: string, args: readonly string[], command: Command): string {
