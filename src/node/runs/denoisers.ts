@@ -24,7 +24,7 @@ import {
   vaePictureEncoder,
 } from "../../train/data/encode.ts";
 import { noStore } from "../../train/flat.ts";
-import { buildNetwork, type Network } from "../../train/networks/network.ts";
+import { buildNetwork, checkNetwork, type Network } from "../../train/networks/network.ts";
 import { openNetwork } from "../../train/networks/open.ts";
 import type { Weighting } from "../../train/objective.ts";
 import { denoiserTask } from "../../train/tasks/denoiser.ts";
@@ -72,6 +72,7 @@ export async function openBase(
   const model = await openDrawable(files, { openBase: open, warn });
   const { name, json, store, isToldGuidance } = model.denoiser;
   const network = openNetwork(name, json, store, `${files.location}/${name}/config.json`);
+  checkNetwork(network, location);
   const vae = await openVaeEncoder(files);
   const { width, prediction } = defaultsFor({
     location,

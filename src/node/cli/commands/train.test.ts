@@ -5,6 +5,7 @@ import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { inEmptyFolders, run } from "../../../../test/fake-world.ts";
 import { writeFamily } from "../../../../test/model-folder.ts";
+import { Pipeline } from "../../../pipeline/pipeline.ts";
 import { host } from "../../../runtime/host.ts";
 import type { World } from "../world.ts";
 
@@ -42,7 +43,29 @@ const logOf = (path: string): Record<string, unknown>[] =>
     .split("\n")
     .map((line) => JSON.parse(line));
 
+/** A folder in integers of the model in `model`. */
+const quantized = (model: string, folder: string) =>
+  run(
+    ["quantize", model, folder, "--to", "int8", "--calibrate", "p.txt", "--steps", "1", "--size", "64x64"],
+    {
+      world: { ...world, load: (location, o) => Pipeline.load(location, o) },
+    },
+  );
+
 describe("koala train", () => {
+  it("refuses a model in integers before it looks at the data", { timeout: 120_000 }, async () => {
+    writeFamily("model", "koala-1b");
+    writeFileSync("p.txt", "a red apple\n");
+    expect((await quantized("model", "integers")).code).toBe(0);
+    const sentence =
+      "integers: expected weights in floats, got a quantized model's integers [E_WEIGHTS]\nTake the model that it was quantized from.\n";
+    const trained = await koala("train", "--model", "integers", ...small, "--out", "a");
+    expect([trained.code, trained.err]).toEqual([2, sentence]);
+    const student = ["distill", "--teacher", "integers", "--student", "koala-1b", ...small, "--out", "b"];
+    expect((await koala(...student)).err).toBe(sentence);
+    expect([existsSync("a"), existsSync("b")]).toEqual([false, false]);
+  });
+
   it("makes a run that shows its curves and goes on", { timeout: 120_000 }, async () => {
     writeFamily("model", "koala-1b");
     await writeData("data");
