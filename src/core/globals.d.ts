@@ -4,7 +4,7 @@ interface AbortSignal {
   readonly aborted: boolean;
   /** @throws the reason of the abort */
   throwIfAborted(): void;
-  addEventListener(type: "abort", listener: () => void): void;
+  addEventListener(type: "abort", listener: () => void, options?: { readonly once?: boolean }): void;
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
