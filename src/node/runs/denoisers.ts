@@ -61,18 +61,22 @@ export interface Base {
   readonly prediction: string;
 }
 
-/** @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS, E_FILE */
+/**
+ * The model in `location`; of a denoiser that begins anew (`isFresh`) only the shape counts, whatever its weights are.
+ * @throws KoalaError E_MODEL, E_CONFIG, E_WEIGHTS, E_FILE
+ */
 export async function openBase(
   location: string,
   open: OpenModel,
   warn: (line: string) => void,
+  isFresh = false,
 ): Promise<Base> {
   const files = await open(location);
   await indexOf(files);
   const model = await openDrawable(files, { openBase: open, warn });
   const { name, json, store, isToldGuidance } = model.denoiser;
   const network = openNetwork(name, json, store, `${files.location}/${name}/config.json`);
-  checkNetwork(network, location);
+  if (!isFresh) checkNetwork(network, location);
   const vae = await openVaeEncoder(files);
   const { width, prediction } = defaultsFor({
     location,
@@ -207,16 +211,16 @@ export const latentsOf = (
 
 /** @throws KoalaError E_CONFIG, E_FILE, E_WEIGHTS */
 export async function trainJob(given: UNetRun | TransformerRun, o: JobOptions): Promise<Job> {
-  const base = await openBase(given.model, o.open, o.warn);
-  checkKind(given, base);
   const shape = shapeOf(given);
+  const isFresh = given.fresh || shape !== undefined;
+  const base = await openBase(given.model, o.open, o.warn, isFresh);
+  checkKind(given, base);
   const run = {
     ...{ ...resolved(given, base), model: absolute(given.model) },
     ...(shape === undefined ? {} : { [given.kind]: resolve(shape) }),
   };
   const network = shape === undefined ? base.network : await otherNetwork(resolve(shape), base);
   const size = sizeOf(run, base, o);
-  const isFresh = run.fresh || shape !== undefined;
   const initial = isFresh ? freshStore(buildNetwork(network, size).parameters, run.seed) : network.store;
   const data = dataOf(run, base, network, o);
   const lora = loraOf(run, network);

@@ -64,6 +64,9 @@ describe("koala train", () => {
     const student = ["distill", "--teacher", "integers", "--student", "koala-1b", ...small, "--out", "b"];
     expect((await koala(...student)).err).toBe(sentence);
     expect([existsSync("a"), existsSync("b")]).toEqual([false, false]);
+    await writeData("data");
+    const fresh = ["--fresh", "--steps", "1", "--out", "c"]; // only its shape counts
+    expect((await koala("train", "--model", "integers", ...small, ...fresh)).code).toBe(0);
   });
 
   it("makes a run that shows its curves and goes on", { timeout: 120_000 }, async () => {
