@@ -37,6 +37,9 @@ export interface GenerateOptions {
   watch?(feeds: Readonly<Record<string, Tensor>>): void;
   /** Values inside the U-Net to be shown at each step, by the names that `taps()` lists. */
   readonly taps?: readonly string[];
-  /** Shown their values in the order of the network's runs; [unconditional, conditional] where guided. */
+  /**
+   * Shown their values at each step, of runs that see the prompt: [unconditional, conditional] where guidance computes both at
+   * once, the conditional alone where they take turns (large pictures on a CPU, an interval of guidance, a memory limit).
+   */
   hear?(values: Readonly<Record<string, Tensor>>): void;
 }
