@@ -4,6 +4,7 @@
  */
 
 import { check } from "../core/assert.ts";
+import { numberText } from "../core/number-text.ts";
 import {
   isComposite,
   labelled,
@@ -131,8 +132,7 @@ class Pen implements OnnxEmitter {
   }
 
   constant(type: TensorType, values: ArrayLike<number>): string {
-    const written = Array.from(values, (v) => (Object.is(v, -0) ? "-0" : v)).join(" ");
-    const key = `${type.dtype} ${show(type.shape)} ${written}`;
+    const key = `${type.dtype} ${show(type.shape)} ${Array.from(values, numberText).join(" ")}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known.name;
     const name = `#${this.constants.size}`;

@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { shellWord } from "../shell.ts";
 
-/** `koala NAME …` with the arguments and all flags that were given. */
+/** `koala NAME …` with the arguments and all flags that were given, whose values must be as their texts are. */
 export function commandLine(name: string, args: readonly string[], command: Command): string {
   const flags = command.options.flatMap((option) => {
     const key = option.attributeName();

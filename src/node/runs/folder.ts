@@ -46,6 +46,9 @@ export interface Checkpoint {
 const checkpointName = /^step-(\d+)\.safetensors$/;
 const named = (step: number): string => `step-${String(step).padStart(8, "0")}`;
 
+const writeInfo = (path: string, info: RunInfo): Promise<void> =>
+  writeAtomically(join(path, infoName), `${JSON.stringify(info, null, 2)}\n`);
+
 /** The YAML text of a run's configuration. */
 export const configText = (run: Run): string => stringify(run, { lineWidth: 0 });
 
@@ -87,10 +90,12 @@ export async function readConfigFile(path: string): Promise<Record<string, unkno
 export class RunFolder {
   readonly path: string;
   readonly run: Run;
+  private readonly info: RunInfo;
 
-  private constructor(path: string, run: Run) {
+  private constructor(path: string, run: Run, info: RunInfo) {
     this.path = path;
     this.run = run;
+    this.info = info;
   }
 
   /** @throws KoalaError E_OUTPUT when there is something at `path`, or it cannot be written; E_DISK */
@@ -117,8 +122,8 @@ export class RunFolder {
     };
     for (const folder of ["samples", "checkpoints"]) await mkdir(join(path, folder));
     await writeAtomically(join(path, configName), text);
-    await writeAtomically(join(path, infoName), `${JSON.stringify(info, null, 2)}\n`);
-    return new RunFolder(path, run);
+    await writeInfo(path, info);
+    return new RunFolder(path, run, info);
   }
 
   /**
@@ -153,7 +158,7 @@ export class RunFolder {
       got: `one of ${String(info.version)}`,
       hint: "Another version may compute other numbers: go on with the one that began the run.",
     }));
-    return new RunFolder(path, parseRun(fields));
+    return new RunFolder(path, parseRun(fields), info as unknown as RunInfo);
   }
 
   /**
@@ -169,13 +174,11 @@ export class RunFolder {
       expected: `at least ${last?.step}, the step of the last checkpoint in ${this.path}`,
       got: String(steps),
     }));
-    const infoPath = join(this.path, infoName);
-    const info = JSON.parse(await readFile(infoPath, "utf8")) as RunInfo;
     const [before, text] = [configText(this.run), configText(run)];
-    const changed: RunInfo = { ...info, config: contentHash(text), before: contentHash(before) };
-    await writeAtomically(infoPath, `${JSON.stringify(changed, null, 2)}\n`);
+    const info = { ...this.info, config: contentHash(text), before: contentHash(before) };
+    await writeInfo(this.path, info);
     await writeAtomically(join(this.path, configName), text);
-    return new RunFolder(this.path, run);
+    return new RunFolder(this.path, run, info);
   }
 
   get modelPath(): string {

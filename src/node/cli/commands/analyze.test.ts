@@ -27,10 +27,20 @@ test("leaves pictures, numbers and a page", async () => {
 });
 
 test("its page has the command that makes it again", async () => {
-  const flags = ["--steps", "2", "--only", "strip", "--out", "my look", "--quiet"];
+  const flags = [
+    "--steps",
+    "2",
+    "--only",
+    "strip,similarity",
+    "--point",
+    "0.2,0.5",
+    "--out",
+    "my look",
+    "--quiet",
+  ];
   await analyze(model, "it's red", ...flags);
   expect(JSON.parse(readFileSync("my look/analysis.json", "utf8")).command).toBe(
-    `koala analyze ${model} 'it'\\''s red' --out 'my look' --steps 2 --only strip --quiet`,
+    `koala analyze ${model} 'it'\\''s red' --out 'my look' --steps 2 --point 0.2,0.5 --only strip,similarity --quiet`,
   );
 });
 

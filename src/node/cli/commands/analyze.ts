@@ -4,7 +4,6 @@ import type { Command } from "commander";
 import { type AnalysisName, analyses, analyze } from "../../../analyze/analyze.ts";
 import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
-import type { Pipeline } from "../../../pipeline/pipeline.ts";
 import type { Analyzed } from "../../analysis/write.ts";
 import { digits } from "../../runs/report.ts";
 import { commandLine } from "../command-line.ts";
@@ -24,8 +23,8 @@ interface Options {
   readonly width?: number;
   readonly height?: number;
   readonly word?: string;
-  readonly point: { readonly x: number; readonly y: number };
-  readonly only?: readonly AnalysisName[];
+  readonly point: string;
+  readonly only?: string;
   readonly engine: string;
   readonly threads?: string;
   readonly offline?: true;
@@ -47,7 +46,7 @@ const number =
     return value;
   };
 
-function point(text: string): { x: number; y: number } {
+function pointFrom(text: string): { x: number; y: number } {
   const [x = Number.NaN, y = Number.NaN, ...more] = text.split(",").map(Number);
   const isShare = (v: number): boolean => v >= 0 && v <= 1;
   check(isShare(x) && isShare(y) && more.length === 0, "E_FLAG", () => ({
@@ -58,7 +57,7 @@ function point(text: string): { x: number; y: number } {
   return { x, y };
 }
 
-const names = (text: string): AnalysisName[] =>
+const namesFrom = (text: string): AnalysisName[] =>
   text.split(",").map((name) => {
     const known = analyses.find((other) => other === name.trim());
     check(known !== undefined, "E_FLAG", () => {
@@ -84,12 +83,9 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--guidance <N>", "guidance (default: each model's)", number("--guidance"))
     .option("--width <PX>", "(default: each model's)", number("--width"))
     .option("--height <PX>", "(default: each model's)", number("--height"))
-    .option("--point <X,Y>", "whose self-attention to show, as shares of width and height", point, {
-      x: 0.5,
-      y: 0.5,
-    })
+    .option("--point <X,Y>", "whose self-attention to show, as shares of width and height", "0.5,0.5")
     .option("--word <WORD>", "word of the prompt whose cross-attention to show")
-    .option("--only <NAMES>", `some of ${analyses.join(", ")}`, names)
+    .option("--only <NAMES>", `some of ${analyses.join(", ")}`)
     .option("--engine <NAME>", "what computes", "auto")
     .option("--threads <N>", "threads that compute")
     .option("--offline", "use only what is on this machine")
@@ -109,6 +105,16 @@ async function run(
 ): Promise<number> {
   const { out } = o;
   const threads = threadsFrom(o.threads);
+  const point = pointFrom(o.point);
+  const asked = {
+    ...{ prompt, seed: o.seed, point },
+    ...(o.steps === undefined ? {} : { steps: o.steps }),
+    ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
+    ...(o.width === undefined ? {} : { width: o.width }),
+    ...(o.height === undefined ? {} : { height: o.height }),
+    ...(o.word === undefined ? {} : { word: o.word }),
+    ...(o.only === undefined ? {} : { only: namesFrom(o.only) }),
+  };
   check(out !== undefined, "E_FLAG", () => ({
     where: "--out",
     expected: "a new folder for the report",
@@ -121,7 +127,7 @@ async function run(
   const stop = new AbortController();
   const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const all: Analyzed[] = [];
-  const work = makeNewFolder(out, ROOM, async (folder) => {
+  const fill = async (folder: string): Promise<void> => {
     const { Pipeline } = await import("../../../pipeline/pipeline.ts");
     for (const location of [model, ...(o.against ?? [])]) {
       const pipeline = await Pipeline.load(location, {
@@ -132,7 +138,7 @@ async function run(
       });
       try {
         say(`${location}: draws "${prompt}" and looks inside`);
-        all.push({ model: location, analysis: await look(pipeline, prompt, o, stop.signal) });
+        all.push({ model: location, analysis: await analyze(pipeline, { ...asked, signal: stop.signal }) });
       } finally {
         await pipeline.dispose();
       }
@@ -140,12 +146,11 @@ async function run(
     }
     const { writeAnalysis } = await import("../../analysis/write.ts");
     await writeAnalysis(folder, all, {
-      command: commandText,
-      ...{ version: packageVersion(), word: o.word ?? null, point: o.point },
+      ...{ command: commandText, version: packageVersion(), word: o.word ?? null, point },
     });
-  });
+  };
   try {
-    await work;
+    await makeNewFolder(out, ROOM, fill);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     say("Stopped; nothing half-made is left.");
@@ -167,14 +172,3 @@ async function run(
   world.stdout.write(`${out}/report.html\n`);
   return 0;
 }
-
-const look = (pipeline: Pipeline, prompt: string, o: Options, signal: AbortSignal) =>
-  analyze(pipeline, {
-    ...{ prompt, seed: o.seed, point: o.point, signal },
-    ...(o.steps === undefined ? {} : { steps: o.steps }),
-    ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
-    ...(o.width === undefined ? {} : { width: o.width }),
-    ...(o.height === undefined ? {} : { height: o.height }),
-    ...(o.word === undefined ? {} : { word: o.word }),
-    ...(o.only === undefined ? {} : { only: o.only }),
-  });

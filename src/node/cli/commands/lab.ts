@@ -211,14 +211,8 @@ async function run(name: string | undefined, o: Options, command: Command, world
     const facts = await teacherFacts(await world.openModel(settings.teacher, hosted));
     checkTeacher(study, settings.teacher, facts);
     const outcome = await runStudy({
-      ...{
-        study,
-        facts,
-        settings,
-        out,
-        version: packageVersion(),
-        command: commandLine("lab", [name], command),
-      },
+      ...{ study, facts, settings, out, version: packageVersion() },
+      command: commandLine("lab", [name], command),
       isPlanOnly: o.plan === true,
       note: (line) => progress.note(line),
       bench: (count) =>

@@ -165,14 +165,9 @@ export async function loggerFor(o: CrewFlags, world: World): Promise<Logger> {
 export function untilStopped(world: World): Promise<void> {
   return new Promise((resolve) => {
     const ignore = world.onInterrupt(() => {
-      process.removeListener("SIGTERM", stop);
+      ignore(); // the next one, of either kind, ends the process
       resolve();
     });
-    const stop = (): void => {
-      ignore();
-      resolve();
-    };
-    process.once("SIGTERM", stop);
   });
 }
 
