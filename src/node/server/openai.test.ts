@@ -19,3 +19,10 @@ it.each([
   };
   expect(data.map(Object.keys)).toEqual([[key]]);
 });
+
+it("refuses a model that cannot be written as text", async () => {
+  const s = await scene();
+  const reply = await s.ask("POST", "/v1/images/generations", { prompt: "apple", model: { toString: 1 } });
+  expect(reply.status).toBe(400);
+  expect(await reply.json()).toMatchObject({ error: { code: "E_MODEL", field: "model" } });
+});

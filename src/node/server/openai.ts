@@ -66,7 +66,7 @@ function read(body: JsonObject): {
   return {
     model,
     input: { ...input, ...sizeOf(size), ...(n === undefined || n === null ? {} : { count: n }) },
-    isUrl: (where ?? (inlineModels.test(String(model)) ? "b64_json" : "url")) === "url",
+    isUrl: (where ?? (typeof model === "string" && inlineModels.test(model) ? "b64_json" : "url")) === "url",
     format: (format ?? "png") as PictureFormat,
   };
 }
