@@ -35,6 +35,7 @@ export { type Network, networkInputs } from "./train/networks/network.ts";
 export { unetNetwork } from "./train/networks/unet.ts";
 export { adafactor } from "./train/optim/adafactor.ts";
 export { adam8bit, adam16bit, adamW } from "./train/optim/adam.ts";
+export { type MuonOptions, muon } from "./train/optim/muon.ts";
 export { type Optimizer, sgd } from "./train/optim/transform.ts";
 export {
   type Measures,

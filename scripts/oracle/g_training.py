@@ -1,8 +1,9 @@
-"""Gradients of every parameter of a U-Net, an autoencoder and a text tower in float64; and 50 steps of two optimizers."""
+"""Gradients of every parameter of a U-Net, an autoencoder and a text tower in float64; and 50 steps of three optimizers."""
 
 from __future__ import annotations
 
 import math
+import unittest.mock
 from typing import Callable
 
 import diffusers
@@ -24,7 +25,7 @@ WEIGHTS = [0.7, 1.3]
 STEPS, BATCHES = 50, 5
 DECAY, CLIP, EMA_CAP = 1e-2, 1.0, 0.9999
 #: Where 50 steps in float32 stay within 1e-3 of float64: gradients that are zero in theory are noise that both normalise.
-RATES = {"adamW": 1e-3, "adafactor": 1e-4}
+RATES = {"adamW": 1e-3, "adafactor": 1e-4, "muon": 5e-4}
 #: Parameters of which the average is compared after the last step.
 WATCHED = ["conv_in.weight", "time_embedding.linear_1.weight", "down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q.weight", "conv_norm_out.weight"]
 
@@ -81,10 +82,36 @@ def text_loss(model: torch.nn.Module) -> torch.Tensor:
     return (out.last_hidden_state * states).mean() + (out.text_embeds * vector).mean()
 
 
+class Muon:
+    """PyTorch's, which takes matrices alone, over convolutions as matrices; AdamW for what is no layer between hidden values."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], rate: float) -> None:
+        self.hidden = [p for p in parameters if p.dim() >= 2 and min(p.shape[:2]) >= 16 and max(p.shape[:2]) <= 16 * min(p.shape[:2])]
+        taken = {id(p) for p in self.hidden}
+        self.matrices = [torch.nn.Parameter(p.data.view(p.shape[0], -1)) for p in self.hidden]
+        self.muon = torch.optim.Muon(self.matrices, lr=rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+        self.adam = torch.optim.AdamW([p for p in parameters if id(p) not in taken], lr=rate, weight_decay=DECAY)
+
+    def zero_grad(self) -> None:
+        for p in self.hidden:
+            p.grad = None
+        self.adam.zero_grad()
+
+    def step(self) -> None:
+        for p, matrix in zip(self.hidden, self.matrices):
+            matrix.grad = p.grad.view(matrix.shape)
+        # it makes matrices orthogonal in bfloat16, which ours does in float32
+        with unittest.mock.patch.object(torch.Tensor, "bfloat16", lambda x: x.clone()):
+            self.muon.step()
+        self.adam.step()
+
+
 def curve(optimizer: str, dtype: torch.dtype) -> dict:
     unet = build_unet(FAMILIES[FAMILY]).to(dtype).requires_grad_(True)
     if optimizer == "adamW":
         own = torch.optim.AdamW(unet.parameters(), lr=RATES[optimizer], weight_decay=DECAY)
+    elif optimizer == "muon":
+        own = Muon(list(unet.parameters()), RATES[optimizer])
     else:
         own = Adafactor(unet.parameters(), lr=RATES[optimizer], weight_decay=DECAY, relative_step=False, scale_parameter=False, warmup_init=False)
     ema = EMAModel(unet.parameters(), decay=EMA_CAP)
@@ -114,7 +141,7 @@ def make() -> None:
         "text": gradients(text, lambda: text_loss(text), "text_model."),
     }
     curves = {}
-    for optimizer in ("adamW", "adafactor"):
+    for optimizer in RATES:
         exact = curve(optimizer, torch.float64)
         single = curve(optimizer, torch.float32)
         error = max(abs(a - b) / a for a, b in zip(exact["losses"], single["losses"]))

@@ -6,7 +6,7 @@
 import { check } from "../core/assert.ts";
 import type { Picture } from "../image/pixels.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
-import type { Request } from "../pipeline/request.ts";
+import type { Request, RequestInput } from "../pipeline/request.ts";
 import { size } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { attentionMap } from "./attention-map.ts";
@@ -18,13 +18,9 @@ import { byStage, type Site, sitesOf } from "./sites.ts";
 export const analyses = ["similarity", "attention", "pca", "strip"] as const;
 export type AnalysisName = (typeof analyses)[number];
 
-export interface AnalysisOptions {
-  readonly prompt: string;
+export interface AnalysisOptions
+  extends Pick<RequestInput, "prompt" | "steps" | "guidance" | "width" | "height"> {
   readonly seed: number;
-  readonly steps?: number;
-  readonly guidance?: number;
-  readonly width?: number;
-  readonly height?: number;
   readonly only?: readonly AnalysisName[];
   /** Whose self-attention is shown: from 0 at the left and top to 1. */
   readonly point?: { readonly x: number; readonly y: number };
@@ -88,13 +84,8 @@ class MeanMap {
  *   `generate` throws
  */
 export async function analyze(pipeline: Pipeline, o: AnalysisOptions): Promise<Analysis> {
-  const request = pipeline.resolve({
-    ...{ prompt: o.prompt, seed: o.seed, preview: true },
-    ...(o.steps === undefined ? {} : { steps: o.steps }),
-    ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
-    ...(o.width === undefined ? {} : { width: o.width }),
-    ...(o.height === undefined ? {} : { height: o.height }),
-  });
+  const { prompt, seed, steps, guidance, width, height } = o;
+  const request = pipeline.resolve({ prompt, seed, steps, guidance, width, height, preview: true });
   const wants = (name: AnalysisName): boolean => (o.only ?? analyses).includes(name);
   const positions = o.word === undefined ? [] : pipeline.positionsOf(o.prompt, o.word);
   check(o.word === undefined || positions.length > 0, "E_REQUEST", () => ({

@@ -13,7 +13,7 @@ import { loraTargets } from "./lora.ts";
 export const runKinds = ["unet", "transformer", "distill", "consistency", "vae", "clip"] as const;
 export type RunKind = (typeof runKinds)[number];
 
-export const optimizerNames = ["adamw", "adam16bit", "adam8bit", "adafactor", "sgd"] as const;
+export const optimizerNames = ["adamw", "adam16bit", "adam8bit", "adafactor", "muon", "sgd"] as const;
 export type OptimizerName = (typeof optimizerNames)[number];
 
 /** What becomes of the scale of latents: that of the model, or measured when all is learned. */

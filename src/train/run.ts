@@ -9,6 +9,7 @@ import type { CommonRun } from "./config.ts";
 import type { AverageDtype } from "./ema.ts";
 import { adafactor } from "./optim/adafactor.ts";
 import { adam8bit, adam16bit, adamW } from "./optim/adam.ts";
+import { muon } from "./optim/muon.ts";
 import { type Optimizer, sgd } from "./optim/transform.ts";
 import { type Communicator, isOnAny, single, together } from "./parallel.ts";
 import { rivals } from "./rivals.ts";
@@ -66,6 +67,8 @@ export function optimizerOf({ optimizer, weightDecay }: CommonRun): Optimizer {
       return adam8bit({ weightDecay });
     case "adafactor":
       return adafactor({ weightDecay });
+    case "muon":
+      return muon({ weightDecay });
     case "sgd":
       return sgd({ weightDecay });
     default:

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { adafactor } from "../../src/train/optim/adafactor.ts";
 import { adamW } from "../../src/train/optim/adam.ts";
+import { muon } from "../../src/train/optim/muon.ts";
 import type { Optimizer } from "../../src/train/optim/transform.ts";
 import { type Batch, createTrainer } from "../../src/train/trainer.ts";
 import {
@@ -19,6 +20,7 @@ import {
 describe.each<[string, () => Optimizer]>([
   ["adamW", () => adamW({ weightDecay: settings.weightDecay })],
   ["adafactor", () => adafactor({ weightDecay: settings.weightDecay })],
+  ["muon", () => muon({ weightDecay: settings.weightDecay })],
 ])("50 steps of %s", (name, optimizer) => {
   it("lose what PyTorch's lose, with clipping and a moving average", async () => {
     const { objective, weights, batch } = unetTask();

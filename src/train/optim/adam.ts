@@ -36,22 +36,24 @@ export interface AdamOptions {
   readonly weightDecay?: number;
 }
 
-type Moments = { readonly mean: Value; readonly square: Value };
+export type Moments = { readonly mean: Value; readonly square: Value };
 
 /** The moments after one more gradient `g`. */
-const moments = (g: Value, last: Moments, beta1: number, beta2: number): Moments => ({
+export const moments = (g: Value, last: Moments, beta1: number, beta2: number): Moments => ({
   mean: add(mul(last.mean, beta1), mul(g, 1 - beta1)),
   square: add(mul(last.square, beta2), mul(square(g), 1 - beta2)),
 });
 
 /** m̂ / (√v̂ + ε), where the hats take out the bias towards the zeros of the beginning. */
-const normalized = (m: Moments, scalars: Readonly<Record<string, Value>>, eps: number): Value =>
+export const normalized = (m: Moments, scalars: Readonly<Record<string, Value>>, eps: number): Value =>
   div(mul(m.mean, scalars.unbiasMean as Value), add(mul(sqrt(m.square), scalars.unbiasRoot as Value), eps));
 
-const unbias = (beta1: number, beta2: number) => (step: number) => ({
-  unbiasMean: 1 / (1 - beta1 ** step),
-  unbiasRoot: 1 / Math.sqrt(1 - beta2 ** step),
-});
+export const unbias =
+  (beta1: number, beta2: number): ((step: number) => Readonly<Record<string, number>>) =>
+  (step) => ({
+    unbiasMean: 1 / (1 - beta1 ** step),
+    unbiasRoot: 1 / Math.sqrt(1 - beta2 ** step),
+  });
 
 const scaleByAdam = (beta1: number, beta2: number, eps: number): ElementTransform => ({
   name: "adam",

@@ -5,6 +5,7 @@ import { toFloat32 } from "../../tensor/tensor.ts";
 import { type Arena, layOut, makeArena } from "../arena.ts";
 import { adafactor } from "./adafactor.ts";
 import { adam8bit, adam16bit, adamW } from "./adam.ts";
+import { muon } from "./muon.ts";
 import { type RunningOptimizer, startOptimizer } from "./run.ts";
 import { addDecayedWeight, type Optimizer, scaleByRate, sgd } from "./transform.ts";
 
@@ -138,6 +139,31 @@ describe("updates", () => {
     open.push(running);
     await running.update({ weights, gradients, step: 1, rate: 1, scale: 1 });
     expect(weights.tensors.get("matrix")?.data).toEqual(before);
+  });
+
+  it("of muon turn all directions of a hidden matrix alike, and leave the rest to adamW", async () => {
+    const rate = 0.01;
+    const made = await run(muon({ weightDecay: 0 }), 1, rate);
+    const start = expected(0, 0.5, (_g, w) => w)[0] as number[];
+    const moved = toFloat32(made.weights.tensors.get("matrix") as never).map(
+      (x, i) => (x - (start[i] as number)) / rate,
+    );
+    const row = (i: number): Float32Array => moved.subarray(60 * i, 60 * (i + 1));
+    const length = (x: Float32Array): number => Math.hypot(...x);
+    // Liu et al., equation 4: 0.2 √60 times a matrix of singular values between 0.5 and 1.5
+    for (let i = 0; i < 40; i++) {
+      expect(length(row(i)) / (0.2 * Math.sqrt(60))).toBeGreaterThan(0.5);
+      expect(length(row(i)) / (0.2 * Math.sqrt(60))).toBeLessThan(1.5);
+    }
+    expect([...made.running.state.keys()].sort()).toEqual([
+      "muon.mean/bias",
+      "muon.square/bias",
+      "muon.velocity/matrix",
+    ]);
+    const [, bias] = expected(1, 0.5, adamStep(0));
+    const own = toFloat32(made.weights.tensors.get("bias") as never);
+    for (const [i, x] of own.entries())
+      expect(Math.abs(x - ((bias as number[])[i] as number))).toBeLessThan(2e-6);
   });
 
   it("of adafactor have the root mean square that the threshold allows, by row, column and scale", async () => {

@@ -148,14 +148,15 @@ async function overTensors(optimizer: Optimizer, layout: Layout, o: TrainEngine)
         ([key, x]) => [key, scalarTensor(x)] as const,
       );
       for (const [name, { shape }] of layout.slots) {
+        const program = programs.get(show(shape)) as Program;
         const own = { ...states.get(name), weight: weights.tensors.get(name) as Tensor };
         const feeds = {
           ...own,
           gradient: gradients.tensors.get(name) as Tensor,
-          ...Object.fromEntries(numbers),
+          ...Object.fromEntries(numbers.filter(([key]) => program.inputs[key] !== undefined)), // not all shapes need all
         };
         const into = Object.fromEntries(Object.entries(own).map(([key, t]) => [`new.${key}`, t] as const));
-        await (programs.get(show(shape)) as Program).run(feeds, into);
+        await program.run(feeds, into);
       }
     },
     async dispose() {

@@ -4,24 +4,22 @@ import type { Command } from "commander";
 import { type AnalysisName, analyses, analyze } from "../../../analyze/analyze.ts";
 import { check } from "../../../core/assert.ts";
 import { nearest } from "../../../core/nearest.ts";
+import { parseRequest } from "../../../pipeline/request.ts";
 import type { Analyzed } from "../../analysis/write.ts";
 import { digits } from "../../runs/report.ts";
 import { commandLine } from "../command-line.ts";
-import { threadsFrom } from "../flags.ts";
+import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { makeNewFolder } from "../new-folder.ts";
 import { packageVersion } from "../package.ts";
-import { printable, table } from "../tables.ts";
+import { progressFor } from "../progress.ts";
+import { table } from "../tables.ts";
 import { bytes as bytesText } from "../units.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 interface Options {
   readonly against?: readonly string[];
   readonly out?: string;
-  readonly seed: number;
-  readonly steps?: number;
-  readonly guidance?: number;
-  readonly width?: number;
-  readonly height?: number;
   readonly word?: string;
   readonly point: string;
   readonly only?: string;
@@ -34,17 +32,8 @@ interface Options {
 /** Room that a report takes: its pictures, and some for the file system. */
 const ROOM = 64 * 2 ** 20;
 
-const number =
-  (flag: string) =>
-  (text: string): number => {
-    const value = Number(text);
-    check(text.trim() !== "" && Number.isFinite(value), "E_FLAG", () => ({
-      where: flag,
-      expected: "a number",
-      got: text,
-    }));
-    return value;
-  };
+/** What says how the picture is drawn, for all models alike. */
+const drawing = ["seed", "steps", "guidance", "width", "height"] as const;
 
 function pointFrom(text: string): { x: number; y: number } {
   const [x = Number.NaN, y = Number.NaN, ...more] = text.split(",").map(Number);
@@ -77,12 +66,9 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .argument("<MODEL>", "model folder or hub id")
     .argument("<PROMPT>", "what to draw meanwhile")
     .option("--against <MODEL...>", "other models to show beside it: its students, its teacher")
-    .option("--out <DIR>", "new folder for pictures, numbers and the page")
-    .option("--seed <N>", "of the noise, the same for all models", number("--seed"), 0)
-    .option("--steps <N>", "denoising steps (default: each model's)", number("--steps"))
-    .option("--guidance <N>", "guidance (default: each model's)", number("--guidance"))
-    .option("--width <PX>", "(default: each model's)", number("--width"))
-    .option("--height <PX>", "(default: each model's)", number("--height"))
+    .option("--out <DIR>", "new folder for pictures, numbers and the page");
+  addRequestFlags(command, drawing);
+  command
     .option("--point <X,Y>", "whose self-attention to show, as shares of width and height", "0.5,0.5")
     .option("--word <WORD>", "word of the prompt whose cross-attention to show")
     .option("--only <NAMES>", `some of ${analyses.join(", ")}`)
@@ -106,12 +92,10 @@ async function run(
   const { out } = o;
   const threads = threadsFrom(o.threads);
   const point = pointFrom(o.point);
+  const drawn = { prompt, ...requestFromFlags({ ...o }, drawing) };
+  const { seed = 0, steps, guidance, width, height } = parseRequest(drawn, flagOf);
   const asked = {
-    ...{ prompt, seed: o.seed, point },
-    ...(o.steps === undefined ? {} : { steps: o.steps }),
-    ...(o.guidance === undefined ? {} : { guidance: o.guidance }),
-    ...(o.width === undefined ? {} : { width: o.width }),
-    ...(o.height === undefined ? {} : { height: o.height }),
+    ...{ prompt, seed, steps, guidance, width, height, point },
     ...(o.word === undefined ? {} : { word: o.word }),
     ...(o.only === undefined ? {} : { only: namesFrom(o.only) }),
   };
@@ -121,54 +105,44 @@ async function run(
     got: "nothing",
     hint: "koala analyze --help lists what it takes.",
   }));
-  const say = (line: string): void => {
-    if (o.quiet !== true) world.stderr.write(`${printable(line)}\n`);
-  };
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
-  const all: Analyzed[] = [];
-  const fill = async (folder: string): Promise<void> => {
-    const { Pipeline } = await import("../../../pipeline/pipeline.ts");
-    for (const location of [model, ...(o.against ?? [])]) {
-      const pipeline = await Pipeline.load(location, {
-        engine: o.engine,
-        ...(threads === undefined ? {} : { threads }),
-        ...(o.offline === true ? { isOffline: true } : {}),
-        signal: stop.signal,
-      });
-      try {
-        say(`${location}: draws "${prompt}" and looks inside`);
-        all.push({ model: location, analysis: await analyze(pipeline, { ...asked, signal: stop.signal }) });
-      } finally {
-        await pipeline.dispose();
+  const progress = progressFor(world.stderr, o.quiet === true);
+  return interruptible(world, progress, "Stopped; nothing half-made is left.", async (signal) => {
+    const all: Analyzed[] = [];
+    await makeNewFolder(out, ROOM, async (folder) => {
+      const { Pipeline } = await import("../../../pipeline/pipeline.ts");
+      for (const location of [model, ...(o.against ?? [])]) {
+        const pipeline = await Pipeline.load(location, {
+          engine: o.engine,
+          ...(threads === undefined ? {} : { threads }),
+          ...(o.offline === true ? { isOffline: true } : {}),
+          signal,
+        });
+        try {
+          progress.note(`${location}: draws "${prompt}" and looks inside`);
+          all.push({ model: location, analysis: await analyze(pipeline, { ...asked, signal }) });
+        } finally {
+          await pipeline.dispose();
+        }
+        signal.throwIfAborted();
       }
-      stop.signal.throwIfAborted();
-    }
-    const { writeAnalysis } = await import("../../analysis/write.ts");
-    await writeAnalysis(folder, all, {
-      ...{ command: commandText, version: packageVersion(), word: o.word ?? null, point },
+      const { writeAnalysis } = await import("../../analysis/write.ts");
+      await writeAnalysis(folder, all, {
+        ...{ command: commandText, version: packageVersion(), word: o.word ?? null, point },
+      });
     });
-  };
-  try {
-    await makeNewFolder(out, ROOM, fill);
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    say("Stopped; nothing half-made is left.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-  }
-  const rows = all.flatMap(({ model: name, analysis }) =>
-    analysis.similarity.map(({ stage, transformer, points }) => [
-      name,
-      stage,
-      transformer,
-      points.map(({ cosine }) => digits(cosine)).join(" "),
-    ]),
-  );
-  if (rows.length > 0)
-    say(table([["model", "stage", "transformer", "cosine of consecutive layers"], ...rows], []).trimEnd());
-  say(`${bytesText(process.resourceUsage().maxRSS * 1024)} of memory at most`);
-  world.stdout.write(`${out}/report.html\n`);
-  return 0;
+    const rows = all.flatMap(({ model: name, analysis }) =>
+      analysis.similarity.map(({ stage, transformer, points }) => [
+        name,
+        stage,
+        transformer,
+        points.map(({ cosine }) => digits(cosine)).join(" "),
+      ]),
+    );
+    if (rows.length > 0)
+      progress.note(
+        table([["model", "stage", "transformer", "cosine of consecutive layers"], ...rows], []).trimEnd(),
+      );
+    progress.note(`${bytesText(process.resourceUsage().maxRSS * 1024)} of memory at most`);
+    world.stdout.write(`${out}/report.html\n`);
+  });
 }

@@ -45,11 +45,12 @@ import { physicalCores } from "../../cores.ts";
 import { makeFolder, writeAtomically } from "../../files.ts";
 import { programFolder } from "../../program-folder.ts";
 import { memoryFrom, oneOf, someOf, threadsFrom } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { numberOf, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 interface Options {
   readonly against?: string;
@@ -237,44 +238,41 @@ async function bench(name: string, models: readonly string[], said: Options, wor
   const machine = machineOf({ root: packageRoot, version: packageVersion(), python, engines: details });
 
   const progress = progressFor(world.stderr, said.quiet === true);
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
-  let temporary: string | undefined;
-  try {
-    await makeFolder(said.out, { mayHaveFiles: true });
-    temporary = await mkdtemp(join(tmpdir(), "koala-bench-"));
-    const b: Bench = {
-      o: { ...parsed, against: parsed.against ?? peerNames.map((peer) => ({ peer })) },
-      ...{
-        signal: stop.signal,
-        root: packageRoot.replace(/[\\/]$/, ""),
-        temporary,
-        out: said.out,
-        python,
-        engines,
-      },
-      cache: resolve(said.cache ?? join(dirname(programFolder()), "bench")),
-      version: packageVersion(),
-      run: (command) => runChild(command, stop.signal),
-      note: (line) => progress.note(line),
-      stage: (text) => progress.stage("bench", text),
-      count: (label, done, total) => progress.count(label, done, total),
-    };
-    await mkdir(b.cache, { recursive: true });
-    progress.note(`${machineText(machine)}; ${Object.values(details).join("; ")}`);
-    const result = await answer(question, b, machine);
-    progress.end();
-    await tell(question, result, machine, said, world);
-    return 0;
-  } catch (error) {
-    progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note("Stopped; what was made and converted is kept for the next time.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
-  }
+  return interruptible(
+    world,
+    progress,
+    "Stopped; what was made and converted is kept for the next time.",
+    async (signal) => {
+      await makeFolder(said.out, { mayHaveFiles: true });
+      const temporary = await mkdtemp(join(tmpdir(), "koala-bench-"));
+      try {
+        const b: Bench = {
+          o: { ...parsed, against: parsed.against ?? peerNames.map((peer) => ({ peer })) },
+          ...{
+            signal,
+            root: packageRoot.replace(/[\\/]$/, ""),
+            temporary,
+            out: said.out,
+            python,
+            engines,
+          },
+          cache: resolve(said.cache ?? join(dirname(programFolder()), "bench")),
+          version: packageVersion(),
+          run: (command) => runChild(command, signal),
+          note: (line) => progress.note(line),
+          stage: (text) => progress.stage("bench", text),
+          count: (label, done, total) => progress.count(label, done, total),
+        };
+        await mkdir(b.cache, { recursive: true });
+        progress.note(`${machineText(machine)}; ${Object.values(details).join("; ")}`);
+        const result = await answer(question, b, machine);
+        progress.end();
+        await tell(question, result, machine, said, world);
+      } finally {
+        await rm(temporary, { recursive: true, force: true });
+      }
+    },
+  );
 }
 
 async function answer(question: (typeof questionNames)[number], b: Bench, machine: Machine): Promise<Result> {

@@ -26,11 +26,12 @@ import { writeAtomically } from "../../files.ts";
 import { modelAnatomy } from "../anatomy.ts";
 import { componentCopies, placeCopy } from "../component-files.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { checkFree, makeNewFolder } from "../new-folder.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { table } from "../tables.ts";
 import { bytes, grouped } from "../units.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 interface Options {
   readonly teacher?: string;
@@ -166,29 +167,19 @@ async function cut(target: string, o: Options, world: World): Promise<number> {
   const options = cutOptions(o);
   const dtype = oneOf(o.dtype, "--dtype", weightTypes);
   checkFree(target);
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const progress = progressFor(world.stderr, o.quiet === true);
-  try {
+  return interruptible(world, progress, "Stopped; nothing half-made is left.", async (signal) => {
     const files = await world.openModel(location, {
       isOffline: o.offline === true,
-      signal: stop.signal,
+      signal,
       onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
     const job = planJob(await openTeacher(location, files), rule, options, dtype);
-    const fill = (folder: string) => writeStudent(folder, job, stop.signal, progress);
+    const fill = (folder: string) => writeStudent(folder, job, signal, progress);
     await makeNewFolder(target, job.plan.byteLength, fill);
     progress.end();
     world.stdout.write(o.json === true ? `${jsonOf(target, job)}\n` : textOf(target, job));
-    return 0;
-  } catch (error) {
-    progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note("Stopped; nothing half-made is left.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-  }
+  });
 }
 
 async function writeStudent(

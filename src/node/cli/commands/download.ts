@@ -2,9 +2,10 @@
 
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
+import { interruptible } from "../interruptible.ts";
 import { progressFor } from "../progress.ts";
 import { bytes } from "../units.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 interface Options {
   readonly json?: true;
@@ -30,26 +31,21 @@ async function download(id: string, o: Options, world: World): Promise<number> {
     got: JSON.stringify(id),
   }));
   const progress = progressFor(world.stderr, o.quiet === true);
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
-  try {
-    const files = await world.openModel(id, {
-      signal: stop.signal,
-      onProgress: (file, done, total) => progress.transfer("download", file, done, total),
-    });
-    const paths = await files.list();
-    let total = 0;
-    for (const path of paths) total += await files.size(path);
-    progress.end();
-    if (o.json) world.stdout.write(`${JSON.stringify({ model: id, files: paths.length, bytes: total })}\n`);
-    else world.stdout.write(`${id}: ${paths.length} files, ${bytes(total)}\n`);
-    return 0;
-  } catch (error) {
-    progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note("Stopped; the same command goes on where it ended.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-  }
+  return interruptible(
+    world,
+    progress,
+    "Stopped; the same command goes on where it ended.",
+    async (signal) => {
+      const files = await world.openModel(id, {
+        signal,
+        onProgress: (file, done, total) => progress.transfer("download", file, done, total),
+      });
+      const paths = await files.list();
+      let total = 0;
+      for (const path of paths) total += await files.size(path);
+      progress.end();
+      if (o.json) world.stdout.write(`${JSON.stringify({ model: id, files: paths.length, bytes: total })}\n`);
+      else world.stdout.write(`${id}: ${paths.length} files, ${bytes(total)}\n`);
+    },
+  );
 }

@@ -16,11 +16,12 @@ import { partOf } from "../../eval/pictures.ts";
 import { reportPage } from "../../eval/report.ts";
 import { writeAtomically } from "../../files.ts";
 import { addRequestFlags, flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { numberOf, real, whole } from "../numbers.ts";
 import { packageVersion, usualModel, usualModelName } from "../package.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { printable, table } from "../tables.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 /** What may be changed about how pictures are drawn: fields of a request. */
 const drawing = [
@@ -120,52 +121,47 @@ async function run(models: readonly string[], o: Options, world: World): Promise
     scored.length === 0 ? undefined : needed("--scorer", o.scorer, `a CLIP to judge ${scored.join(", ")} by`);
 
   const progress = progressFor(world.stderr, o.quiet === true);
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
-  const hosted = { isOffline: o.offline === true, signal: stop.signal };
-  const opening = {
-    ...hosted,
-    onProgress: (file: string, done: number, total: number) =>
-      progress.transfer("download", file, done, total),
-  };
-  const engine = await host.engine(o.engine ?? "auto");
-  const options: EvaluationOptions = {
-    ...{ models: models.length === 0 ? [usualModel] : models, data, out },
-    ...{ splits, metrics, request, engine, signal: stop.signal, ...numbers, ...size },
-    train: o.train ?? trainOf(data, splits),
-    group: o.group ?? defaults.group,
-    ...(o.against === undefined || o.against === "real" ? {} : { against: o.against }),
-    ...(o.captions === undefined ? {} : { captions: [o.captions] }),
-    ...(where === undefined ? {} : { scorer: await world.openModel(where, opening) }),
-    ...(threads === undefined ? {} : { threads }),
-  };
-  try {
-    const evaluation = await evaluate(options, {
-      openModel: (location) => world.openModel(location, opening),
-      load: (location) => {
-        progress.stage("load", location);
-        return world.load(location, {
-          ...opening,
-          ...(o.engine === undefined ? {} : { engine: o.engine }),
-          ...(precision === undefined ? {} : { precision }), // by which auto chooses an engine
-          ...(threads === undefined ? {} : { threads }),
-        });
-      },
-      ...drawingProgress(progress),
-      note: (line) => progress.note(line),
-      version: packageVersion(),
-    });
-    progress.end();
-    await tell(evaluation, options, o, world);
-    return 0;
-  } catch (error) {
-    progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note("Stopped; the pictures that are drawn are kept, and the same command goes on.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-  }
+  return interruptible(
+    world,
+    progress,
+    "Stopped; the pictures that are drawn are kept, and the same command goes on.",
+    async (signal) => {
+      const hosted = { isOffline: o.offline === true, signal };
+      const opening = {
+        ...hosted,
+        onProgress: (file: string, done: number, total: number) =>
+          progress.transfer("download", file, done, total),
+      };
+      const engine = await host.engine(o.engine ?? "auto");
+      const options: EvaluationOptions = {
+        ...{ models: models.length === 0 ? [usualModel] : models, data, out },
+        ...{ splits, metrics, request, engine, signal, ...numbers, ...size },
+        train: o.train ?? trainOf(data, splits),
+        group: o.group ?? defaults.group,
+        ...(o.against === undefined || o.against === "real" ? {} : { against: o.against }),
+        ...(o.captions === undefined ? {} : { captions: [o.captions] }),
+        ...(where === undefined ? {} : { scorer: await world.openModel(where, opening) }),
+        ...(threads === undefined ? {} : { threads }),
+      };
+      const evaluation = await evaluate(options, {
+        openModel: (location) => world.openModel(location, opening),
+        load: (location) => {
+          progress.stage("load", location);
+          return world.load(location, {
+            ...opening,
+            ...(o.engine === undefined ? {} : { engine: o.engine }),
+            ...(precision === undefined ? {} : { precision }), // by which auto chooses an engine
+            ...(threads === undefined ? {} : { threads }),
+          });
+        },
+        ...drawingProgress(progress),
+        note: (line) => progress.note(line),
+        version: packageVersion(),
+      });
+      progress.end();
+      await tell(evaluation, options, o, world);
+    },
+  );
 }
 
 /** Where the training pictures are by custom: the folder `train` beside the split, else what is evaluated itself. */

@@ -20,9 +20,10 @@ import { outputError, writeAtomically } from "../../files.ts";
 import { type Measured, measure, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { byteVocabulary, letterTokenizer } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, grouped } from "../units.ts";
-import { interrupted, type World } from "../world.ts";
+import type { World } from "../world.ts";
 
 interface Options {
   readonly seed?: string;
@@ -161,34 +162,26 @@ async function init(name: string, target: string, o: Options, world: World): Pro
   const files = measured.map((network) => weightFile(network, dtype));
   const total = files.reduce((sum, { plan }) => sum + plan.byteLength, 0);
 
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const progress = progressFor(world.stderr, o.quiet === true);
-  let partial: string | undefined;
-  try {
-    await mkdir(dirname(resolve(target)), { recursive: true });
-    partial = await mkdtemp(`${resolve(target)}.partial-`);
-    await checkRoom(partial, total, target);
-    await writeTexts(partial, name);
-    const writing: Writing = { progress, signal: stop.signal, done: 0, total };
-    for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
-    await chmod(partial, 0o755); // mkdtemp keeps others out
-    await rename(partial, target);
-    progress.end();
-    const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
-    world.stdout.write(
-      `${target}: ${name}, ${grouped(parameters)} random parameters from seed ${seed}, ${bytes(total)} in ${dtype}\n`,
-    );
-    return 0;
-  } catch (cause) {
-    progress.end();
-    if (partial !== undefined) await rm(partial, { recursive: true, force: true });
-    if (stop.signal.aborted) {
-      progress.note("Stopped; nothing half-made is left.");
-      return interrupted;
+  return interruptible(world, progress, "Stopped; nothing half-made is left.", async (signal) => {
+    let partial: string | undefined;
+    try {
+      await mkdir(dirname(resolve(target)), { recursive: true });
+      partial = await mkdtemp(`${resolve(target)}.partial-`);
+      await checkRoom(partial, total, target);
+      await writeTexts(partial, name);
+      const writing: Writing = { progress, signal, done: 0, total };
+      for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
+      await chmod(partial, 0o755); // mkdtemp keeps others out
+      await rename(partial, target);
+      progress.end();
+      const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
+      world.stdout.write(
+        `${target}: ${name}, ${grouped(parameters)} random parameters from seed ${seed}, ${bytes(total)} in ${dtype}\n`,
+      );
+    } catch (cause) {
+      if (partial !== undefined) await rm(partial, { recursive: true, force: true });
+      throw outputError(target, cause);
     }
-    throw outputError(target, cause);
-  } finally {
-    ignoreInterrupt();
-  }
+  });
 }

@@ -10,6 +10,7 @@ import { spread } from "../../../quantize/unet.ts";
 import { host } from "../../../runtime/host.ts";
 import { RECIPE_FILE } from "../../../weights/recipe.ts";
 import { flagOf, requestFromFlags, threadsFrom } from "../flags.ts";
+import { interruptible } from "../interruptible.ts";
 import { checkFree, makeNewFolder } from "../new-folder.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { promptLines } from "../prompt-file.ts";
@@ -23,7 +24,7 @@ import {
 } from "../quantizing.ts";
 import { table } from "../tables.ts";
 import { bytes, seconds } from "../units.ts";
-import { type GeneratorOptions, interrupted, type World } from "../world.ts";
+import type { GeneratorOptions, World } from "../world.ts";
 
 interface Options {
   readonly to?: string;
@@ -85,21 +86,19 @@ async function quantize(model: string, out: string, o: Options, world: World): P
   const request = parseRequest({ prompt: "", ...requestFromFlags({ size: o.size, steps: o.steps }) }, flagOf);
   const threads = threadsFrom(o.threads);
   checkFree(out);
-  const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
   const progress = progressFor(world.stderr, o.quiet === true);
-  const opening: GeneratorOptions = {
-    isOffline: o.offline === true,
-    signal: stop.signal,
-    onProgress: (file, done, total) => progress.transfer("download", file, done, total),
-    ...(threads === undefined ? {} : { threads }),
-  };
-  try {
+  return interruptible(world, progress, "Stopped; nothing half-made is left.", async (signal) => {
+    const opening: GeneratorOptions = {
+      isOffline: o.offline === true,
+      signal,
+      onProgress: (file, done, total) => progress.transfer("download", file, done, total),
+      ...(threads === undefined ? {} : { threads }),
+    };
     const files = await world.openModel(model, opening);
     const source = await openSource(files);
     const feeds = await watchPictures(world, model, prompts, request, opening, progress);
     const planned = await planNetworks(source, {
-      ...{ format, feeds, signal: stop.signal, engine: await host.engine("ort") },
+      ...{ format, feeds, signal, engine: await host.engine("ort") },
       ...(threads === undefined ? {} : { threads }),
       onStage: (text, done, total) => progress.count(text, done, total),
     });
@@ -107,24 +106,16 @@ async function quantize(model: string, out: string, o: Options, world: World): P
     const report = await reportOf(made, (performance.now() - started) / 1000);
     await makeNewFolder(out, report.bytes.after, async (folder) => {
       await writeQuantized(folder, made, report, (file, done) => {
-        stop.signal.throwIfAborted();
+        signal.throwIfAborted();
         progress.transfer("write", file, done, report.bytes.after);
       });
-      stop.signal.throwIfAborted();
+      signal.throwIfAborted();
     });
     progress.end();
     world.stdout.write(
       o.json === true ? `${JSON.stringify({ folder: out, ...report })}\n` : textOf(out, report),
     );
-    return 0;
-  } catch (error) {
-    progress.end();
-    if (!stop.signal.aborted) throw error;
-    progress.note("Stopped; nothing half-made is left.");
-    return interrupted;
-  } finally {
-    ignoreInterrupt();
-  }
+  });
 }
 
 /** Draws a picture of each prompt in floats and keeps what the U-Net was fed, at steps spread over all of them. */
