@@ -99,7 +99,7 @@ describe("a mistake in a run's configuration", () => {
     [{ ...unet, model: 3 }, "model: expected a text, got 3 [E_CONFIG]"],
     [
       { ...unet, optimizer: "adam" },
-      'optimizer: expected one of adamw, adam16bit, adam8bit, adafactor, sgd, got "adam" [E_CONFIG]\nDid you mean adamw?',
+      'optimizer: expected one of adamw, adam16bit, adam8bit, adafactor, muon, sgd, got "adam" [E_CONFIG]\nDid you mean adamw?',
     ],
     [{ ...distill, memory: "much" }, 'memory: expected a size such as 12GB, got "much" [E_CONFIG]'],
     [
