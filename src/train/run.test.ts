@@ -52,7 +52,7 @@ async function events(o: LoopOptions, from = 0, stopAfter?: number, found: Measu
 describe("the loop of a run", () => {
   it("samples first, and ends with a checkpoint and samples whatever the intervals", async () => {
     expect(await events({ steps: 3, checkpointEvery: 2, sampleEvery: 5 })).toEqual([
-      ...["sample 0", "log 1", "checkpoint 2", "log 2", "checkpoint 3", "sample 3", "log 3", "done"],
+      ...["sample 0", "log 1", "log 2", "checkpoint 2", "checkpoint 3", "sample 3", "log 3", "done"],
     ]);
   });
 
@@ -64,14 +64,14 @@ describe("the loop of a run", () => {
 
   it("goes on from the trainer's step", async () => {
     expect(await events({ steps: 3, checkpointEvery: 10, sampleEvery: 0 }, 2)).toEqual([
-      ...["checkpoint 3", "log 3", "done"],
+      ...["log 3", "checkpoint 3", "done"],
     ]);
     expect(await events({ steps: 3, checkpointEvery: 10, sampleEvery: 1 }, 3)).toEqual(["done"]);
   });
 
   it("stops after the step at hand, with a checkpoint and without samples", async () => {
     expect(await events({ steps: 9, checkpointEvery: 10, sampleEvery: 2 }, 0, 2)).toEqual([
-      ...["sample 0", "log 1", "checkpoint 2", "log 2", "stopped"],
+      ...["sample 0", "log 1", "log 2", "checkpoint 2", "stopped"],
     ]);
   });
 });
