@@ -134,16 +134,15 @@ export async function trainingLoop(
     const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
     const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
     const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
-    const picturesPerSecond = (communicator.size * task.pictures) / seconds;
+    const line = { ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds };
     await together(communicator, async () => {
       // a line before its checkpoint: a run that goes on from there takes lines that come after it back, but makes none anew
-      if (!isShown) await place.log({ ...report, seconds, picturesPerSecond });
+      if (!isShown) await place.log(line);
       if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
       if (!isShown) return;
       // after the checkpoint: drawing takes memory, and what ends it must not take what was learned
       const measures = await place.sample(report.step, trainer);
-      const isMeasured = Object.keys(measures).length > 0;
-      await place.log({ ...report, seconds, picturesPerSecond, ...(isMeasured ? { measures } : {}) });
+      await place.log(Object.keys(measures).length === 0 ? line : { ...line, measures });
     });
     if (isStopped && !isLast) return "stopped";
   }

@@ -36,26 +36,24 @@ export interface AdamOptions {
   readonly weightDecay?: number;
 }
 
-export type Moments = { readonly mean: Value; readonly square: Value };
+type Moments = { readonly mean: Value; readonly square: Value };
 
 /** The moments after one more gradient `g`. */
-export const moments = (g: Value, last: Moments, beta1: number, beta2: number): Moments => ({
+const moments = (g: Value, last: Moments, beta1: number, beta2: number): Moments => ({
   mean: add(mul(last.mean, beta1), mul(g, 1 - beta1)),
   square: add(mul(last.square, beta2), mul(square(g), 1 - beta2)),
 });
 
 /** m̂ / (√v̂ + ε), where the hats take out the bias towards the zeros of the beginning. */
-export const normalized = (m: Moments, scalars: Readonly<Record<string, Value>>, eps: number): Value =>
+const normalized = (m: Moments, scalars: Readonly<Record<string, Value>>, eps: number): Value =>
   div(mul(m.mean, scalars.unbiasMean as Value), add(mul(sqrt(m.square), scalars.unbiasRoot as Value), eps));
 
-export const unbias =
-  (beta1: number, beta2: number): ((step: number) => Readonly<Record<string, number>>) =>
-  (step) => ({
-    unbiasMean: 1 / (1 - beta1 ** step),
-    unbiasRoot: 1 / Math.sqrt(1 - beta2 ** step),
-  });
+const unbias = (beta1: number, beta2: number) => (step: number) => ({
+  unbiasMean: 1 / (1 - beta1 ** step),
+  unbiasRoot: 1 / Math.sqrt(1 - beta2 ** step),
+});
 
-const scaleByAdam = (beta1: number, beta2: number, eps: number): ElementTransform => ({
+export const scaleByAdam = (beta1: number, beta2: number, eps: number): ElementTransform => ({
   name: "adam",
   unit: "elements",
   state: { mean: { dtype: "float32", per: 1 }, square: { dtype: "float32", per: 1 } },

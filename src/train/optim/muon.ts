@@ -7,8 +7,14 @@
 import type { TensorType, Value } from "../../graph/op.ts";
 import { add, div, matmul, maximum, mul, reshape, sqrt, square, sumTo, transpose } from "../../ops/index.ts";
 import { type Shape, size } from "../../tensor/shape.ts";
-import { type AdamOptions, type Moments, moments, normalized, unbias } from "./adam.ts";
-import { addDecayedWeight, type Optimizer, scaleByRate, type TensorTransform } from "./transform.ts";
+import { type AdamOptions, scaleByAdam } from "./adam.ts";
+import {
+  addDecayedWeight,
+  type ElementTransform,
+  type Optimizer,
+  scaleByRate,
+  type TensorTransform,
+} from "./transform.ts";
 
 export interface MuonOptions {
   /** Share of the momentum that stays; default 0.95. */
@@ -57,21 +63,15 @@ function orthogonal(g: Value): Value {
 
 const float = (shape: Shape): TensorType => ({ dtype: "float32", shape });
 
-const orthogonalize = (
-  momentum: number,
-  { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 }: Omit<AdamOptions, "weightDecay">,
-): TensorTransform => ({
+const orthogonalize = (momentum: number, adam: ElementTransform): TensorTransform => ({
   name: "muon",
   unit: "tensor",
   state: (shape) =>
     isHidden(shape) ? { velocity: float(shape) } : { mean: float(shape), square: float(shape) },
-  scalars: unbias(beta1, beta2),
-  apply(g, { state, scalars }) {
-    if (!isHidden(g.shape)) {
-      const next = moments(g, state as unknown as Moments, beta1, beta2);
-      return { update: normalized(next, scalars, eps), state: next };
-    }
-    const velocity = add(mul(state.velocity as Value, momentum), mul(g, 1 - momentum));
+  scalars: adam.scalars,
+  apply(g, parts) {
+    if (!isHidden(g.shape)) return adam.apply(g, parts);
+    const velocity = add(mul(parts.state.velocity as Value, momentum), mul(g, 1 - momentum));
     const ahead = add(mul(velocity, momentum), mul(g, 1 - momentum)); // Nesterov's
     const rows = g.shape[0] ?? 1;
     const matrix = reshape(ahead, [rows, size(g.shape) / rows]);
@@ -82,8 +82,7 @@ const orthogonalize = (
 
 /** PyTorch's `Muon` with `match_rms_adamw`, in float32, for matrices and convolutions alike. */
 export function muon({ momentum = 0.95, weightDecay = 0.1, adam = {} }: MuonOptions = {}): Optimizer {
-  return {
-    name: "muon",
-    transforms: [orthogonalize(momentum, adam), addDecayedWeight(weightDecay), scaleByRate],
-  };
+  const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = adam;
+  const direction = orthogonalize(momentum, scaleByAdam(beta1, beta2, eps));
+  return { name: "muon", transforms: [direction, addDecayedWeight(weightDecay), scaleByRate] };
 }
