@@ -21,7 +21,7 @@ import { createTrainer, type StepReport, type Trainer, type TrainerOptions } fro
 /** Numbers that samples were found to have, by name. */
 export type Measures = Readonly<Record<string, number>>;
 
-/** One line of a run's log. */
+/** What a run's log says of a step. */
 export interface StepRecord extends StepReport {
   /** Of this step, its data and its update. */
   readonly seconds: number;
@@ -35,15 +35,18 @@ export interface RunPlace {
   log(record: StepRecord): Promise<void>;
   /** Must be whole, or the one before it still there, whatever happens meanwhile. */
   checkpoint(state: TrainingState): Promise<void>;
-  /** Shows what the trainer's weights can do after `step` steps, and gives what it measured. */
-  sample(step: number, trainer: Trainer): Promise<Measures>;
+  /** Shows what the trainer's weights can do after `step` steps. */
+  sample(step: number, trainer: Trainer): Promise<void>;
+  /** Whether those after `step` are there, from before a break. */
+  isSampled(step: number): Promise<boolean>;
 }
 
 /** The place of a process that is not the first of its job. */
 export const nowhere: RunPlace = {
   log: async () => {},
   checkpoint: async () => {},
-  sample: async () => ({}),
+  sample: async () => {},
+  isSampled: async () => true,
 };
 
 export interface LoopOptions extends Pick<CommonRun, "steps" | "checkpointEvery" | "sampleEvery"> {
@@ -122,27 +125,27 @@ export async function trainingLoop(
   place: RunPlace,
   o: LoopOptions,
 ): Promise<RunEnd> {
-  const samples = o.sampleEvery > 0;
   const { communicator = single } = o;
-  if (samples && trainer.step === 0) await together(communicator, () => place.sample(0, trainer));
+  const isDue = (every: number): boolean => every > 0 && trainer.step % every === 0;
+  const isShown = (): boolean => o.sampleEvery > 0 && (isDue(o.sampleEvery) || trainer.step === o.steps);
+  if (isShown())
+    await together(communicator, async () => {
+      if (!(await place.isSampled(trainer.step))) await place.sample(trainer.step, trainer);
+    });
   while (trainer.step < o.steps) {
     const beganMs = performance.now();
     const batches = await together(communicator, () => task.batches(trainer.step + 1, () => trainer.rest()));
     const report = await trainer.train(batches);
     const seconds = (performance.now() - beganMs) / 1000;
     const isLast = report.step === o.steps;
-    const isDue = (every: number): boolean => every > 0 && report.step % every === 0;
     const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
-    const isShown = samples && !isStopped && (isDue(o.sampleEvery) || isLast);
-    const line = { ...report, seconds, picturesPerSecond: (communicator.size * task.pictures) / seconds };
+    const picturesPerSecond = (communicator.size * task.pictures) / seconds;
     await together(communicator, async () => {
       // a line before its checkpoint: a run that goes on from there takes lines that come after it back, but makes none anew
-      if (!isShown) await place.log(line);
+      await place.log({ ...report, seconds, picturesPerSecond });
       if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
-      if (!isShown) return;
       // after the checkpoint: drawing takes memory, and what ends it must not take what was learned
-      const measures = await place.sample(report.step, trainer);
-      await place.log(Object.keys(measures).length === 0 ? line : { ...line, measures });
+      if (isShown() && !isStopped) await place.sample(report.step, trainer);
     });
     if (isStopped && !isLast) return "stopped";
   }

@@ -377,7 +377,7 @@ function placeOf(
       const info = { ...state.info, extra: { ...state.info.extra, data: dataKey } };
       await folder.checkpoint({ ...state, info });
     },
-    async sample(step: number, trainer: Trainer): Promise<Measures> {
+    async sample(step: number, trainer: Trainer): Promise<void> {
       const draw = async (): Promise<Measures> => {
         if (job.isDrawnFromResult) await publish(folder, job, parts, data, trainer);
         const place = { sheet: folder.samplePath(step), model: folder.modelPath, watch };
@@ -390,8 +390,10 @@ function placeOf(
         return {};
       });
       const said = Object.entries(measures).map(([name, value]) => `${name} ${digits(value)}`);
-      if (said.length > 0) watch.note(`after step ${step}: ${said.join(", ")}`);
-      return measures;
+      if (said.length === 0) return;
+      watch.note(`after step ${step}: ${said.join(", ")}`);
+      if (step > 0) await folder.log({ step, measures }); // before the first step there is no line that it belongs to
     },
+    isSampled: (step: number): Promise<boolean> => folder.isSampled(step),
   };
 }

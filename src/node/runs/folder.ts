@@ -1,5 +1,5 @@
 /**
- * A run's folder: `config.yaml` (every field resolved), `run.json` (what made it), `log.jsonl` (a line a step), `samples/`,
+ * A run's folder: `config.yaml` (every field resolved), `run.json` (what made it), `log.jsonl` (a line a step, and one for what its samples measured), `samples/`,
  * `checkpoints/` and `model/`, the result as a diffusers folder. `resume` needs nothing else.
  */
 
@@ -193,6 +193,12 @@ export class RunFolder {
     return join(this.path, "samples", `${named(step)}.png`);
   }
 
+  /** Whether a sheet, or what else there is to show after `step`, is there. */
+  async isSampled(step: number): Promise<boolean> {
+    const isMeasured = (await this.records()).some((r) => r.step === step && r.measures !== undefined);
+    return isMeasured || existsSync(this.samplePath(step));
+  }
+
   /** Sheets of samples, oldest first. */
   async samples(): Promise<string[]> {
     const names = await readdir(join(this.path, "samples")).catch(() => []);
@@ -220,21 +226,23 @@ export class RunFolder {
     for (const old of (await this.checkpoints()).slice(this.run.keep)) await rm(join(this.path, old.path));
   }
 
-  /** Adds a line to the log. @throws KoalaError E_DISK, E_OUTPUT */
-  async log(record: StepRecord): Promise<void> {
+  /** Adds a line to the log: a step's, or what was measured after one that has a line. @throws KoalaError E_DISK, E_OUTPUT */
+  async log(line: StepRecord | Required<Pick<StepRecord, "step" | "measures">>): Promise<void> {
     const path = join(this.path, logName);
-    await appendFile(path, `${JSON.stringify(record)}\n`).catch((cause: unknown) => {
+    await appendFile(path, `${JSON.stringify(line)}\n`).catch((cause: unknown) => {
       throw outputError(path, cause);
     });
   }
 
-  /** The log's steps; a line that a kill cut short is left out. */
+  /** The log's steps, each with what was measured after it; a line that a kill cut short is left out. */
   async records(): Promise<StepRecord[]> {
     const text = await readFile(join(this.path, logName), "utf8").catch(() => "");
-    return text.split("\n").flatMap((line) => {
-      const record = parseObject(line);
-      return record === null ? [] : [record as unknown as StepRecord];
-    });
+    const records = new Map<unknown, object>();
+    for (const line of text.split("\n")) {
+      const part = parseObject(line);
+      if (part !== null) records.set(part.step, { ...records.get(part.step), ...part });
+    }
+    return [...records.values()] as StepRecord[];
   }
 
   /** Takes the run away, all but what was computed of its data. */

@@ -143,6 +143,20 @@ describe("a run's folder", () => {
     expect(await folder.records()).toHaveLength(3);
   });
 
+  it("keeps what was measured after a step with the step", async () => {
+    const folder = await RunFolder.create(join(home, "a"), run);
+    for (const step of [1, 2]) await folder.log(record(step));
+    expect(await folder.isSampled(2)).toBe(false);
+    await folder.log({ step: 2, measures: { psnr: 30 } });
+    const measured = [record(1), { ...record(2), measures: { psnr: 30 } }];
+    expect(await folder.records()).toEqual(measured);
+    await folder.rewind(2);
+    expect(await folder.records()).toEqual(measured);
+    expect([await folder.isSampled(1), await folder.isSampled(2)]).toEqual([false, true]);
+    writeFileSync(folder.samplePath(1), "png");
+    expect(await folder.isSampled(1)).toBe(true);
+  });
+
   it("can be taken away", async () => {
     const folder = await RunFolder.create(join(home, "a"), run);
     await folder.discard();
