@@ -27,6 +27,7 @@ const facts: TeacherFacts = {
 const settings: Settings = {
   ...{ study: "kd-layers", teacher: "T", data: "D", split: "train", scorer: "S", captions: ["text"] },
   ...{ group: "group", balance: null, seeds: 3, budget: null, steps: 100, batch: 4, rate: 5e-4, count: 40 },
+  optimizer: "adamw",
   ...{ ways: 8, isFull: false, engine: "ort", precision: "f32", threads: 1 },
 };
 
@@ -330,6 +331,16 @@ describe("every study", () => {
       design.made.filter(({ how }) => how.kind === "run").length +
         3 * design.arms.filter(({ of }) => "run" in of).length,
     );
+  });
+
+  it("names the optimizer where it is not the usual one", () => {
+    const design = studyOf("kd-layers").design(facts, { isFull: false });
+    const optimizers = (more: Partial<Settings>) =>
+      planOf(design, { ...settings, ...more }, settings, "out").trials.map(
+        ({ training }) => training?.fields.optimizer,
+      );
+    expect(new Set(optimizers({}))).toEqual(new Set([undefined]));
+    expect(new Set(optimizers({ optimizer: "muon" }))).toEqual(new Set(["muon"]));
   });
 
   it.each(

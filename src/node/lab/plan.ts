@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { check } from "../../core/assert.ts";
 import type { Precision } from "../../runtime/session.ts";
+import type { OptimizerName } from "../../train/run-fields.ts";
 import { roughSeconds } from "../cli/units.ts";
 import type { Arm, Design, Draw, Fields, Made, Ref, Variant } from "./study.ts";
 
@@ -27,6 +28,8 @@ export interface Settings {
   readonly steps: number;
   readonly batch: number;
   readonly rate: number;
+  /** By which all runs learn. */
+  readonly optimizer: OptimizerName;
   /** Captions that each arm draws, before a budget. */
   readonly count: number;
   readonly ways: number;
@@ -104,7 +107,7 @@ export function fieldsOf(
   },
 ): Fields {
   const { settings, steps } = o;
-  const { rate, batch, captions, balance, engine, threads } = settings;
+  const { rate, batch, optimizer, captions, balance, engine, threads } = settings;
   const place = (ref: Ref): string => placeOf(ref, o.out, o.design, settings);
   const usual = {
     data: [trainPath(settings)],
@@ -112,6 +115,7 @@ export function fieldsOf(
     captions,
     ...(balance === null ? {} : { group: balance }),
     ...{ steps, batch, rate: own.kind === "consistency" ? consistencyShare * rate : rate },
+    ...(optimizer === "adamw" ? {} : { optimizer }), // what a run has unasked needs no word in its command
     ...{ schedule: "cosine", warmup: Math.floor(warmupShare * steps), ema },
     ...{ checkpointEvery: Math.max(1, Math.ceil(steps / checkpoints)), keep: 1, sampleEvery: 0 },
     ...{ seed: o.seed, engine, ...inPrecision(settings) },

@@ -46,6 +46,14 @@ describe("koala lab", () => {
       ["pcm", "--data", "d", "--out", "o", "--seeds", "0"],
       '--seeds: expected a whole number from 1 to 100, got "0" [E_FLAG]',
     ],
+    [
+      ["pcm", "--data", "d", "--out", "o", "--optimizer", "moun"],
+      '--optimizer: expected one of adamw, adam16bit, adam8bit, adafactor, muon, sgd, got "moun" [E_FLAG]\nDid you mean muon?',
+    ],
+    [
+      ["pcm", "--data", "d", "--out", "o", "--precision", "f16"],
+      '--precision: expected one of f32, bf16, got "f16" [E_FLAG]\nDid you mean bf16?',
+    ],
   ])("%j", async (argv, sentence) => {
     const { code, err } = await lab(...argv);
     expect([code, err]).toEqual([2, `${sentence}\n`]);

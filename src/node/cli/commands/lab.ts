@@ -7,8 +7,8 @@ import { Writable } from "node:stream";
 import { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
-import type { Precision } from "../../../runtime/session.ts";
 import { captionFields } from "../../../train/data/record.ts";
+import { optimizerNames } from "../../../train/run-fields.ts";
 import { realBench } from "../../lab/bench.ts";
 import { teacherFacts } from "../../lab/facts.ts";
 import { type Outcome, runStudy } from "../../lab/lab.ts";
@@ -16,7 +16,7 @@ import type { Settings } from "../../lab/plan.ts";
 import { checkTeacher, studies, studyOf } from "../../lab/studies.ts";
 import type { Study } from "../../lab/study.ts";
 import { commandLine } from "../command-line.ts";
-import { threadsFrom } from "../flags.ts";
+import { oneOf, threadsFrom } from "../flags.ts";
 import { numberOf, real, whole } from "../numbers.ts";
 import { packageRoot, packageVersion } from "../package.ts";
 import { printable, table } from "../tables.ts";
@@ -56,6 +56,7 @@ interface Options {
   readonly steps?: string;
   readonly batch?: string;
   readonly rate?: string;
+  readonly optimizer?: string;
   readonly count?: string;
   readonly ways?: string;
   readonly engine?: string;
@@ -94,6 +95,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "--rate <N>",
       `highest learning rate of distillation (default ${defaults.rate}, for small models)`,
     )
+    .option(
+      "--optimizer <NAME>",
+      `how weights move in all runs: ${optimizerNames.join(", ")} (default adamw)`,
+    )
     .option("--count <N>", `captions that each arm draws, before the budget (default ${defaults.count})`)
     .option("--ways <K>", `captions that R-precision chooses from (default ${defaults.ways})`)
     .option("--engine <NAME>", "what computes; koala engines lists them")
@@ -128,7 +133,7 @@ export function budgetOf(text: string): number {
   return all;
 }
 
-/** @throws KoalaError E_FLAG for a number out of its bounds, or data and scorer that are not there and not named */
+/** @throws KoalaError E_FLAG for a name or number that it may not be, or data and scorer that are not there and not named */
 function settingsOf(study: Study, o: Options): Settings {
   const data = o.data ?? defaults.data;
   check(o.data !== undefined || existsSync(data), "E_FLAG", () => ({
@@ -155,23 +160,14 @@ function settingsOf(study: Study, o: Options): Settings {
     steps: numberOf("--steps", o.steps, study.steps, whole(1, 1e7)),
     batch: numberOf("--batch", o.batch, defaults.batch, whole(1, 65_536)),
     rate: numberOf("--rate", o.rate, defaults.rate, real(1e-9, 1)),
+    optimizer: oneOf("--optimizer", o.optimizer ?? "adamw", optimizerNames),
     count: numberOf("--count", o.count, defaults.count, whole(2, 1e6)),
     ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
     isFull: o.full === true,
     engine: o.engine ?? "auto",
-    precision: precisionOf(o.precision),
+    precision: oneOf("--precision", o.precision ?? "f32", ["f32", "bf16"]),
     threads: threadsFrom(o.threads) ?? null,
   };
-}
-
-/** @throws KoalaError E_FLAG */
-function precisionOf(given = "f32"): Precision {
-  check(given === "f32" || given === "bf16", "E_FLAG", () => ({
-    where: "--precision",
-    expected: "f32 or bf16",
-    got: given,
-  }));
-  return given;
 }
 
 /** `koala cut` with these arguments, its map unsaid. */
