@@ -1,24 +1,31 @@
 /**
  * A model folder to train the U-Net in: the autoencoder and the encoders that were trained, and the scheduler.
  *
- *   node scripts/emoji/base.js VAE ENCODERS OUT
+ *   node scripts/emoji/base.js VAE ENCODERS OUT          for teacher-64.yaml, which begins with a U-Net of its own
+ *   node scripts/emoji/base.js VAE ENCODERS OUT UNET     for teacher-128.yaml, which goes on with this one
  *
- * VAE is the run's model folder, ENCODERS what encoders.js has made. The U-Net is that of models/koala-emoji, which only
- * holds its place: `koala train scripts/emoji/teacher.yaml --model OUT` begins with another.
+ * VAE is a run's model folder, ENCODERS what encoders.js has made, UNET the `unet` of a run's model folder.
+ *
+ * Latents of 128 px say four times what those of 64 px say once, so the same noise hides less of them. Their betas leave a quarter of
+ * the signal-to-noise ratio at every step: Hoogeboom et al. 2023, arXiv:2301.11093, section 3.1.
  */
 
-import { cp, mkdir } from "node:fs/promises";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
-const [vae, encoders, out] = process.argv.slice(2);
+const [vae, encoders, out, unet] = process.argv.slice(2);
 if (out === undefined) {
-  console.error("usage: node scripts/emoji/base.js VAE ENCODERS OUT");
+  console.error("usage: node scripts/emoji/base.js VAE ENCODERS OUT [UNET]");
   process.exit(2);
 }
+const betas = unet === undefined ? [0.00085, 0.012] : [0.0034, 0.0108]; // those of SDXL for 64 px
 const shipped = resolve(import.meta.dirname, "../../models/koala-emoji");
-await mkdir(out, { recursive: true });
-for (const name of ["model_index.json", "scheduler", "unet"])
-  await cp(join(shipped, name), join(out, name), { recursive: true });
+await mkdir(join(out, "scheduler"), { recursive: true });
+const scheduler = JSON.parse(await readFile(join(shipped, "scheduler/scheduler_config.json"), "utf8"));
+[scheduler.beta_start, scheduler.beta_end] = betas;
+await writeFile(join(out, "scheduler/scheduler_config.json"), `${JSON.stringify(scheduler, null, 2)}\n`);
+await cp(join(shipped, "model_index.json"), join(out, "model_index.json"));
+await cp(unet ?? join(shipped, "unet"), join(out, "unet"), { recursive: true }); // the shipped one only holds its place
 await cp(vae, join(out, "vae"), { recursive: true });
 for (const name of ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"])
   await cp(join(encoders, name), join(out, name), { recursive: true });
