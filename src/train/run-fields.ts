@@ -16,6 +16,9 @@ export type RunKind = (typeof runKinds)[number];
 export const optimizerNames = ["adamw", "adam16bit", "adam8bit", "adafactor", "muon", "sgd"] as const;
 export type OptimizerName = (typeof optimizerNames)[number];
 
+/** What forward and backward may be computed in. */
+export const trainingPrecisions = ["f32", "bf16"] as const;
+
 /** What becomes of the scale of latents: that of the model, or measured when all is learned. */
 export const latentScales = ["keep", "measure"] as const;
 export type LatentScale = (typeof latentScales)[number];
@@ -94,7 +97,7 @@ const common = {
     .default("float16")
     .meta({ description: "how the weights of the result are stored" }),
   engine: z.string().min(1).default("auto").meta({ description: "what computes", argument: "NAME" }),
-  precision: z.enum(["f32", "bf16"]).default("f32").meta({
+  precision: z.enum(trainingPrecisions).default("f32").meta({
     description: "what forward and backward compute in; weights, moments and average stay f32",
   }),
   threads: whole(1, 1024).optional().meta({ description: "threads that compute (default: one a core)" }),

@@ -127,7 +127,8 @@ export async function trainingLoop(
 ): Promise<RunEnd> {
   const { communicator = single } = o;
   const isDue = (every: number): boolean => every > 0 && trainer.step % every === 0;
-  const isShown = (): boolean => o.sampleEvery > 0 && (isDue(o.sampleEvery) || trainer.step === o.steps);
+  const isLast = (): boolean => trainer.step === o.steps;
+  const isShown = (): boolean => o.sampleEvery > 0 && (isDue(o.sampleEvery) || isLast());
   if (isShown())
     await together(communicator, async () => {
       if (!(await place.isSampled(trainer.step))) await place.sample(trainer.step, trainer);
@@ -137,17 +138,16 @@ export async function trainingLoop(
     const batches = await together(communicator, () => task.batches(trainer.step + 1, () => trainer.rest()));
     const report = await trainer.train(batches);
     const seconds = (performance.now() - beganMs) / 1000;
-    const isLast = report.step === o.steps;
     const isStopped = await isOnAny(communicator, o.signal?.aborted === true);
     const picturesPerSecond = (communicator.size * task.pictures) / seconds;
     await together(communicator, async () => {
       // a line before its checkpoint: a run that goes on from there takes lines that come after it back, but makes none anew
       await place.log({ ...report, seconds, picturesPerSecond });
-      if (isDue(o.checkpointEvery) || isLast || isStopped) await place.checkpoint(trainer.state());
+      if (isDue(o.checkpointEvery) || isLast() || isStopped) await place.checkpoint(trainer.state());
       // after the checkpoint: drawing takes memory, and what ends it must not take what was learned
       if (isShown() && !isStopped) await place.sample(report.step, trainer);
     });
-    if (isStopped && !isLast) return "stopped";
+    if (isStopped && !isLast()) return "stopped";
   }
   return "done";
 }

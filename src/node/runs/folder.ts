@@ -1,6 +1,6 @@
 /**
- * A run's folder: `config.yaml` (every field resolved), `run.json` (what made it), `log.jsonl` (a line a step, and one for what its samples measured), `samples/`,
- * `checkpoints/` and `model/`, the result as a diffusers folder. `resume` needs nothing else.
+ * A run's folder: `config.yaml` (every field resolved), `run.json` (what made it), `log.jsonl` (a line a step, and one for what its
+ * samples measured), `samples/`, `checkpoints/` and `model/`, the result as a diffusers folder. `resume` needs nothing else.
  */
 
 import { existsSync } from "node:fs";
@@ -195,8 +195,8 @@ export class RunFolder {
 
   /** Whether a sheet, or what else there is to show after `step`, is there. */
   async isSampled(step: number): Promise<boolean> {
-    const isMeasured = (await this.records()).some((r) => r.step === step && r.measures !== undefined);
-    return isMeasured || existsSync(this.samplePath(step));
+    if (existsSync(this.samplePath(step))) return true;
+    return (await this.records()).some((record) => record.step === step && record.measures !== undefined);
   }
 
   /** Sheets of samples, oldest first. */

@@ -8,7 +8,7 @@ import { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
 import { captionFields } from "../../../train/data/record.ts";
-import { optimizerNames } from "../../../train/run-fields.ts";
+import { optimizerNames, trainingPrecisions } from "../../../train/run-fields.ts";
 import { realBench } from "../../lab/bench.ts";
 import { teacherFacts } from "../../lab/facts.ts";
 import { type Outcome, runStudy } from "../../lab/lab.ts";
@@ -165,7 +165,7 @@ function settingsOf(study: Study, o: Options): Settings {
     ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
     isFull: o.full === true,
     engine: o.engine ?? "auto",
-    precision: oneOf("--precision", o.precision ?? "f32", ["f32", "bf16"]),
+    precision: oneOf("--precision", o.precision ?? "f32", trainingPrecisions),
     threads: threadsFrom(o.threads) ?? null,
   };
 }
