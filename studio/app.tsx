@@ -7,7 +7,8 @@ import { Draw } from "./panels/draw.tsx";
 import { Inside } from "./panels/inside.tsx";
 import { Models } from "./panels/models.tsx";
 import { Runs } from "./panels/runs.tsx";
-import { remember, remembered, type Studio, type View } from "./state.ts";
+import { remember, remembered } from "./remember.ts";
+import type { Studio, View } from "./state.ts";
 
 const titles: Readonly<Record<View, string>> = {
   draw: "Draw",

@@ -3,6 +3,7 @@
 import { KoalaError, type Request, type RequestInput } from "koala-diffusion";
 import { type Exploration, type Recorded, type Structure, unpack } from "koala-diffusion/web";
 import type { DrawEvent, Drawing, Engine, Model, Run, RunDetails } from "./engines.ts";
+import { remember, remembered } from "./remember.ts";
 
 interface JobView {
   readonly id: string;
@@ -169,10 +170,9 @@ export function remoteEngine(): Engine {
       throw new KoalaError("E_MODEL", { where: "model", expected: "one that the server offers", got: name });
     },
     async *draw(model, request: RequestInput, { signal }) {
-      yield* follow(
-        await ask<JobView>("api/jobs", { ...json("POST", { model, ...request }), signal }),
-        signal,
-      );
+      const job = await ask<JobView>("api/jobs", { ...json("POST", { model, ...request }), signal });
+      remember("job", job.id, "tab");
+      yield* follow(job, signal);
     },
     history: {
       async list(search, onlyFavourites, most) {
@@ -223,11 +223,9 @@ export function remoteEngine(): Engine {
       read: (name) => ask<RunDetails>(`api/runs/${encodeURIComponent(name)}`),
     },
     async unfinished() {
-      for (const state of ["running", "waiting"]) {
-        const [job] = (await ask<{ jobs: readonly JobView[] }>(`api/jobs?state=${state}&limit=1`)).jobs;
-        if (job !== undefined) return (signal) => follow(job, signal);
-      }
-      return null;
+      const id = remembered("job", "", "tab"); // this tab's own: the server has jobs of others too
+      const job = id === "" ? null : await ask<JobView>(`api/jobs/${id}`);
+      return job?.state === "waiting" || job?.state === "running" ? (signal) => follow(job, signal) : null;
     },
   };
 }

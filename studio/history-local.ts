@@ -22,6 +22,14 @@ const asked = <T>(request: IDBRequest<T>): Promise<T> =>
     request.onerror = () => reject(request.error);
   });
 
+/** Until what a request has written is kept: a full storage may say so only at the end. */
+const committed = (request: IDBRequest): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const { transaction } = request;
+    transaction?.addEventListener("complete", () => resolve());
+    transaction?.addEventListener("abort", () => reject(transaction.error ?? request.error));
+  });
+
 async function openDatabase(): Promise<IDBDatabase | null> {
   try {
     const opening = indexedDB.open("koala-studio", 1);
@@ -38,24 +46,30 @@ export interface LocalHistory extends History {
 
 export function localHistory(): LocalHistory {
   const database = openDatabase();
+  /** What the browser did not keep: it lives as long as the page. */
   const memory = new Map<string, Kept>();
+  let hasDatabase = false;
   /** One address a picture, however often it is listed. */
   const urls = new Map<string, string>();
 
   async function all(): Promise<readonly Kept[]> {
     const db = await database;
-    if (db === null) return [...memory.values()];
-    return asked(db.transaction(STORE).objectStore(STORE).getAll() as IDBRequest<Kept[]>);
+    const stored =
+      db === null ? [] : await asked(db.transaction(STORE).objectStore(STORE).getAll() as IDBRequest<Kept[]>);
+    return [...stored, ...memory.values()];
   }
+  /** @throws DOMException QuotaExceededError where a picture is no longer found room for */
   async function put(kept: Kept): Promise<void> {
     const db = await database;
-    if (db === null) memory.set(kept.id, kept);
-    else await asked(db.transaction(STORE, "readwrite").objectStore(STORE).put(kept));
+    if (db === null || memory.has(kept.id)) memory.set(kept.id, kept);
+    else await committed(db.transaction(STORE, "readwrite").objectStore(STORE).put(kept));
   }
   const shown = ({ png, ...rest }: Kept): Drawing => {
     const url = urls.get(rest.id) ?? URL.createObjectURL(png);
     urls.set(rest.id, url);
-    return { ...rest, url, bytes: rest.bytes ?? null, note: null };
+    const note =
+      hasDatabase && memory.has(rest.id) ? "not kept, for this browser's storage is full: download it" : null;
+    return { ...rest, url, bytes: rest.bytes ?? null, note };
   };
   const named = async (id: string): Promise<Kept | undefined> => (await all()).find((kept) => kept.id === id);
 
@@ -70,7 +84,8 @@ export function localHistory(): LocalHistory {
     },
     async add(kept) {
       const whole = { ...kept, id: crypto.randomUUID(), isFavourite: false };
-      await put(whole);
+      hasDatabase = (await database) !== null;
+      await put(whole).catch(() => memory.set(whole.id, whole)); // it may have taken minutes
       return shown(whole);
     },
     async setFavourite({ id }, isFavourite) {
@@ -79,8 +94,8 @@ export function localHistory(): LocalHistory {
     },
     async remove({ id }) {
       const db = await database;
-      if (db === null) memory.delete(id);
-      else await asked(db.transaction(STORE, "readwrite").objectStore(STORE).delete(id));
+      if (!memory.delete(id) && db !== null)
+        await committed(db.transaction(STORE, "readwrite").objectStore(STORE).delete(id));
       URL.revokeObjectURL(urls.get(id) ?? "");
       urls.delete(id);
     },

@@ -9,6 +9,7 @@ import {
   requestFields,
 } from "koala-diffusion";
 import type { DrawEvent, Drawing, Engine, Model, Shown } from "./engines.ts";
+import { remember, remembered } from "./remember.ts";
 
 export const views = ["draw", "compare", "inside", "runs", "models"] as const;
 export type View = (typeof views)[number];
@@ -48,22 +49,6 @@ export function problemOf(error: unknown): Problem {
 }
 
 const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
-
-/** What the browser remembers of the page; nothing where it refuses. */
-export function remembered<T>(key: string, fallback: T): T {
-  try {
-    return (JSON.parse(localStorage.getItem(`koala-${key}`) ?? "null") as T | null) ?? fallback;
-  } catch {
-    return fallback;
-  }
-}
-export function remember(key: string, value: unknown): void {
-  try {
-    localStorage.setItem(`koala-${key}`, JSON.stringify(value));
-  } catch {
-    // private windows refuse: the page then forgets, and works
-  }
-}
 
 export interface Studio {
   readonly engine: Engine;
@@ -196,7 +181,7 @@ export function createStudio(engine: Engine): Studio {
     stop.value = own;
     s.problem.value = null;
     s.notes.value = [];
-    if (name !== undefined) remember("unfinished", name);
+    if (name !== undefined) remember("unfinished", name, "tab");
     try {
       await work(own.signal);
     } catch (error) {
@@ -205,7 +190,7 @@ export function createStudio(engine: Engine): Studio {
       stop.value = null;
       s.work.value = null;
       s.loading.value = null;
-      if (name !== undefined && !isLeaving) remember("unfinished", null);
+      if (name !== undefined && !isLeaving) remember("unfinished", null, "tab");
     }
   };
 
@@ -296,7 +281,7 @@ export function createStudio(engine: Engine): Studio {
     exclusively,
     isBusy: computed(() => stop.value !== null),
     async start() {
-      const unfinished = remembered("unfinished", "");
+      const unfinished = remembered("unfinished", "", "tab");
       const left = isUnfinished(unfinished) ? unfinished : null;
       await Promise.all([
         refresh(),
@@ -310,7 +295,7 @@ export function createStudio(engine: Engine): Studio {
       const going = left === "picture" ? await engine.unfinished().catch(() => null) : null;
       if (going !== null) await exclusively((signal) => follow(going(signal)), "picture");
       else if (left !== null) {
-        remember("unfinished", null);
+        remember("unfinished", null, "tab");
         const wasDiscarded = (document as { wasDiscarded?: boolean }).wasDiscarded === true;
         s.notes.value = [
           wasDiscarded

@@ -121,7 +121,7 @@ async function fetchAll(
     checked,
   };
   const missing = remote.filter(({ path }) => !checked.includes(path));
-  await checkRoom(location, missing);
+  await checkRoom(place, location, missing);
   await place.write(record);
   for (const { path, url, expected } of missing) {
     const file = await place.grow(location, path, expected);
@@ -140,8 +140,11 @@ async function fetchAll(
 }
 
 /** @throws KoalaError E_DISK when the browser would not give the room */
-async function checkRoom(location: string, missing: readonly RemoteFile[]): Promise<void> {
-  const needed = missing.reduce((sum, { expected }) => sum + expected.size, 0);
+async function checkRoom(place: Shelf, location: string, missing: readonly RemoteFile[]): Promise<void> {
+  const lacking = missing.map(
+    async ({ path, expected: { size } }) => size - Math.min(size, await place.begun(location, path)),
+  );
+  const needed = (await Promise.all(lacking)).reduce((sum, bytes) => sum + bytes, 0);
   await navigator.storage?.persist?.().catch(() => false); // asks not to be evicted; a browser may say no
   const estimate: StorageEstimate | undefined = await navigator.storage?.estimate?.().catch(() => undefined);
   const { quota, usage = 0 } = estimate ?? {};

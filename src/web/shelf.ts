@@ -28,6 +28,8 @@ export interface Shelf {
   records(): Promise<readonly ShelfRecord[]>;
   record(location: string): Promise<ShelfRecord | null>;
   write(record: ShelfRecord): Promise<void>;
+  /** Bytes of a file that are here, checked or not. */
+  begun(location: string, path: string): Promise<number>;
   /** The file as it is, to go on with. The caller closes it. */
   grow(location: string, path: string, expected: Expected): Promise<GrowingFile & { close(): void }>;
   /** The checked files of a model. */
@@ -193,6 +195,13 @@ export async function opfsShelf(): Promise<Shelf | null> {
       await writer.write(JSON.stringify(record));
       await writer.close();
     },
+    begun: (location, path) =>
+      fileOf(location, path, false)
+        .then((handle) => handle.getFile())
+        .then(
+          ({ size }) => size,
+          () => 0,
+        ),
     async grow(location, path, expected) {
       const handle = await fileOf(location, path, true);
       const access = await handle.createSyncAccessHandle().catch((cause: unknown) => {
@@ -245,6 +254,7 @@ export function memoryShelf(): Shelf {
     async write(record) {
       records.set(record.location, record);
     },
+    begun: async (location, path) => filled.get(key(location, path)) ?? 0,
     async grow(location, path, expected) {
       const its = key(location, path);
       const data = contents.get(its) ?? new Uint8Array(expected.size);

@@ -2,7 +2,8 @@
 
 import { effect, type Signal, signal } from "@preact/signals";
 import { type Asked, drawingOrder, gridOf, isAxis } from "../comparison.ts";
-import { remember, remembered, type Studio, usualSeed } from "../state.ts";
+import { remember, remembered } from "../remember.ts";
+import { type Studio, usualSeed } from "../state.ts";
 import { type Cell, CompareGrid, type Comparison } from "./compare-grid.tsx";
 import { choicesOf, Field, labelOf } from "./settings.tsx";
 

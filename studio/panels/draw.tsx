@@ -1,6 +1,6 @@
 /** Draw: the prompt and its settings, the picture on its way, and what was drawn before. */
 
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Studio } from "../state.ts";
 import { Gallery } from "./gallery.tsx";
 import { PictureView } from "./picture.tsx";
@@ -10,8 +10,23 @@ import { Field, Settings } from "./settings.tsx";
 /** On a phone the settings would stand between the prompt and the picture. */
 const isWide = matchMedia("(min-width: 721px)").matches;
 
+/** Goes to a field, also one that is folded away. */
+function show(field: HTMLElement | null): void {
+  for (
+    let at = field?.closest("details") ?? null;
+    at !== null;
+    at = at.parentElement?.closest("details") ?? null
+  )
+    at.open = true;
+  field?.focus();
+}
+
 export function Draw({ studio }: { readonly studio: Studio }) {
-  const { isBusy, model } = studio;
+  const { isBusy, model, problem } = studio;
+  const wrong = problem.value?.field ?? null;
+  useEffect(() => {
+    if (wrong !== null) show(document.getElementById(wrong));
+  }, [wrong, problem.value]);
   const file = useRef<HTMLInputElement>(null);
   const field = (key: string) => studio.fields.find((one) => one.key === key);
   const [prompt, negative] = [field("prompt"), field("negativePrompt")];

@@ -64,7 +64,7 @@ export function Runs({ studio }: { readonly studio: Studio }) {
           ))}
         </ul>
       </nav>
-      {details.value !== null && <Details run={details.value} />}
+      {details.value !== null && <Details key={details.value.name} run={details.value} />}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 /** The request's fields as a form, made from its schema; what is left open is the model's. */
 
 import type { RequestField } from "koala-diffusion";
+import { useRef } from "preact/hooks";
 import type { Studio } from "../state.ts";
 
 /** "guidanceRescale" → "Guidance rescale". */
@@ -115,22 +116,32 @@ function Control({ field, studio, noteId, isWrong }: ControlProps) {
         />
       );
     default:
-      return (
-        <input
-          {...aria}
-          type="number"
-          inputMode="decimal"
-          placeholder={usual}
-          min={field.least}
-          max={field.most}
-          step={field.multipleOf ?? "any"}
-          value={value === undefined ? "" : String(value)}
-          onInput={(e) =>
-            studio.set(key, e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value))
-          }
-        />
-      );
+      return <NumberBox field={field} studio={studio} noteId={noteId} isWrong={isWrong} />;
   }
+}
+
+function NumberBox({ field, studio, noteId, isWrong }: ControlProps) {
+  const { key, least, most, multipleOf } = field;
+  const box = useRef<HTMLInputElement>(null);
+  const value = studio.form.value[key];
+  const typed = box.current?.value ?? "";
+  const isTyped = typed !== "" && Number(typed) === value; // "7.0", on the way to "7.05", is left as it is
+  return (
+    <input
+      {...{ id: key, name: key, "aria-describedby": noteId, "aria-invalid": isWrong }}
+      ref={box}
+      type="number"
+      inputMode="decimal"
+      placeholder={defaultOf(field, studio)}
+      min={least}
+      max={most}
+      step={multipleOf ?? "any"}
+      value={isTyped ? typed : value === undefined ? "" : String(value)}
+      onInput={(e) =>
+        studio.set(key, e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value))
+      }
+    />
+  );
 }
 
 /** Two numbers that are given together, or neither. */

@@ -195,6 +195,40 @@ describe.skipIf(!hasChromium)("the studio", () => {
     expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a blue house");
   });
 
+  test("leaves a number as it is typed, digit by digit", async () => {
+    await open();
+    const guidance = page.getByLabel("Guidance", { exact: true });
+    await guidance.fill("");
+    await guidance.pressSequentially("7.05");
+    expect(await guidance.inputValue()).toBe("7.05");
+  });
+
+  test("goes to the field that is wrong, also one that is folded away", async () => {
+    await open();
+    const rescale = page.getByLabel("Guidance rescale", { exact: true });
+    await page.getByText("More settings").click();
+    await rescale.fill("2");
+    await page.getByText("More settings").click();
+    await expect.poll(() => rescale.isVisible()).toBe(false);
+    await press("Draw");
+    await page.getByText("a number from 0 to 1, got 2").waitFor();
+    expect(await rescale.evaluate((field) => field === document.activeElement)).toBe(true);
+  });
+
+  test("shows a picture that the full storage does not keep, and says so", async () => {
+    await page.addInitScript(() => {
+      IDBObjectStore.prototype.put = () => {
+        throw new DOMException("full", "QuotaExceededError");
+      };
+    });
+    await open({ steps: 2 });
+    await press("Draw");
+    await pictureDone();
+    await page.getByText("not kept, for this browser's storage is full: download it").first().waitFor();
+    await page.getByRole("button", { name: "a red apple" }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
   test("draws without a network after the first load", async () => {
     await open({ steps: 12 });
     await press("Draw");

@@ -1,7 +1,10 @@
 /** Settings of A1111's API that would change the picture: followed, or refused by name. */
 
 import { describe, expect, it } from "vitest";
+import { gate } from "../../../test/fake-crew.ts";
+import { defaults } from "../../../test/fake-world.ts";
 import { says, scenes } from "../../../test/server-scene.ts";
+import { resolveRequest } from "../../pipeline/request.ts";
 
 const scene = scenes();
 
@@ -88,4 +91,20 @@ it("keeps its options when it is sent all that it told", async () => {
   const told = await (await s.ask("GET", "/sdapi/v1/options")).json();
   expect((await s.ask("POST", "/sdapi/v1/options", told)).status).toBe(200);
   expect(await (await s.ask("GET", "/sdapi/v1/options")).json()).toEqual(told);
+});
+
+describe("progress and interrupt", () => {
+  it("are of the asker's own jobs, not of everyone's who has no token", async () => {
+    const s = await scene();
+    s.crew.before = gate().wait;
+    const request = resolveRequest({ prompt: "apple", seed: 1 }, defaults);
+    const other = s.jobs.create({
+      ...{ owner: "", client: "192.0.2.7", isAwaited: true, model: "koala-emoji", request },
+    });
+    await expect.poll(() => s.jobs.runningIds()).toEqual([other.id]);
+    const progress = await (await s.ask("GET", "/sdapi/v1/progress")).json();
+    expect(progress).toMatchObject({ current_image: null, state: { job: "" } });
+    await s.ask("POST", "/sdapi/v1/interrupt");
+    expect(s.store.get(other.id)?.state).toBe("running");
+  });
 });

@@ -68,14 +68,18 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
     return c.json({ images, parameters: body, info: infoOf(job) });
   });
 
-  /** The asker's job that runs the longest. */
-  function current(c: Context<Env>): Job | null {
-    const mine = jobs.runningIds().map((id) => store.get(id));
-    return mine.find((job) => job?.owner === c.var.asker.owner) ?? null;
+  /** What of the asker's runs, longest first: with one token or none, others own their jobs too. */
+  function running(c: Context<Env>): Job[] {
+    const { owner, client } = c.var.asker;
+    return jobs
+      .runningIds()
+      .map((id) => store.get(id))
+      .filter((job) => job !== null)
+      .filter((job) => job.owner === owner && job.client === client);
   }
 
   door.get("/progress", (c) => {
-    const job = current(c);
+    const [job = null] = running(c);
     const log = job === null ? null : jobs.logFor(job.id);
     const step = log?.last("step") as Step | undefined;
     const preview = log?.last("preview") as { png: string } | undefined;
@@ -101,10 +105,7 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
 
   /** Ends what of the asker's runs; txt2img then answers with the pictures that were done. */
   door.post("/interrupt", (c) => {
-    for (const id of jobs.runningIds()) {
-      const job = store.get(id);
-      if (job?.owner === c.var.asker.owner && job.state === "running") jobs.cancel(job);
-    }
+    for (const job of running(c)) if (job.state === "running") jobs.cancel(job);
     return c.json({});
   });
 

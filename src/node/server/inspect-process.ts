@@ -3,16 +3,17 @@
 import { explore } from "../../analyze/explore.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import { errorData } from "./crew.ts";
-import type { FromInspector, ToInspector } from "./inspector.ts";
+import { asAllowed, type FromInspector, type ToInspector } from "./inspector.ts";
 
-async function answer({ place, threads, request }: ToInspector): Promise<FromInspector> {
+async function answer({ place, threads, nsfw, request }: ToInspector): Promise<FromInspector> {
   try {
     const { location, ...options } = place;
     const pipeline = await Pipeline.load(location, {
       ...options,
       ...(threads === undefined ? {} : { threads }),
     });
-    return { result: request === undefined ? await pipeline.stageTimes() : await explore(pipeline, request) };
+    if (request === undefined) return { result: await pipeline.stageTimes() };
+    return { result: await asAllowed(await explore(pipeline, request), nsfw) };
   } catch (thrown) {
     return { error: errorData(thrown) };
   }

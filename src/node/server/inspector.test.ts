@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openScene, type Scene } from "../../../test/server-scene.ts";
+import type { Exploration } from "../../analyze/explore.ts";
 import { unpack } from "../../analyze/packed.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
-import { LocalInspector } from "./inspector.ts";
+import { asAllowed, LocalInspector } from "./inspector.ts";
 
 const model = join(import.meta.dirname, "../../../models/koala-emoji");
 const here = new AbortController().signal;
@@ -76,5 +77,19 @@ describe("/api", () => {
       looks: [{ self: Float32Array.of(0.25, 0.75) }],
     });
     expect((await s.ask("POST", "/api/explore", { prompt: "a", steps: 151 })).status).toBe(400);
+  });
+});
+
+describe("the picture of a look inside", () => {
+  const picture = { width: 2, height: 1, data: Uint8Array.of(255, 0, 0, 0, 0, 255) };
+  const found = { picture } as unknown as Exploration;
+  const scores = { drawing: 0, hentai: 0.5, neutral: 0, porn: 0.5, sexy: 0 };
+  const explicit = { by: "a test", classify: async () => scores };
+
+  it("is shown as every other picture of the server: as it is, blurred, or not at all", async () => {
+    expect(await asAllowed(found, "off")).toBe(found);
+    expect((await asAllowed(found, "flag", explicit)).picture).toBe(picture);
+    expect((await asAllowed(found, "blur", explicit)).picture.data).not.toEqual(picture.data);
+    await expect(asAllowed(found, "refuse", explicit)).rejects.toThrow("E_REFUSED");
   });
 });

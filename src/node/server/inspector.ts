@@ -9,6 +9,8 @@ import type { Exploration } from "../../analyze/explore.ts";
 import { check } from "../../core/assert.ts";
 import type { Request } from "../../pipeline/request.ts";
 import { packageRoot } from "../cli/package.ts";
+import { judged } from "../nsfw/check.ts";
+import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { EngineLost, errorFrom } from "./crew.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
 import type { JobError } from "./job.ts";
@@ -23,10 +25,26 @@ export interface Inspector {
 export interface ToInspector {
   readonly place: ModelPlace;
   readonly threads?: number;
+  /** What is done about an explicit picture. */
+  readonly nsfw: NsfwPolicy;
   /** Absent: how long each stage takes. */
   readonly request?: Request;
 }
 export type FromInspector = { readonly result: unknown } | { readonly error: JobError };
+
+/**
+ * What was found, with its picture as the server may show it. `classifier` is for tests.
+ * @throws KoalaError E_REFUSED, E_ENGINE as `judged`
+ */
+export async function asAllowed(
+  found: Exploration,
+  nsfw: NsfwPolicy,
+  classifier?: Parameters<typeof judged>[2],
+): Promise<Exploration> {
+  if (nsfw === "off") return found;
+  const { picture } = await judged(found.picture, nsfw, classifier);
+  return { ...found, picture };
+}
 
 /** Maps of every point are 4 MiB a stage and step: more steps than these would fill the memory. */
 const mostSteps = 30;
@@ -36,11 +54,13 @@ const processPath = join(packageRoot, "dist/node/server/inspect-process.js");
 export class LocalInspector implements Inspector {
   private readonly models: ModelPlaces;
   private readonly threads: number | undefined;
+  private readonly nsfw: NsfwPolicy;
   private isBusy = false;
 
-  constructor(models: ModelPlaces, threads: number | undefined) {
+  constructor(models: ModelPlaces, threads: number | undefined, nsfw: NsfwPolicy = "off") {
     this.models = models;
     this.threads = threads;
+    this.nsfw = nsfw;
   }
 
   async explore(model: string, request: Request, signal: AbortSignal): Promise<Exploration> {
@@ -78,7 +98,7 @@ export class LocalInspector implements Inspector {
     try {
       const place = this.models[model] as ModelPlace;
       const threads = this.threads === undefined ? {} : { threads: this.threads };
-      child.send({ place, ...threads, ...what } satisfies ToInspector, () => {});
+      child.send({ place, ...threads, nsfw: this.nsfw, ...what } satisfies ToInspector, () => {});
       const answer = await new Promise<FromInspector>((resolve, reject) => {
         child.once("message", (message) => resolve(message as FromInspector));
         child.once("error", reject);

@@ -5,7 +5,7 @@ import { check } from "../../core/assert.ts";
 import type { Request } from "../../pipeline/request.ts";
 import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { Closing, type Crew, type DrawEvent, EngineLost, errorData } from "./crew.ts";
-import { isOver, type Job, type JobView, newJobId, picturePath, viewOf } from "./job.ts";
+import { isOver, type Job, type JobError, type JobView, newJobId, picturePath, viewOf } from "./job.ts";
 import { JobLog } from "./job-log.ts";
 import type { Meters } from "./metrics.ts";
 import { FairQueue } from "./queue.ts";
@@ -13,6 +13,8 @@ import type { Store } from "./store.ts";
 
 /** A request that takes its engine along this often is not tried again. */
 const mostTries = 3;
+/** How often a full disk is tried again, in milliseconds. */
+const keepMs = 5_000;
 /** Logs kept after their job's end, for clients that come back to the stream. */
 const endedLogs = 256;
 
@@ -35,6 +37,12 @@ export interface NewJob {
   readonly request: Request;
 }
 
+interface Unkept {
+  readonly state: "done" | "failed" | "cancelled";
+  readonly ended: number;
+  readonly error: JobError | null;
+}
+
 /** Those whose client is gone with the old server. */
 const isOrphan = (job: Job): boolean => job.isAwaited;
 
@@ -47,6 +55,9 @@ export class Jobs {
   private readonly listeners = new Map<string, (() => void)[]>();
   /** Of the last jobs, for the answer to how long a full queue takes. */
   private meanSeconds = 1;
+  /** Ends that the disk had no room for. */
+  private readonly unkept = new Map<string, Unkept>();
+  private keeping: NodeJS.Timeout | null = null;
   private isClosing = false;
 
   constructor(o: JobsOptions) {
@@ -98,7 +109,7 @@ export class Jobs {
 
   /** Ends a job without a result. @throws KoalaError E_CONFLICT when it has ended */
   cancel(job: Job): void {
-    const isFirst = this.o.store.end(job.id, "cancelled", Date.now());
+    const isFirst = this.end(job.id, "cancelled");
     check(isFirst, "E_CONFLICT", () => ({
       where: `job ${job.id}`,
       expected: "a job that waits or runs",
@@ -111,12 +122,12 @@ export class Jobs {
 
   /** Resolves with the job when it has ended. */
   async ended(id: string): Promise<Job | null> {
-    const job = this.o.store.get(id);
+    const job = this.get(id);
     if (job === null || isOver(job.state)) return job;
     await new Promise<void>((resolve) => {
       this.listeners.set(id, [...(this.listeners.get(id) ?? []), resolve]);
     });
-    return this.o.store.get(id);
+    return this.get(id);
   }
 
   view(job: Job): JobView {
@@ -161,12 +172,19 @@ export class Jobs {
       const id = this.queue.take();
       if (id === undefined) return;
       const now = Date.now();
-      if (!this.o.store.start(id, now)) continue; // cancelled
-      const job = this.o.store.get(id) as Job;
+      const waiting = this.o.store.get(id);
+      try {
+        if (waiting === null || !this.o.store.start(id, now)) continue; // cancelled
+      } catch (thrown) {
+        this.fail(id, thrown); // the disk is full, say
+        continue;
+      }
+      const job: Job = { ...waiting, state: "running", started: now };
       const stop = new AbortController();
       this.o.meters.waitSeconds.observe((now - job.created) / 1000);
       this.logOf(id).append("state", this.view(job));
-      const ended = this.run(job, stop.signal).finally(() => {
+      const drawn = this.run(job, stop.signal).catch((thrown: unknown) => this.fail(id, thrown));
+      const ended = drawn.finally(() => {
         if (this.running.get(id)?.stop === stop) this.running.delete(id); // a second try may run already
         this.pump();
       });
@@ -181,7 +199,7 @@ export class Jobs {
     const task = { id, model, request, ...(nsfw === "off" ? {} : { nsfw }) };
     try {
       await crew.draw(task, (event) => this.tell(job, event, signal), signal);
-      if (!store.end(id, "done", Date.now())) return; // cancelled meanwhile
+      if (!this.end(id, "done")) return; // cancelled meanwhile
       meters.jobSeconds.observe((Date.now() - job.created) / 1000);
       const seconds = (Date.now() - (job.started ?? job.created)) / 1000;
       this.meanSeconds += (seconds - this.meanSeconds) / 8;
@@ -197,15 +215,53 @@ export class Jobs {
         this.queue.push(job.client, id);
         return;
       }
-      log.error({ job: id, err: thrown }, "job failed");
-      if (store.end(id, "failed", Date.now(), errorData(thrown))) this.finish(id);
+      this.fail(id, thrown);
     }
+  }
+
+  private fail(id: string, thrown: unknown): void {
+    this.o.log.error({ job: id, err: thrown }, "job failed");
+    if (this.end(id, "failed", errorData(thrown))) this.finish(id);
+  }
+
+  /** False where it has ended already. What a full disk has no room for is told now, and kept as soon as there is some. */
+  private end(id: string, state: Unkept["state"], error: JobError | null = null): boolean {
+    const ended = Date.now();
+    try {
+      return this.o.store.end(id, state, ended, error);
+    } catch (err) {
+      this.o.log.error({ job: id, err }, `${state}, which is not kept yet`);
+      this.unkept.set(id, { state, ended, error });
+      this.keepLater();
+      return true;
+    }
+  }
+
+  private keepLater(): void {
+    if (this.keeping !== null) return;
+    this.keeping = setTimeout(() => {
+      this.keeping = null;
+      try {
+        for (const [id, { state, ended, error }] of this.unkept) {
+          this.o.store.end(id, state, ended, error);
+          this.unkept.delete(id);
+        }
+      } catch {
+        this.keepLater();
+      }
+    }, keepMs).unref();
+  }
+
+  /** As the store has it, or as it will have it. */
+  private get(id: string): Job | null {
+    const job = this.o.store.get(id);
+    return job === null ? null : { ...job, ...this.unkept.get(id) };
   }
 
   /** The server closes: the job waits for the next one, unless its client goes with this one. */
   private keep(job: Job): void {
     if (!isOrphan(job)) this.o.store.putBack(job.id);
-    else if (this.o.store.end(job.id, "cancelled", Date.now())) this.finish(job.id);
+    else if (this.end(job.id, "cancelled")) this.finish(job.id);
   }
 
   private async tell({ id }: Job, event: DrawEvent, signal: AbortSignal): Promise<void> {
@@ -239,7 +295,7 @@ export class Jobs {
 
   /** Tells everyone that a job has ended. */
   private finish(id: string): void {
-    const job = this.o.store.get(id);
+    const job = this.get(id);
     if (job === null) return;
     this.o.meters.jobs.inc({ state: job.state });
     this.logOf(id).append("end", this.view(job));

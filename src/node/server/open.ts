@@ -60,7 +60,7 @@ export async function openApp(options: AppOptions): Promise<OpenApp> {
     hint: "Others could use this machine: --token SECRET lets in only those who know it.",
   }));
   const { nsfw = "off" } = o;
-  if (nsfw !== "off" && o.redis === undefined) nsfwBundle(); // says now that it is missing, and not at the first picture
+  if (nsfw !== "off") nsfwBundle(); // says now that it is missing, and not at the first picture
   const models = new Models(
     await Promise.all(Object.entries(o.models).map(([name, place]) => openServed(name, place, o.precisions))),
     o.limits,
@@ -79,7 +79,7 @@ export async function openApp(options: AppOptions): Promise<OpenApp> {
   const jobs = new Jobs({ store, crew, capacity: o.capacity, nsfw, meters, log: o.log });
   const app = createApp({
     ...{ jobs, store, models, meters, log: o.log },
-    inspector: new LocalInspector(o.models, o.threads),
+    inspector: new LocalInspector(o.models, o.threads, nsfw),
     access: o,
     runs: o.runs ?? null,
     page: openStudio(studio),

@@ -31,6 +31,10 @@ interface Line {
 /** How often the workers are counted, in milliseconds. */
 const countMs = 2_000;
 
+/** Drawers of a worker, by the name of its connection ("bull:QUEUE:w:NAME"); `startWorker` names it by their number. */
+const drawersOf = ({ rawname = "" }: { readonly rawname?: string }): number =>
+  Number(/:w:(\d+)$/.exec(rawname)?.[1] ?? 1);
+
 export class RedisCrew implements Crew {
   private readonly redis: Redis;
   private readonly ear: Redis;
@@ -79,7 +83,7 @@ export class RedisCrew implements Crew {
     return this.workers;
   }
 
-  /** One job more than there are workers, so that none waits for the server between two jobs. */
+  /** One job more than there are drawers, so that none waits for the server between two jobs. */
   get free(): number {
     return Math.max(0, this.workers + 1 - this.handedOver);
   }
@@ -171,9 +175,12 @@ export class RedisCrew implements Crew {
   }
 
   private async count(): Promise<void> {
-    const counts = await Promise.all([...this.lines.values()].map(({ queue }) => queue.getWorkersCount()));
+    const found = await Promise.all([...this.lines.values()].map(({ queue }) => queue.getWorkers()));
     const before = this.workers;
-    this.workers = Math.max(0, ...counts);
+    this.workers = Math.max(
+      0,
+      ...found.map((workers) => workers.reduce((sum, its) => sum + drawersOf(its), 0)),
+    );
     if (this.workers > before) for (const listener of this.listeners) listener();
   }
 }

@@ -91,6 +91,7 @@ export async function startWorker(
     const worker = new Worker<Task, Drawn>(queueName(model), (job) => draw(job.data), {
       connection: lines[i] as Redis,
       concurrency: crew.size,
+      name: String(crew.size), // the server counts drawers by it
       lockDuration: lockMs,
       stalledInterval: stalledCheckMs,
       maxStalledCount: mostStalls,

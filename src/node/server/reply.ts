@@ -43,6 +43,7 @@ export function errorReply(c: Context, thrown: unknown, retryAfterSeconds: numbe
   const data = errorData(thrown);
   const status = statuses[data.code] ?? 500;
   if (status === 401) c.header("WWW-Authenticate", "Bearer");
+  if (status === 409) c.header("X-Should-Retry", "false"); // else OpenAI's clients would draw again what was cancelled
   if (status === 429) c.header("Retry-After", String(retryAfterSeconds));
   return c.json(errorBody(data), status);
 }

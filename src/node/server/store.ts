@@ -163,11 +163,26 @@ export class Store {
     return statement;
   }
 
+  /** Rows that a statement changed. @throws KoalaError E_DISK */
+  private change(text: string, ...values: readonly (string | number | null)[]): number {
+    try {
+      return this.sql(text).run(...values).changes;
+    } catch (cause) {
+      if ((cause as { code?: string }).code !== "SQLITE_FULL") throw cause;
+      throw new KoalaError("E_DISK", {
+        where: this.folder,
+        expected: "room on the disk",
+        got: "none",
+        hint: "Pictures that are removed from the gallery make some.",
+        cause,
+      });
+    }
+  }
+
   add(job: Job): void {
     const { id, owner, client, isAwaited, model, request, state, created } = job;
-    this.sql(
+    this.change(
       "insert into jobs (id, owner, client, awaited, model, request, prompt, folded, state, created) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    ).run(
       ...[id, owner, client, isAwaited ? 1 : 0, model, JSON.stringify(request)],
       ...[request.prompt, folded(request.prompt), state, created],
     );
@@ -203,13 +218,13 @@ export class Store {
   /** waiting → running. False when it was cancelled meanwhile. */
   start(id: string, now: number): boolean {
     const change = "update jobs set state = 'running', started = ? where id = ? and state = 'waiting'";
-    return this.sql(change).run(now, id).changes === 1;
+    return this.change(change, now, id) === 1;
   }
 
   /** running → waiting: its turn ended without a result, and it shall have another. */
   putBack(id: string): boolean {
     const change = "update jobs set state = 'waiting', started = null where id = ? and state = 'running'";
-    return this.sql(change).run(id).changes === 1;
+    return this.change(change, id) === 1;
   }
 
   /** Ends a job that has not ended; false when it has. This is where a second result is turned away. */
@@ -222,7 +237,7 @@ export class Store {
     const change =
       "update jobs set state = ?, ended = ?, error = ? where id = ? and state in ('waiting', 'running')";
     const said = error === null ? null : JSON.stringify(error);
-    return this.sql(change).run(state, now, said, id).changes === 1;
+    return this.change(change, state, now, said, id) === 1;
   }
 
   /** Keeps a picture of a running job: first its file, then its row. False when it was there already. */
@@ -230,7 +245,7 @@ export class Store {
     await writeAtomically(this.pathOf(id, index), png);
     const insert =
       "insert or ignore into pictures (job, number, seed, facts) select id, ?, ?, ? from jobs where id = ? and state = 'running'";
-    if (this.sql(insert).run(index, seed, JSON.stringify(facts), id).changes === 1) return true;
+    if (this.change(insert, index, seed, JSON.stringify(facts), id) === 1) return true;
     const isKept = this.sql("select 1 from pictures where job = ? and number = ?").get(id, index);
     if (isKept === undefined) await rm(this.pathOf(id, index), { force: true }); // its job was cancelled
     return false;
@@ -250,30 +265,31 @@ export class Store {
 
   /** Of a job and all its pictures. */
   setFavourite(id: string, isFavourite: boolean): void {
-    this.sql("update jobs set favourite = ? where id = ?").run(isFavourite ? 1 : 0, id);
-    this.sql("update pictures set favourite = null where job = ?").run(id);
+    this.change("update jobs set favourite = ? where id = ?", isFavourite ? 1 : 0, id);
+    this.change("update pictures set favourite = null where job = ?", id);
   }
 
   /** Of one picture, whatever its job is. False where the job has none of that number. */
   setPictureFavourite(id: string, index: number, isFavourite: boolean): boolean {
     const change = "update pictures set favourite = ? where job = ? and number = ?";
-    return this.sql(change).run(isFavourite ? 1 : 0, id, index).changes === 1;
+    return this.change(change, isFavourite ? 1 : 0, id, index) === 1;
   }
 
-  /** Takes a job that is over out of the history, with its pictures. */
+  /** Takes a job that is over out of the history, with its pictures: files first, whose room a full disk needs. */
   async remove(job: Job): Promise<void> {
-    this.sql("delete from pictures where job = ?").run(job.id);
-    this.sql("delete from jobs where id = ?").run(job.id);
     for (const { index } of job.pictures) await rm(this.pathOf(job.id, index), { force: true });
+    this.change("delete from pictures where job = ?", job.id);
+    this.change("delete from jobs where id = ?", job.id);
   }
 
   /** One picture of a job that is over; the job goes with its last one. False where it has none of that number. */
   async removePicture(id: string, index: number): Promise<boolean> {
-    const remove = "delete from pictures where job = ? and number = ?";
-    if (this.sql(remove).run(id, index).changes === 0) return false;
-    const isLast = "id = ? and not exists (select 1 from pictures where job = jobs.id)";
-    this.sql(`delete from jobs where ${isLast}`).run(id);
+    const one = "from pictures where job = ? and number = ?";
+    if (this.sql(`select 1 ${one}`).get(id, index) === undefined) return false;
     await rm(this.pathOf(id, index), { force: true });
+    this.change(`delete ${one}`, id, index);
+    const isLast = "id = ? and not exists (select 1 from pictures where job = jobs.id)";
+    this.change(`delete from jobs where ${isLast}`, id);
     return true;
   }
 
@@ -285,7 +301,7 @@ export class Store {
   }
 
   saveSettings(owner: string, value: unknown): void {
-    this.sql("insert or replace into settings values (?, ?)").run(owner, JSON.stringify(value));
+    this.change("insert or replace into settings values (?, ?)", owner, JSON.stringify(value));
   }
 
   private pathOf(id: string, index: number): string {
