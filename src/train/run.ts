@@ -152,9 +152,9 @@ export async function trainingLoop(
   return "done";
 }
 
-/** A failure of the numbers, with what to do about the run. */
-export function withAdvice(error: unknown, advice: string): unknown {
-  if (!(error instanceof KoalaError) || error.code !== "E_NAN") return error;
+/** A failure of the numbers, with what to do about the run; null: nothing more is known. */
+export function withAdvice(error: unknown, advice: string | null): unknown {
+  if (advice === null || !(error instanceof KoalaError) || error.code !== "E_NAN") return error;
   const { code, where, expected, got, hint } = error;
   return new KoalaError(code, {
     ...{ where, expected, got, cause: error },

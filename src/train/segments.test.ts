@@ -57,6 +57,8 @@ describe("a graph cut into segments", () => {
     [["two"]],
     [["one", "two"]],
     [["one", "two", "three"]],
+    [["two", "one"]],
+    [["three", "one", "three", "two", "one"]],
   ])("at %o has the losses and gradients of the whole", (cuts) => {
     const { objective, weights } = chain();
     const whole = runSequence(objective, weights, []);
@@ -64,6 +66,17 @@ describe("a graph cut into segments", () => {
     for (const name of results)
       for (const [i, x] of (whole.get(name) as NdArray).data.entries())
         expect(parts.get(name)?.data[i], name).toBeCloseTo(x, 12);
+  });
+
+  it("is cut in the order of the graph and once at a place, however the cuts are named", () => {
+    const { objective, weights } = chain();
+    const outputs = (cuts: string[]) =>
+      segmentsOf(objective, weights, cuts).map((segment) => Object.keys(segment.outputs));
+    const usual = outputs(["one", "two"]);
+    expect(usual).toHaveLength(5);
+    expect(usual.every((names) => names.length > 0)).toBe(true);
+    expect(outputs(["two", "one"])).toEqual(usual);
+    expect(outputs(["one", "two", "two", "one"])).toEqual(usual);
   });
 
   it("runs as programs too, a weight of several segments included", async () => {

@@ -48,8 +48,8 @@ export function totalOf({ terms, factors = {} }: Objective): Value {
 }
 
 /**
- * The sequence in which to run. `weights` are the leaves to differentiate by, under their names; `cuts` name taps, in the
- * order of the graph, at which a segment ends.
+ * The sequence in which to run. `weights` are the leaves to differentiate by, under their names; `cuts` name taps, in any
+ * order, at which a segment ends.
  * @throws KoalaError E_GRAPH for a cut that is no tap, and for a weight with no differentiable path to the loss
  */
 export function segmentsOf(
@@ -59,8 +59,9 @@ export function segmentsOf(
 ): Segment[] {
   const total = totalOf(objective);
   const targets = [total, ...Object.values(objective.terms)];
-  const stageOf = assignStages(targets, cuts);
-  const last = cuts.length;
+  const ends = cutValues(targets, cuts);
+  const stageOf = assignStages(targets, ends);
+  const last = ends.length;
   const kept = keptValues(targets, stageOf);
   const index = new Map([...kept.keys()].map((value, i) => [value, i]));
   const nameOf = (kind: string, value: Value): string => `${kind}.${index.get(value)}`;
@@ -117,11 +118,10 @@ export function segmentsOf(
 /** The input through which a later graph gets what `name` was before it. */
 export const sofar = (name: string): string => `sofar.${name}`;
 
-/** The segment that computes each value: the first whose cut rests on it, else the last. */
-function assignStages(targets: readonly Value[], cuts: readonly string[]): Map<Value, number> {
+/** The taps that `cuts` name, each once and in the order of the graph: a segment that ends before its like has no outputs. */
+function cutValues(targets: readonly Value[], cuts: readonly string[]): Value[] {
   const taps = tapsOf(targets);
-  const stageOf = new Map<Value, number>();
-  for (const [stage, name] of cuts.entries()) {
+  const values = cuts.map((name) => {
     const value = taps.get(name);
     check(value !== undefined, "E_GRAPH", () => {
       const near = nearest(name, taps.keys(), 3);
@@ -132,9 +132,17 @@ function assignStages(targets: readonly Value[], cuts: readonly string[]): Map<V
         ...(near.length === 0 ? {} : { hint: `Did you mean ${near.join(" or ")}?` }),
       };
     });
-    for (const node of topological([value], stageOf)) stageOf.set(node, stage);
-  }
-  for (const node of topological(targets, stageOf)) stageOf.set(node, cuts.length);
+    return value;
+  });
+  return [...new Set(values)].sort((a, b) => a.id - b.id);
+}
+
+/** The segment that computes each value: the first whose end rests on it, else the last. */
+function assignStages(targets: readonly Value[], ends: readonly Value[]): Map<Value, number> {
+  const stageOf = new Map<Value, number>();
+  for (const [stage, end] of ends.entries())
+    for (const node of topological([end], stageOf)) stageOf.set(node, stage);
+  for (const node of topological(targets, stageOf)) stageOf.set(node, ends.length);
   return stageOf;
 }
 

@@ -269,7 +269,7 @@ class Machine implements Trainer {
       where: `step ${step}, loss term ${term}`,
       expected: "a finite number",
       got: `${value}${tap === null ? "" : `, first at ${tap}`}`,
-      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+      hint: hintAt(step),
     });
   }
 
@@ -280,7 +280,7 @@ class Machine implements Trainer {
       where: `step ${step}, gradient of ${first?.[0] ?? "all weights"}`,
       expected: "a finite norm",
       got: `${norm}`,
-      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+      hint: hintAt(step),
     });
   }
 
@@ -294,7 +294,7 @@ class Machine implements Trainer {
       where: `step ${step}, loss term ${worst[0]}`,
       expected: `a loss of at most ${limit.toPrecision(3)}, from the steps before`,
       got: loss.toPrecision(3),
-      hint: "Lower the learning rate, or go on from the last checkpoint with other data.",
+      hint: hintAt(step),
     });
   }
 
@@ -333,6 +333,12 @@ class Machine implements Trainer {
     for (const thing of this.#owned.splice(0)) await thing.dispose();
   }
 }
+
+/** What may help. The weights of the first step are those that were given, whatever the rate is. */
+const hintAt = (step: number): string =>
+  step === 1
+    ? "No step was taken yet: look at the weights that the run begins with, and at the data."
+    : "A run with a lower learning rate may not get there.";
 
 /** Of numbers that are summed over all processes, which all see alike. */
 const numbersFailed = (data: ErrorData): KoalaError => thrownByAll(new KoalaError("E_NAN", data));

@@ -6,7 +6,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { KoalaError } from "../../core/errors.ts";
-import { type DataRecord, describe, parseMetadata, type RecordOptions } from "../../train/data/record.ts";
+import {
+  type DataRecord,
+  describe,
+  noCaption,
+  parseMetadata,
+  type RecordOptions,
+} from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openFolder } from "../files.ts";
 import { readPictureBytes } from "../image-file.ts";
@@ -73,11 +79,7 @@ async function* samples(
     const text = texts.has(sidecar) ? { text: await readText(join(root, sidecar)) } : {};
     const described = describe({ ...text, ...records.get(id) }, join(root, id), o);
     if (described.captions.length === 0 && o.isCaptionOptional !== true) {
-      skip({
-        kind: "no caption",
-        id,
-        reason: `neither ${posix.basename(sidecar)} nor ${metadataName} has one`,
-      });
+      skip({ kind: "no caption", id, reason: noCaption(posix.basename(sidecar), metadataName, o) });
       continue;
     }
     const bytes = await readPictureBytes(join(root, id)).catch((error: KoalaError) => error);

@@ -1,6 +1,14 @@
 /** Records on the disk: written, found again after a kill, checked when read. */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
@@ -17,6 +25,8 @@ afterAll(() => rmSync(root, { recursive: true }));
 const options: ShardOptions = { config: "{}", maxBytes: 1000, maxRecords: 3, memoryBytes: 1000 };
 const record = (v: number) => ({ a: float32([2], [v, -v]), b: tensor("uint8", [1], Uint8Array.of(v)) });
 const silent = (): void => {};
+/** No process has it: Linux counts to 2²² at most. */
+const nobody = 2 ** 22 + 1;
 
 let folder: string;
 let count = 0;
@@ -59,7 +69,7 @@ describe("records", () => {
   it("that were not written are all that a kill costs; its leftovers go", async () => {
     const killed = await RecordShards.open(folder, options, silent);
     for (const v of [1, 2, 3, 4, 5]) await killed.put(`${v}`, record(v), null);
-    writeFileSync(join(folder, ".00001.safetensors.123-0.tmp"), "half a file");
+    writeFileSync(join(folder, `.00001.safetensors.${nobody}-0.tmp`), "half a file");
     const resumed = await RecordShards.open(folder, options, silent);
     expect([1, 2, 3, 4, 5].map((v) => resumed.has(`${v}`))).toEqual([true, true, true, false, false]);
     expect(readdirSync(folder)).toEqual(["00000.safetensors"]);
@@ -67,6 +77,37 @@ describe("records", () => {
     await resumed.flush();
     expect(readdirSync(folder)).toEqual(["00000.safetensors", "00001.safetensors"]);
     expect(await (await RecordShards.open(folder, options)).read("4")).toEqual(record(4));
+  });
+
+  it("of two that write into one folder are all there", async () => {
+    const [one, two] = [
+      await RecordShards.open(folder, options, silent),
+      await RecordShards.open(folder, options, silent),
+    ];
+    for (const v of [1, 2, 3]) {
+      await one.put(`one.${v}`, record(v), null);
+      await two.put(`two.${v}`, record(10 * v), null);
+    }
+    await one.put("one.4", record(4), null);
+    await one.flush();
+    expect(readdirSync(folder)).toEqual(["00000.safetensors", "00001.safetensors", "00002.safetensors"]);
+    const all = await RecordShards.open(folder, options);
+    for (const shards of [one, all]) expect(await shards.read("one.3")).toEqual(record(3));
+    for (const shards of [two, all]) expect(await shards.read("two.3")).toEqual(record(30));
+  });
+
+  it("that another process is writing are left to it", async () => {
+    await RecordShards.open(folder, options, silent);
+    const names = [process.ppid, process.pid, nobody].map((pid) => `.records.${pid}-0.tmp`);
+    for (const name of names) writeFileSync(join(folder, name), "half a file");
+    await RecordShards.open(folder, options); // which only reads
+    expect(readdirSync(folder).sort()).toEqual([...names].sort());
+    await RecordShards.open(folder, options, silent);
+    expect(readdirSync(folder).sort()).toEqual(names.slice(0, 2).sort());
+    const old = Date.now() / 1000 - process.uptime() - 60; // of an earlier process with the number of this one
+    utimesSync(join(folder, names[1] as string), old, old);
+    await RecordShards.open(folder, options, silent);
+    expect(readdirSync(folder)).toEqual(names.slice(0, 1));
   });
 
   it("in a file that is cut short are an error to a reader, and made again by a writer", async () => {

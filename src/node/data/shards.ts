@@ -1,10 +1,11 @@
 /**
  * Records (a few named tensors and what is to be known of them, under one key) kept in safetensors files of bounded size.
  * A file appears whole or not at all, so a killed process loses only what it had not written yet; each record carries
- * its checksum, which is compared when it is read.
+ * its checksum, which is compared when it is read. Several processes may write into one folder: what both make is there twice.
  */
 
-import { readdir, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { link, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
@@ -13,7 +14,7 @@ import { parseObject } from "../../train/data/record.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../weights/safetensors.ts";
 import { planSafetensors, streamSafetensors } from "../../weights/safetensors-writer.ts";
-import { makeFolder, openFolder, writeAtomically } from "../files.ts";
+import { makeFolder, openFolder, outputError, writeAtomically } from "../files.ts";
 import { contentHash } from "./hash.ts";
 
 /** Written into each file; another number means another layout. */
@@ -62,6 +63,50 @@ function checksum(tensors: Tensors): string {
   return contentHash(JSON.stringify(parts));
 }
 
+const shardName = (number: number): string => `${String(number).padStart(5, "0")}.safetensors`;
+
+let unplacedCount = 0;
+
+/** File systems without hard links say one of these. */
+const noLinks: ReadonlySet<string | undefined> = new Set([
+  "EPERM",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "ENOSYS",
+  "EMLINK",
+]);
+
+/** Gives a file its name, unless there is one of that name: then it stays where it is. */
+async function place(from: string, to: string): Promise<"placed" | "taken"> {
+  try {
+    await link(from, to);
+    await rm(from, { force: true });
+    return "placed";
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return "taken";
+    if (!noLinks.has(code)) throw error;
+    if (existsSync(to)) return "taken";
+    await rename(from, to); // which another process may have named since: the best that such a file system has
+    return "placed";
+  }
+}
+
+/** Whether a temporary file, which has its writer's process in its name, is of one that is no more. */
+async function isLeftOver(path: string): Promise<boolean> {
+  const pid = Number(/\.(\d+)-\d+\.tmp$/.exec(path)?.[1] ?? Number.NaN);
+  if (Number.isNaN(pid)) return true;
+  // an earlier process may have had the number of this one, as the first of a container has
+  if (pid === process.pid)
+    return ((await stat(path).catch(() => null))?.mtimeMs ?? 0) < Date.now() - 1000 * process.uptime();
+  try {
+    process.kill(pid, 0); // asks, and ends nothing
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
 export class RecordShards {
   private readonly folder: string;
   private readonly options: ShardOptions;
@@ -80,7 +125,7 @@ export class RecordShards {
   }
 
   /**
-   * The records in `folder`. With `repair` the folder is made if it is not there, leftovers of a killed process are
+   * The records in `folder`. With `repair` the folder is made if it is not there, leftovers of killed processes are
    * removed, and so is a file that is damaged, of which `repair` hears: its records are to be made again.
    * @throws KoalaError E_SAFETENSORS for a damaged file, E_FILE, E_OUTPUT
    */
@@ -92,7 +137,8 @@ export class RecordShards {
     if (repair !== undefined) await makeFolder(folder, { mayHaveFiles: true });
     const shards = new RecordShards(folder, await openFolder(folder), o);
     for (const name of (await readdir(folder)).sort()) {
-      if (repair !== undefined && /^\..*\.tmp$/.test(name)) await rm(join(folder, name), { force: true });
+      if (repair !== undefined && /^\..*\.tmp$/.test(name) && (await isLeftOver(join(folder, name))))
+        await rm(join(folder, name), { force: true });
       if (!/^\d+\.safetensors$/.test(name)) continue;
       shards.next = Math.max(shards.next, Number.parseInt(name, 10) + 1);
       try {
@@ -134,13 +180,26 @@ export class RecordShards {
     }
     const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
     const metadata = { format, config: this.options.config, records: JSON.stringify(entries) };
-    const name = `${String(this.next++).padStart(5, "0")}.safetensors`;
     const plan = planSafetensors(specs, metadata);
     const pieces = streamSafetensors(plan, (spec) => tensors.get(spec.name) as Tensor);
-    await writeAtomically(join(this.folder, name), pieces);
-    await this.adopt(name);
+    await this.adopt(await this.write(pieces));
     this.waiting.clear();
     this.waitingBytes = 0;
+  }
+
+  /** Writes a file under the next number that nobody has; gives its name. */
+  private async write(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+    const unplaced = join(this.folder, `.records.${process.pid}-${unplacedCount++}.tmp`);
+    await writeAtomically(unplaced, pieces);
+    try {
+      for (;;) {
+        const name = shardName(this.next++);
+        if ((await place(unplaced, join(this.folder, name))) === "placed") return name;
+      }
+    } catch (error) {
+      await rm(unplaced, { force: true }).catch(() => {});
+      throw outputError(join(this.folder, shardName(this.next - 1)), error);
+    }
   }
 
   /**

@@ -120,6 +120,21 @@ describe("a folder of pictures", () => {
     expect(samples.map(({ captions }) => captions)).toEqual([[]]);
   });
 
+  it("names the fields that were asked for, where a picture has none of them", async () => {
+    const path = folder("asked", { "a.png": red, "a.txt": "a red one" });
+    const reasonOf = async (source: DataSource) => (await all(source)).skipped.map(({ reason }) => reason);
+    expect(await reasonOf(await openPictureFolder(path, { captions: ["captoin", "title"] }))).toEqual([
+      "neither a.txt, which is the field text, nor metadata.jsonl has captoin or title",
+    ]);
+    const shard = await tar(join(root, "asked.tar"), [
+      ["a.png", red],
+      ["a.txt", "a red one"],
+    ]);
+    expect(await reasonOf(await openTar(shard, { captions: ["captoin"] }))).toEqual([
+      "neither its .txt, which is the field text, nor its .json has captoin",
+    ]);
+  });
+
   it("that is missing, or whose metadata is none, is an error", async () => {
     expect(await message(openPictureFolder(join(root, "nowhere")))).toBe(
       `${join(root, "nowhere")}: expected a folder, got no such file or folder [E_FILE]`,

@@ -8,7 +8,13 @@ import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
-import { type DataRecord, describe, parseObject, type RecordOptions } from "../../train/data/record.ts";
+import {
+  type DataRecord,
+  describe,
+  noCaption,
+  parseObject,
+  type RecordOptions,
+} from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openFile } from "../files.ts";
 import { contentHash } from "./hash.ts";
@@ -147,7 +153,7 @@ function* finish(
   const fields: DataRecord = { ...(plain === null ? {} : { text: plain }), ...record };
   const described = describe(fields, `${path}: ${key}`, o);
   if (described.captions.length === 0 && o.isCaptionOptional !== true)
-    return skip({ kind: "no caption", id, reason: "neither its .txt nor its .json has one" });
+    return skip({ kind: "no caption", id, reason: noCaption("its .txt", "its .json", o) });
   const [, bytes] = picture;
   yield { id, hash: contentHash(bytes), bytes, ...described };
 }

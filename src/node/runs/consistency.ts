@@ -9,7 +9,7 @@ import { vaeFactor } from "../../models/vae.ts";
 import type { StoredTensor, TensorStore } from "../../tensor/stored.ts";
 import { float32 } from "../../tensor/tensor.ts";
 import type { ConsistencyRun } from "../../train/config.ts";
-import type { ConsistencyMethod } from "../../train/consistency/path.ts";
+import { type ConsistencyMethod, checkEnds, type PathOptions } from "../../train/consistency/path.ts";
 import type { CaptionStates } from "../../train/data/encode.ts";
 import { loraLearner, wholeLearner } from "../../train/learner.ts";
 import { unetNetwork } from "../../train/networks/unet.ts";
@@ -128,11 +128,12 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
   // a LoRA on the teacher's own weights reads them where the teacher does
   const prefix = run.student === undefined ? TEACHER : "student.";
   let empty: CaptionStates | null = null;
+  const path: PathOptions = { ...noiseOf(base), method: run.method, grid: run.grid, phases: run.phases };
   const task = consistencyTask({
     ...{ teacher: base.network, student, size },
     accumulate: run.accumulate,
     learner: lora === undefined ? wholeLearner(student.store) : loraLearner(student.store, prefix, lora),
-    path: { ...noiseOf(base), method: run.method, grid: run.grid, phases: run.phases },
+    path,
     data: latentsOf(run, base, student, o),
     empty: async () => empty as CaptionStates,
     guidance: [run.guidanceFrom, run.guidanceTo],
@@ -141,6 +142,7 @@ export async function consistencyJob(given: ConsistencyRun, o: JobOptions): Prom
     adversary:
       run.adversarialWeight === 0 ? null : { weight: run.adversarialWeight, rate: run.adversarialRate },
   });
+  if (run.method === "pcm") checkEnds(path);
   checkLora(task.weights, run, student);
   const adapted = lora === undefined ? null : adaptedResult(student, student.store);
   const recorded = fewSteps(run, base);

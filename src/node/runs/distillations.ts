@@ -80,15 +80,23 @@ function savingsOf(student: Network, size: DenoiserSize): Saving[] {
   ];
 }
 
-/** Batches whose answers are in memory at a time: those of a step, where the others wait on the disk. */
-const answersHeld = ({ answers, turn, accumulate }: DistillRun): number =>
-  answers === "disk" ? accumulate : turnLength(turn, accumulate);
+/** Batches of the steps that are left. */
+const batchesLeft = ({ steps, accumulate }: DistillRun, done: number | null): number =>
+  accumulate * Math.max(1, steps - (done ?? 0));
 
-/** @throws KoalaError E_MEMORY with the least that would do */
+/** Batches that the teacher answers for in a turn. */
+const turnOf = (run: DistillRun, done: number | null): number =>
+  Math.min(turnLength(run.turn, run.accumulate), batchesLeft(run, done));
+
+/** Batches whose answers are in memory at a time: those of a step, where the others wait on the disk. */
+const answersHeld = (run: DistillRun, done: number | null): number =>
+  run.answers === "disk" ? run.accumulate : turnOf(run, done);
+
+/** @throws KoalaError E_MEMORY with the least that would do, unless the run is one that goes on: its settings are no choice */
 function planOf(
   run: DistillRun,
   o: Pick<DistillTaskOptions, "teacher" | "student" | "size" | "pairs"> &
-    Pick<JobOptions, "isFresh"> & {
+    Pick<JobOptions, "done" | "warn"> & {
       readonly sizes: Job["sizes"];
       readonly together: Task;
       readonly apart: Task;
@@ -96,7 +104,7 @@ function planOf(
       readonly kept: number;
     },
 ): DistillPlan {
-  const { student, size, sizes, pairs, kept } = o;
+  const { student, size, sizes, pairs, kept, done } = o;
   const { outputs } = buildNetwork(o.teacher, size);
   const asked = new Set(teacherTaps(pairs));
   const taps = [...tapsOf(Object.values(outputs))].filter(([name]) => asked.has(name));
@@ -104,13 +112,21 @@ function planOf(
     distillBytes({
       together: memoryOf(o.together, changed, sizes),
       apart: memoryOf(o.apart, changed, sizes),
-      isOneTurn: o.isFresh && changed.turn >= changed.steps * changed.accumulate,
+      isOneTurn: changed.turn >= batchesLeft(changed, done),
       answers: { ...outputs, ...Object.fromEntries(taps) },
-      targets: kept * answersHeld(changed),
+      targets: kept * answersHeld(changed, done),
     });
+  const own = bytesAs(run);
+  const limit = run.memory === undefined ? null : bytesOf(run.memory);
+  if (done !== null && limit !== null && Math.min(own.together, own.inTurns) > limit) {
+    o.warn(
+      `teacher and student need ${bytes(own.inTurns)} in turns, more than the run's ${bytes(limit)} of memory: it goes on in turns all the same`,
+    );
+    return { ...own, isInTurns: true };
+  }
   return planDistill(
-    bytesAs(run),
-    run.memory === undefined ? null : bytesOf(run.memory),
+    own,
+    limit,
     bytes,
     savingsOf(student, size),
     (change) => bytesAs({ ...run, ...change }).inTurns,
@@ -155,15 +171,15 @@ export async function distillJob(given: DistillRun, o: JobOptions): Promise<Job>
   };
   const together = distillTask({ ...common, turn: null });
   const apart = distillTask({
-    ...{ ...common, turn: run.turn },
+    ...{ ...common, turn: run.turn, steps: run.steps },
     ...(run.answers === "disk"
       ? { answers: fileAnswers(join(o.folder, `.answers-${o.share.rank}.tmp`)) }
       : {}),
   });
   const kept = answerBytes(student, size, pairs);
-  const { isFresh } = o;
-  const plan = planOf(run, { teacher, student, size, sizes, pairs, together, apart, kept, isFresh });
-  const length = turnLength(run.turn, run.accumulate);
+  const { done, warn } = o;
+  const plan = planOf(run, { teacher, student, size, sizes, pairs, together, apart, kept, done, warn });
+  const length = turnOf(run, done);
   const memory = memoryOf(plan.isInTurns ? apart : together, run, sizes);
   const { task, way } = plan.isInTurns
     ? {

@@ -34,6 +34,7 @@ import { openSource } from "../data/open-source.ts";
 import { openPrepared, type Prepared, type PrepareOptions, prepareData } from "../data/prepare.ts";
 import { openFolder } from "../files.ts";
 import { openvinoStatus } from "../openvino.ts";
+import { adviceAfter } from "./advice.ts";
 import { vaeJob } from "./autoencoders.ts";
 import { consistencyJob } from "./consistency.ts";
 import { trainJob } from "./denoisers.ts";
@@ -115,7 +116,7 @@ const isSlower = async ({ kind, engine: asked }: Run, { name }: Engine): Promise
 
 async function plan(
   run: Run,
-  place: Pick<JobOptions, "folder" | "isFresh">,
+  place: Pick<JobOptions, "folder" | "done">,
   { open, watch, communicator }: Options,
 ): Promise<Planned> {
   rateOf(run); // which refuses what does not fit, before hours are spent on data
@@ -138,7 +139,7 @@ async function plan(
  */
 export async function startRun(run: Run, path: string, given: ExecuteOptions): Promise<RunEnd> {
   const o = { communicator: single, ...given };
-  const planned = await planAlike(() => plan(run, { folder: path, isFresh: true }, o), o.communicator);
+  const planned = await planAlike(() => plan(run, { folder: path, done: null }, o), o.communicator);
   const folder = await firstThenOthers(
     o.communicator,
     () => RunFolder.create(path, planned.job.run),
@@ -167,8 +168,8 @@ export async function resumeRun(path: string, given: ExecuteOptions, steps?: num
     return steps === undefined ? folder : folder.withSteps(steps);
   };
   const folder = await firstThenOthers(o.communicator, changed, opened);
-  const isFresh = (await folder.checkpoints()).length === 0;
-  const make = (): Promise<Planned> => plan(folder.run, { folder: path, isFresh }, o);
+  const [last] = await folder.checkpoints();
+  const make = (): Promise<Planned> => plan(folder.run, { folder: path, done: last?.step ?? 0 }, o);
   return execute(folder, await planAlike(make, o.communicator), o);
 }
 
@@ -212,7 +213,7 @@ async function execute(folder: RunFolder, planned: Planned, o: Options): Promise
     const programs = programsOf(run, job.sizes);
     const made = await together(communicator, async () => {
       trainer = await trainerOf(run, job.task, { engine, communicator, programs, ...threads });
-      await restore(folder, trainer, dataKey, watch);
+      await restore(folder, job, trainer, dataKey, watch);
       return trainer;
     });
     await byFirst(communicator, async () => {
@@ -221,20 +222,16 @@ async function execute(folder: RunFolder, planned: Planned, o: Options): Promise
     });
     await shareState(made, communicator);
     const place = communicator.rank === 0 ? placeOf(folder, job, parts, data, dataKey, watch) : nowhere;
-    const end = await trainingLoop(made, job.task, place, { ...run, signal, communicator });
+    const end = await trainingLoop(made, job.task, place, { ...run, signal, communicator }).catch(
+      async (error: unknown) => {
+        throw withAdvice(error, await adviceAfter(folder));
+      },
+    );
     await byFirst(communicator, async () => {
       await publish(folder, job, parts, data, made);
       await writeReport(folder);
     });
     return end;
-  } catch (error) {
-    const [last] = await folder.checkpoints();
-    throw last === undefined
-      ? error
-      : withAdvice(
-          error,
-          `koala resume ${folder.path} goes on from step ${last.step}, whose checkpoint is kept.`,
-        );
   } finally {
     await (trainer as Trainer | null)?.dispose(); // set within a function, which narrowing does not see
     await job.task.dispose();
@@ -271,7 +268,14 @@ async function prepare(
     );
   try {
     const learned = await ready(source);
-    const { pictures, averageResolution, meanWords } = learned.census;
+    const { pictures, averageResolution, meanWords, groups } = learned.census;
+    await together(communicator, async () =>
+      check(run.group === undefined || groups > 0, "E_CONFIG", () => ({
+        where: "group",
+        expected: "a field that names the groups of pictures to balance by",
+        got: `${run.group}, which no picture's record has`,
+      })),
+    );
     const words = encoders.captions === null ? "" : `, captions of ${meanWords.toFixed(1)} words`;
     watch.note(`${pictures} pictures of ${averageResolution.toFixed(0)} px on average${words}`);
     if (job.sizes.length > 1) tellBuckets(learned, run.batch, watch);
@@ -311,7 +315,13 @@ function heldOutData(prepared: Prepared, learned: Prepared): Prepared {
 const keyOf = (samples: readonly PreparedSample[]): string =>
   contentHash(JSON.stringify(samples.map(({ id, hash, captions }) => [id, hash, captions])));
 
-async function restore(folder: RunFolder, trainer: Trainer, dataKey: string, watch: RunWatch): Promise<void> {
+async function restore(
+  folder: RunFolder,
+  { task }: Job,
+  trainer: Trainer,
+  dataKey: string,
+  watch: RunWatch,
+): Promise<void> {
   const [last] = await folder.checkpoints();
   if (last !== undefined) {
     const saved = await openState(await openFolder(folder.path), last.path);
@@ -321,6 +331,7 @@ async function restore(folder: RunFolder, trainer: Trainer, dataKey: string, wat
       got: "other pictures or captions",
       hint: "Bring the old data back, or begin a new run.",
     }));
+    if (last.step < folder.run.steps) await task.ahead?.(last.step + 1);
     await trainer.restore(saved);
     watch.note(`goes on after step ${last.step}`);
   }

@@ -87,6 +87,24 @@ export async function readConfigFile(path: string): Promise<Record<string, unkno
   return value as Record<string, unknown>;
 }
 
+/** The run of a file's fields. @throws KoalaError E_CONFIG that names the file too */
+function parsedIn(path: string, fields: Record<string, unknown>): Run {
+  try {
+    return parseRun(fields);
+  } catch (error) {
+    if (!(error instanceof KoalaError)) throw error;
+    const { code, where, expected, got, hint } = error;
+    throw new KoalaError(code, {
+      ...{ where: `${path}, ${where}`, expected, got, cause: error },
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+}
+
+/** The command that makes a run of that kind. */
+export const commandOf = (kind: unknown): string =>
+  kind === "distill" || kind === "consistency" ? "koala distill" : "koala train";
+
 export class RunFolder {
   readonly path: string;
   readonly run: Run;
@@ -150,7 +168,7 @@ export class RunFolder {
       where: join(path, configName),
       expected: "the configuration that the run began with",
       got: "another one",
-      hint: "Undo the change, or begin a new run with it: koala train config.yaml --out NEW.",
+      hint: `Undo the change, or begin a new run with it: ${commandOf(fields.kind)} config.yaml --out NEW.`,
     }));
     check(!o.isExact || info.version === packageVersion(), "E_CONFIG", () => ({
       where: path,
@@ -158,7 +176,7 @@ export class RunFolder {
       got: `one of ${String(info.version)}`,
       hint: "Another version may compute other numbers: go on with the one that began the run.",
     }));
-    return new RunFolder(path, parseRun(fields), info as unknown as RunInfo);
+    return new RunFolder(path, parsedIn(join(path, configName), fields), info as unknown as RunInfo);
   }
 
   /**

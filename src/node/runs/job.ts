@@ -82,8 +82,8 @@ export interface JobOptions {
   readonly share: Share;
   /** The run's folder, which need not be there before the first step. */
   readonly folder: string;
-  /** Whether it has no checkpoint to go on from. */
-  readonly isFresh: boolean;
+  /** Steps of the checkpoint that the run goes on from, 0 where it has none yet; null: the run is new. */
+  readonly done: number | null;
 }
 
 /** A loader of data that is prepared later: a run is checked as a whole before anything is written. */

@@ -11,6 +11,7 @@ import type { StepRecord } from "../../train/run.ts";
 import { openState, type TrainingState } from "../../train/state.ts";
 import { packageVersion } from "../cli/package.ts";
 import { openFolder } from "../files.ts";
+import { adviceAfter } from "./advice.ts";
 import { curvesOf, thinned } from "./curves.ts";
 import { findRuns, RunFolder, readConfigFile } from "./folder.ts";
 import { digits, factsOf, standing, writeReport } from "./report.ts";
@@ -68,6 +69,14 @@ describe("a run's folder", () => {
       `${config}: expected the configuration that the run began with, got another one [E_CONFIG]\nUndo the change, or begin a new run with it: koala train config.yaml --out NEW.`,
     );
     expect((await RunFolder.open(folder.path, { isExact: false })).run.steps).toBe(8);
+    writeFileSync(config, text.replace("kind: unet", "kind: distill"));
+    expect(await messageOf(RunFolder.open(folder.path, { isExact: true }))).toMatch(
+      /a new run with it: koala distill config\.yaml --out NEW\.$/,
+    );
+    writeFileSync(config, text.replace("steps: 9", "stepz: 9"));
+    expect(await messageOf(RunFolder.open(folder.path, { isExact: false }))).toBe(
+      `${config}, stepz: expected a field of a run of kind unet, got an unknown name [E_CONFIG]\nDid you mean steps?`,
+    );
     writeFileSync(config, text);
     const info = join(folder.path, "run.json");
     const json = JSON.parse(readFileSync(info, "utf8"));
@@ -161,6 +170,37 @@ describe("a run's folder", () => {
     const folder = await RunFolder.create(join(home, "a"), run);
     await folder.discard();
     expect(readdirSync(home)).toEqual([]);
+  });
+});
+
+describe("advice after numbers that went wrong", () => {
+  it("is a new run, which may begin with the last checkpoint where there is one past the warm-up", async () => {
+    const folder = await RunFolder.create(join(home, "a"), { ...run, warmup: 3 });
+    expect(await adviceAfter(folder)).toBe(null);
+    await folder.log(record(1));
+    const { path } = folder;
+    const again = `koala resume ${path} would meet the same numbers. A new run: koala train ${path}/config.yaml --rate LOWER --out NEW`;
+    expect(await adviceAfter(folder)).toBe(again);
+    await folder.checkpoint(stateOf(2));
+    expect(await adviceAfter(folder)).toBe(again);
+    await folder.checkpoint(stateOf(4));
+    expect(await adviceAfter(folder)).toBe(
+      `${again}\nOne that begins with what was learned until step 4: koala resume ${path} --steps 4, which writes ${path}/model; then koala train ${path}/config.yaml --model ${path}/model --rate LOWER --steps 9 --out NEW`,
+    );
+  });
+
+  it("is of the command that made the run, and without fields that would begin it otherwise", async () => {
+    const begun = parseRun({ kind: "distill", teacher: "t", student: "s", data: ["d"] });
+    const student = await RunFolder.create(join(home, "s"), begun);
+    await student.checkpoint(stateOf(10_000));
+    expect(await adviceAfter(student)).toContain(
+      `then koala distill ${student.path}/config.yaml --student ${student.modelPath} --rate LOWER --steps ${begun.steps} --out NEW`,
+    );
+    const other = await RunFolder.create(join(home, "o"), { ...run, warmup: 0, fresh: true, unet: "u.json" });
+    await other.checkpoint(stateOf(4));
+    expect(await adviceAfter(other)).toMatch(
+      / --steps 9 --out NEW, COPY being .+\/o\/config\.yaml without unet and fresh$/,
+    );
   });
 });
 

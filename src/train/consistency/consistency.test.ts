@@ -6,6 +6,7 @@ import { goldenJson, goldenTensors } from "../../../test/golden.ts";
 import { grad } from "../../autodiff/grad.ts";
 import type { KoalaError } from "../../core/errors.ts";
 import { addNoise, levelOfAlpha } from "../../diffusion/prediction.ts";
+import { trailingTimesteps } from "../../diffusion/schedule.ts";
 import { compile } from "../../engine/compile.ts";
 import type { Value } from "../../graph/op.ts";
 import { timestepEmbedding } from "../../models/conditioning.ts";
@@ -23,7 +24,15 @@ import { unetNetwork } from "../networks/unet.ts";
 import { totalOf } from "../segments.ts";
 import { consistencyGraph, TEACHER } from "../tasks/consistency.ts";
 import { trainingNoise } from "../tasks/schedule.ts";
-import { gridTimesteps, type PathOptions, type Place, phaseStarts, placesOf, travel } from "./path.ts";
+import {
+  checkEnds,
+  gridTimesteps,
+  type PathOptions,
+  type Place,
+  phaseStarts,
+  placesOf,
+  travel,
+} from "./path.ts";
 
 const golden = goldenJson("consistency/index.json");
 const expected = goldenTensors("consistency/gradients.safetensors");
@@ -186,9 +195,9 @@ describe("places of the path", () => {
     const [first] = placesOf({ ...o, method: "lcm" });
     expect(first?.target).toEqual({ sample: 1, output: 0 });
   });
-  const refusal = (more: Partial<PathOptions>): string => {
+  const refusal = (more: Partial<PathOptions>, refuse: (path: PathOptions) => unknown = placesOf): string => {
     try {
-      placesOf({ ...o, ...more });
+      refuse({ ...o, ...more });
     } catch (error) {
       return (error as KoalaError).message;
     }
@@ -201,5 +210,26 @@ describe("places of the path", () => {
     expect(refusal({ phases: 41 })).toBe(
       "phases: expected at most 40, the steps of the grid, got 41 [E_CONFIG]",
     );
+  });
+  it("phases that would not end where their result draws are refused, with what fits", () => {
+    expect(refusal({ phases: 3 }, checkEnds)).toBe(
+      "phases: expected equal parts of the teacher's 1000 steps: 1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500 or 1000, got 3 [E_CONFIG]",
+    );
+    expect(refusal({ phases: 25 }, checkEnds)).toBe(
+      "grid: expected equal steps through the teacher's 1000 that 25 phases share evenly: 25, 50, 100, 125, 200, 250, 500 or 1000, got 40 [E_CONFIG]",
+    );
+    expect(refusal({ grid: 30, phases: 2 }, checkEnds)).toMatch(
+      /^grid: .+: 2, 4, 8, .+ or 1000, got 30 \[E_CONFIG\]$/,
+    );
+  });
+  it.each([
+    1, 2, 4, 5, 8, 10, 20, 40,
+  ])("%d phases begin where the result's scheduler has its steps", (phases) => {
+    const path = { ...o, phases };
+    checkEnds(path);
+    const places = placesOf(path);
+    const begins = places.filter(({ end }, i) => places[i + 1]?.end !== end);
+    expect(begins.map(({ timestep }) => timestep).reverse()).toEqual(trailingTimesteps(phases, 1000));
+    expect(begins.map(({ end }) => end)).toEqual([0, ...begins.slice(0, -1).map(({ timestep }) => timestep)]);
   });
 });

@@ -96,6 +96,29 @@ export const phaseStarts = (grid: number, phases: number): number[] =>
   Array.from({ length: phases }, (_, i) => Math.floor((i * grid) / phases));
 
 /**
+ * Holds that phases end at the timesteps of a drawing in as many steps, DDIM's trailing ones: those are places of the grid
+ * where the phases share it evenly, and it shares training's steps evenly.
+ * @throws KoalaError E_CONFIG with what fits
+ */
+export function checkEnds({ alphasCumprod, grid, phases }: PathOptions): void {
+  const trainSteps = alphasCumprod.length;
+  const fits = (all: number): boolean => all % phases === 0;
+  const shares = Array.from({ length: trainSteps }, (_, i) => i + 1).filter((n) => trainSteps % n === 0);
+  const listed = (numbers: readonly number[]): string =>
+    `${numbers.slice(0, -1).join(", ")}${numbers.length > 1 ? " or " : ""}${numbers.at(-1)}`;
+  check(fits(trainSteps), "E_CONFIG", () => ({
+    where: "phases",
+    expected: `equal parts of the teacher's ${trainSteps} steps: ${listed(shares)}`,
+    got: `${phases}`,
+  }));
+  check(fits(grid) && trainSteps % grid === 0, "E_CONFIG", () => ({
+    where: "grid",
+    expected: `equal steps through the teacher's ${trainSteps} that ${phases} phases share evenly: ${listed(shares.filter(fits))}`,
+    got: `${grid}`,
+  }));
+}
+
+/**
  * All places of the grid, least noise first.
  * @throws KoalaError E_CONFIG for a grid finer than training was, or more phases than places
  */

@@ -199,6 +199,7 @@ describe("a record", () => {
   it("of metadata.jsonl is an object with file_name, else the line is named", () => {
     const text = '{"file_name": "a.png", "text": "A"}\n\n{"file_name": "b/c.png"}\n';
     expect([...parseMetadata(text, "m").keys()]).toEqual(["a.png", "b/c.png"]);
+    expect([...parseMetadata(`\uFEFF${text}`, "m").keys()]).toEqual(["a.png", "b/c.png"]); // as editors on Windows write it
     expect(message(() => parseMetadata('{"file_name": "a.png"}\n{"text": "no name"}', "m.jsonl"))).toBe(
       'm.jsonl, line 2: expected a JSON object with file_name, got {"text": "no name"} [E_FILE]',
     );

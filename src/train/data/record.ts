@@ -63,6 +63,12 @@ export function describe(record: DataRecord, where: string, o: RecordOptions): D
   return { captions, group: group === undefined || group === null ? null : String(group), weight };
 }
 
+/** Why a picture has no caption, where neither a text beside it nor its record has one; fields that were asked for are named. */
+export const noCaption = (text: string, record: string, { captions }: RecordOptions): string =>
+  captions === undefined
+    ? `neither ${text} nor ${record} has one`
+    : `neither ${text}, which is the field text, nor ${record} has ${captions.join(" or ")}`;
+
 /**
  * Holds that a table has a caption column at all.
  * @throws KoalaError E_CONFIG
@@ -87,12 +93,16 @@ export function checkColumns(columns: readonly string[], where: string, o: Recor
 }
 
 /**
- * The lines of a metadata.jsonl as Hugging Face's image folders have it: JSON objects with `file_name`, blank lines allowed.
+ * The lines of a metadata.jsonl as Hugging Face's image folders have it: JSON objects with `file_name`, blank lines allowed,
+ * a byte order mark too.
  * @throws KoalaError E_FILE naming the line that is none
  */
 export function parseMetadata(text: string, where: string): Map<string, DataRecord> {
   const records = new Map<string, DataRecord>();
-  for (const [i, line] of text.split("\n").entries()) {
+  for (const [i, line] of text
+    .replace(/^\uFEFF/, "")
+    .split("\n")
+    .entries()) {
     if (line.trim() === "") continue;
     const record = parseObject(line);
     const name = record?.file_name;

@@ -142,7 +142,10 @@ const scaleByCodedAdam = (
     const dither = scalars.dither as Value;
     const middle = codes.mean.most + 1; // the code of a mean of 0
 
-    const signed = sub(cast(blocks(state.mean as Value), "float32"), middle);
+    // code 0, which no mean gets, is what no step has written yet: the zeros of a start, and after a restore the elements
+    // between two tensors, which a checkpoint has not; read as the most below 0 they would set the scale of their block
+    const code = cast(blocks(state.mean as Value), "float32");
+    const signed = where(less(code, 0.5), 0, sub(code, middle));
     const magnitude = mul(decode(abs(signed), codes.mean), column(state.meanScale as Value));
     const squares = decode(cast(blocks(state.square as Value), "float32"), codes.square);
     const last = {
@@ -154,8 +157,8 @@ const scaleByCodedAdam = (
     const meanScale = max(abs(next.mean), [1], { keep: true });
     const squareScale = max(next.square, [1], { keep: true });
     const part = (x: Value, scale: Value): Value => div(x, maximum(scale, TINY));
-    const code = cast(encode(part(abs(next.mean), meanScale), codes.mean, dither), codes.dtype); // a cast rounds down
-    const whole = cast(code, "float32");
+    const share = encode(part(abs(next.mean), meanScale), codes.mean, dither);
+    const whole = cast(cast(share, codes.dtype), "float32"); // the first cast rounds down
     const squareCode = encode(part(next.square, squareScale), codes.square, dither);
     const atLeast = where(greater(squareScale, 0), 1, 0);
     return {

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { ortEngine } from "../../node/ort-node.ts";
 import { fastGenerator } from "../../tensor/random.ts";
-import { toFloat32 } from "../../tensor/tensor.ts";
+import { type Tensor, toFloat32 } from "../../tensor/tensor.ts";
 import { type Arena, layOut, makeArena } from "../arena.ts";
 import { adafactor } from "./adafactor.ts";
 import { adam8bit, adam16bit, adamW } from "./adam.ts";
@@ -129,6 +129,32 @@ describe("updates", () => {
       expect(running.state.get("adam16bit.mean/bias")?.data[0]).toBe(1); // the most below 0: 32768 - 32767
     }
     expect(new Set(most)).toEqual(new Set([65535]));
+  });
+
+  it.each([
+    ["adam8bit", adam8bit],
+    ["adam16bit", adam16bit],
+  ] as const)("of %s go on to the bit from what a checkpoint holds, as gradients fall", async (_, optimizer) => {
+    const [gradients, one, two] = [makeArena(layout), makeArena(layout), makeArena(layout)];
+    const first = await startOptimizer(optimizer(), layout, o);
+    const second = await startOptimizer(optimizer(), layout, o);
+    open.push(first, second);
+    const update = async (to: RunningOptimizer, weights: Arena, step: number): Promise<void> => {
+      for (const [name, t] of gradients.tensors) fastGenerator(step, name).normal(toFloat32(t), 1);
+      await to.update({ weights, gradients, step, rate: 0.01, scale: 10 ** -step }); // so that a mean soon was the largest
+    };
+    for (const step of [1, 2]) await update(first, one, step);
+    const copy = (from: ReadonlyMap<string, Tensor>, to: ReadonlyMap<string, Tensor>): void => {
+      for (const [name, t] of to) (t.data as Uint8Array).set(from.get(name)?.data as Uint8Array);
+    };
+    copy(first.state, second.state);
+    copy(one.tensors, two.tensors);
+    for (let step = 3; step <= 12; step++) {
+      await update(first, one, step);
+      await update(second, two, step);
+    }
+    for (const [name, t] of first.state) expect(second.state.get(name)?.data, name).toEqual(t.data);
+    for (const [name, t] of one.tensors) expect(two.tensors.get(name)?.data, name).toEqual(t.data);
   });
 
   it("of adam8bit leave alone what has no gradient", async () => {

@@ -36,6 +36,8 @@ export interface DistillTaskOptions extends TrainEngine {
   readonly accumulate: number;
   /** Least batches between two turns of the teacher, which end with a step; null: it is in the student's graph. */
   readonly turn: number | null;
+  /** Of the whole run, after which no answers are needed; absent: nobody knows. */
+  readonly steps?: number;
   /** Where its answers wait, when it takes turns; default: in memory. */
   readonly answers?: AnswerStore;
 }
@@ -69,6 +71,9 @@ export function distillTask(o: DistillTaskOptions): Task {
       }
       return made;
     },
+    ...(turns === null
+      ? {}
+      : { ahead: async (step: number) => void (await turns.answers((step - 1) * o.accumulate)) }),
     dispose: async () => turns?.forget(),
   };
 }
@@ -76,6 +81,7 @@ export function distillTask(o: DistillTaskOptions): Task {
 const turnsOf = (o: DistillTaskOptions, pairs: readonly FeaturePair[], turn: number): Turns =>
   new Turns({
     ...{ ...o, pairs, length: turnLength(turn, o.accumulate) },
+    end: (o.steps ?? Number.POSITIVE_INFINITY) * o.accumulate,
     needsOutput: o.weights.output > 0,
     answers: o.answers ?? memoryAnswers(),
   });

@@ -32,5 +32,10 @@ export interface Task {
    * `rest` frees what the trainer needs within steps alone.
    */
   batches(step: number, rest?: () => Promise<void>): Promise<readonly Batch[]>;
+  /**
+   * Makes what step `step` and those after it need of a network of the task's own. A run that goes on asks for it before it reads
+   * its checkpoint, whose moments take memory that such a network may need.
+   */
+  ahead?(step: number): Promise<void>;
   dispose(): Promise<void>;
 }

@@ -14,6 +14,29 @@ describe("turns", () => {
     expect(turnLength(16, 1)).toBe(16);
   });
 
+  it("end with the run, and may come before anything else", async () => {
+    const answered: number[] = [];
+    const inner = memoryAnswers();
+    const answers: AnswerStore = {
+      ...inner,
+      put: (index, said) => {
+        answered.push(index);
+        return inner.put(index, said);
+      },
+    };
+    const task = distillTask({ ...small, turn: 4, steps: 3, answers }); // of two batches each
+    await task.ahead?.(2);
+    expect(answered).toEqual([2, 3, 4, 5]);
+    await task.batches(2);
+    await task.batches(3);
+    expect(answered).toEqual([2, 3, 4, 5]);
+    await task.batches(1);
+    await task.batches(3);
+    expect(answered.slice(4)).toEqual([0, 1, 2, 3, 4, 5]);
+    await task.dispose();
+    expect(distillTask({ ...small, turn: null }).ahead).toBeUndefined();
+  });
+
   it("give each batch the same answers, whatever their length and wherever these wait", async () => {
     const inner = memoryAnswers();
     const turns: number[][] = [];

@@ -53,6 +53,8 @@ export interface TurnsOptions extends TrainEngine {
   readonly data: NoisedOptions;
   /** Micro-batches between two turns of the teacher. */
   readonly length: number;
+  /** Micro-batches of the whole run: of what comes after them nobody will ask. */
+  readonly end: number;
   readonly answers: AnswerStore;
 }
 
@@ -80,7 +82,8 @@ export class Turns {
   }
 
   async #answerFrom(index: number): Promise<void> {
-    const { data, size, length } = this.#o;
+    const { data, size, end } = this.#o;
+    const length = Math.max(1, Math.min(this.#o.length, end - index));
     const ahead = Array.from({ length }, (_, i) => index + i);
     if (!data.hasSizes) return this.#askAll(size, ahead);
     const sizes = new Map<string, { readonly at: DenoiserSize; readonly indices: number[] }>();

@@ -1,6 +1,6 @@
 /** Training commands as several processes of a job, in one: the same run as alone, and what is refused. */
 
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
 import { fakeJob } from "../../../../test/fake-job.ts";
 import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
@@ -81,7 +81,22 @@ describe("a run by two processes", { timeout: 60_000 }, () => {
     const said = await koala(2, [...vae, ...wild, "--checkpoint-every", "1"]);
     expect(said.map(({ code }) => code)).toEqual([1, 0]);
     expect(said[0]?.err).toMatch(/step \d+, .+: expected .+, got .+ \[E_NAN\]\n/);
-    expect(said[0]?.err).toMatch(/koala resume a goes on from step \d+, whose checkpoint is kept\.\n/);
+    // what it says works: the checkpoint as a model, and a new run that begins with it
+    const [, step = ""] =
+      /until step (\d+): koala resume a --steps \1, which writes a\/model; /.exec(said[0]?.err ?? "") ?? [];
+    expect(said[0]?.err).toContain(
+      "koala resume a would meet the same numbers. A new run: koala train a/config.yaml --rate LOWER --out NEW\n",
+    );
+    expect(said[0]?.err).toContain(
+      "then koala train COPY --model a/model --rate LOWER --steps 20 --out NEW, COPY being a/config.yaml without vae\n",
+    );
+    const again = ["train", "a/config.yaml", "--rate", "1e-6", "--kl-weight", "0", "--steps", "1", "--out"];
+    expect(await koala(1, [...again, "b"])).toMatchObject([{ code: 0, out: "b/model\n" }]);
+    expect(await koala(1, ["resume", "a", "--steps", step])).toMatchObject([{ code: 0, out: "a/model\n" }]);
+    const text = readFileSync("a/config.yaml", "utf8");
+    writeFileSync("copy.yaml", text.replace(/^vae: .*\n/m, ""));
+    const begun = ["train", "copy.yaml", "--model", "a/model", ...again.slice(2), "c"];
+    expect(await koala(1, begun)).toMatchObject([{ code: 0, out: "c/model\n" }]);
   });
 });
 

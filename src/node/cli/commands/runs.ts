@@ -32,17 +32,19 @@ async function runs(path: string, o: Options, world: World): Promise<void> {
     hint: "koala train and koala distill begin a run: --out names its folder.",
   }));
   if (found.length === 1 && found[0] === path) return show(path, o, world);
-  const rows = await Promise.all(found.map(rowOf));
-  if (o.json) world.stdout.write(`${JSON.stringify({ runs: rows })}\n`);
-  else {
-    const lines = rows.map((row) => [
-      row.run,
-      row.kind,
-      `${row.step}/${row.steps}`,
-      row.loss === null ? "" : digits(row.loss),
-    ]);
-    world.stdout.write(printable(table([["run", "kind", "steps", "loss"], ...lines], [2, 3])));
+  const rows = await Promise.all(found.map((run) => rowOf(run).catch((error: Error) => unread(run, error))));
+  if (o.json) {
+    world.stdout.write(`${JSON.stringify({ runs: rows })}\n`);
+    return;
   }
+  const lines = rows.flatMap((row) =>
+    "error" in row
+      ? []
+      : [[row.run, row.kind, `${row.step}/${row.steps}`, row.loss === null ? "" : digits(row.loss)]],
+  );
+  if (lines.length > 0)
+    world.stdout.write(printable(table([["run", "kind", "steps", "loss"], ...lines], [2, 3])));
+  for (const row of rows) if ("error" in row) world.stdout.write(printable(`${row.error}\n`));
 }
 
 interface Row {
@@ -52,6 +54,18 @@ interface Row {
   readonly steps: number;
   /** Mean of the last tenth; null before the first step. */
   readonly loss: number | null;
+}
+
+/** A run that cannot be read, which is no reason to be silent about the others. */
+interface Unread {
+  readonly run: string;
+  /** One line that names it. */
+  readonly error: string;
+}
+
+function unread(run: string, { message }: Error): Unread {
+  const [line = ""] = message.split("\n");
+  return { run, error: line.startsWith(run) ? line : `${run}: ${line}` };
 }
 
 async function rowOf(path: string): Promise<Row> {

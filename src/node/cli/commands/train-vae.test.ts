@@ -176,6 +176,9 @@ describe("koala train --part vae", () => {
     expect(await failing("--vae", "vae.json", "--held-out", "data")).toContain(
       "held-out pictures: expected pictures that are not learned, got 4 that are in the data too, such as 0.png [E_CONFIG]\n",
     );
+    expect(await failing("--vae", "vae.json", "--group", "subjct")).toContain(
+      "group: expected a field that names the groups of pictures to balance by, got subjct, which no picture's record has [E_CONFIG]\n",
+    );
     expect(await failing("--vae", "vae.json", "--min-snr", "5")).toContain(
       "expected a field of a run of kind vae, got an unknown name [E_CONFIG]\n",
     );

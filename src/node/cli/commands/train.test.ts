@@ -101,6 +101,19 @@ describe("koala train", () => {
       report: "a/report.html",
     });
 
+    mkdirSync("b");
+    for (const name of ["config.yaml", "run.json"]) writeFileSync(`b/${name}`, readFileSync(`a/${name}`));
+    writeFileSync("b/config.yaml", readFileSync("b/config.yaml", "utf8").replace("rate: 0.001", "rate: -1"));
+    const reason = "b/config.yaml, rate: expected a number above 0 to 1, got -1 [E_CONFIG]";
+    const listed = await koala("runs");
+    expect([listed.code, listed.out.split("\n").slice(2)]).toEqual([0, [reason, ""]]);
+    expect(JSON.parse((await koala("runs", "--json")).out).runs).toMatchObject([
+      { run: "a", step: 2 },
+      { run: "b", error: reason },
+    ]);
+    expect((await koala("runs", "b")).err).toBe(`${reason}\n`);
+    rmSync("b", { recursive: true });
+
     // a run of which only the first checkpoint is left goes on to the same weights, bit for bit
     const end = readFileSync("a/checkpoints/step-00000002.safetensors");
     const model = readFileSync("a/model/unet/diffusion_pytorch_model.safetensors");
@@ -301,5 +314,30 @@ describe("koala distill", () => {
       /student: expected one of koala-1b, .+, got koala-70m \[E_MODEL\]\nDid you mean koala-700m\?/,
     );
     expect(existsSync("c")).toBe(false);
+  });
+
+  it("goes on within the memory of its one turn, and says where more steps need more", {
+    timeout: 240_000,
+  }, async () => {
+    writeFamily("teacher", "koala-1b");
+    await writeData("data");
+    const least = ["--batch", "1", "--ema", "0", "--recompute", "up_blocks.0", "down_blocks.1"];
+    const begun = ["distill", "--teacher", "teacher", "--student", "koala-700m", "--out", "a", ...flags];
+    // 366 MB in one turn of both steps; 372 MB where moments are there while the teacher answers
+    const made = await koala(...begun, ...least, "--turn", "2", "--memory", "368MB");
+    expect(made.err).toMatch(/ teacher and student in turns of 2 batches, /);
+    const end = readFileSync("a/checkpoints/step-00000002.safetensors");
+    rmSync("a/checkpoints/step-00000002.safetensors");
+    const resumed = await koala("resume", "a");
+    expect(resumed.err).toMatch(/ teacher and student in turns of 1 batches, /);
+    expect(resumed.err).not.toContain("all the same");
+    expect(resumed.code).toBe(0);
+    expect(readFileSync("a/checkpoints/step-00000002.safetensors").equals(end)).toBe(true);
+    const longer = await koala("resume", "a", "--steps", "5");
+    expect(longer.err).toMatch(
+      /teacher and student need 37\d MB in turns, more than the run's 368 MB of memory: it goes on in turns all the same\n/,
+    );
+    expect(longer.code).toBe(0);
+    expect(logOf("a")).toHaveLength(5);
   });
 });
