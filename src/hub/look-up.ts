@@ -6,7 +6,7 @@ import { KoalaError } from "../core/errors.ts";
 import { type ModelIndex, parseModelIndex } from "../weights/layout.ts";
 import type { Expected } from "./fetch-file.ts";
 import { type Connection, fetchAnswer } from "./http.ts";
-import { selectFiles } from "./select.ts";
+import { besideAdapter, selectFiles } from "./select.ts";
 
 /** A file with what is needed to fetch it. */
 export interface RemoteFile {
@@ -21,6 +21,8 @@ export interface LookUpOptions {
   readonly revision: string;
   /** fp16 weights where there are some, by default; null for the plain ones. */
   readonly variant?: string | null;
+  /** Components whose weights are wanted; absent: all. */
+  readonly weightsOf?: readonly string[];
   /** This one file instead of what a pipeline needs. */
   readonly file?: string;
 }
@@ -75,9 +77,13 @@ function wantedFiles(
   id: string,
   o: LookUpOptions,
 ): string[] {
-  const { file, variant } = o;
+  const { file, variant, weightsOf } = o;
   if (file === undefined)
-    return selectFiles(paths, index, { where: id, ...(variant === undefined ? {} : { variant }) });
+    return selectFiles(paths, index, {
+      where: id,
+      ...(variant === undefined ? {} : { variant }),
+      ...(weightsOf === undefined ? {} : { weightsOf }),
+    });
   check(paths.includes(file), "E_HUB", () => {
     const others = paths.filter((path) => path.endsWith(".safetensors"));
     return {
@@ -88,7 +94,7 @@ function wantedFiles(
         others.length === 0 ? "It has no .safetensors files." : `It has ${others.slice(0, 5).join(", ")}.`,
     };
   });
-  return [file];
+  return [file, ...besideAdapter(paths, file)];
 }
 
 /** Runs `ask`; what the library throws because an answer is not what the interface promises becomes our error. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ModelIndex } from "../weights/layout.ts";
+import { type ModelIndex, parseModelIndex } from "../weights/layout.ts";
 import { memoryFiles } from "../weights/memory-files.ts";
 import { missingPart, selectFiles } from "./select.ts";
 
@@ -101,4 +101,40 @@ test("what a folder lacks is found", async () => {
   expect(await missingPart(memoryFiles("m", { "config.json": "{}" }))).toBe("weights");
   expect(await missingPart(memoryFiles("m", { "x.safetensors": "" }))).toBeNull();
   expect(await missingPart(memoryFiles("m", {}))).toBe("weights");
+});
+
+test("of components whose weights are not wanted the small files are enough", async () => {
+  const contents = {
+    "model_index.json": JSON.stringify({
+      _class_name: "P",
+      unet: ["diffusers", "UNet2DConditionModel"],
+      vae: ["diffusers", "AutoencoderKL"],
+      tokenizer: ["transformers", "CLIPTokenizer"],
+    }),
+    "tokenizer/vocab.json": "{}",
+    "vae/config.json": "{}",
+    "vae/model.safetensors": "",
+  };
+  const unet = { "unet/config.json": "{}", "unet/model.safetensors": "" };
+  const both = parseModelIndex(JSON.parse(contents["model_index.json"]), "m");
+  const small = ["model_index.json", "unet/config.json", "vae/config.json", "tokenizer/vocab.json"];
+  const choose = (weightsOf: readonly string[]) =>
+    selectFiles(Object.keys({ ...contents, ...unet }), both, { where: "m", weightsOf }).sort();
+  expect(choose([])).toEqual([...small].sort());
+  expect(choose(["vae", "text_encoder"])).toEqual([...small, "vae/model.safetensors"].sort());
+
+  const files = memoryFiles("m", contents);
+  expect(await missingPart(files, ["vae"])).toBeNull();
+  expect(await missingPart(files, ["unet", "vae"])).toBe("unet");
+  expect(await missingPart(files)).toBe("unet");
+  const { "tokenizer/vocab.json": _, ...rest } = contents;
+  expect(await missingPart(memoryFiles("m", rest), [])).toBe("tokenizer");
+});
+
+test("an adapter's weights come with the config that PEFT keeps beside them", () => {
+  const paths = ["README.md", "adapter_config.json", "adapter_model.safetensors"];
+  expect(selectFiles(paths, null, { where: "m" })).toEqual([
+    "adapter_model.safetensors",
+    "adapter_config.json",
+  ]);
 });

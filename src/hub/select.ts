@@ -9,6 +9,7 @@ import {
   readJson,
   readModelIndex,
 } from "../weights/layout.ts";
+import { adapterConfigOf } from "../weights/lora-scale.ts";
 
 /** Components that no picture needs here: the content filter, and what only picture prompts use. */
 const unneeded: ReadonlySet<string> = new Set(["safety_checker", "feature_extractor", "image_encoder"]);
@@ -60,24 +61,35 @@ function chooseWeights(
   return [chosen.path, ...shards];
 }
 
+/** Whether the weights of a component are asked for: `weightsOf` names those that are, undefined all. */
+const isAsked = (name: string, className: string, weightsOf: readonly string[] | undefined): boolean =>
+  hasWeights(className) && weightsOf?.includes(name) !== false;
+
 /**
  * The files to fetch out of `paths`, all that the repository has. `index` is its `model_index.json`, null where it has
- * none: then it is one component, or a single checkpoint file.
+ * none: then it is one component, or a single checkpoint file. Of components that are not in `weightsOf` their small files.
  * @throws KoalaError E_MODEL when there is no model in a form that can be read
  */
 export function selectFiles(
   paths: readonly string[],
   index: ModelIndex | null,
-  o: { variant?: string | null; where: string },
+  o: { variant?: string | null; weightsOf?: readonly string[]; where: string },
 ): string[] {
   if (index === null) return selectWithoutIndex(paths, o);
   const chosen = ["model_index.json"];
   for (const [name, className] of componentsOf(index)) {
     const folder = `${name}/`;
     chosen.push(...paths.filter((path) => path.startsWith(folder) && isText(path.slice(folder.length))));
-    if (hasWeights(className)) chosen.push(...chooseWeights(paths, name, o.variant, `${o.where}/${name}`));
+    if (isAsked(name, className, o.weightsOf))
+      chosen.push(...chooseWeights(paths, name, o.variant, `${o.where}/${name}`));
   }
   return chosen;
+}
+
+/** The config that PEFT keeps beside an adapter's weights, which says their scale; [] for other files. */
+export function besideAdapter(paths: readonly string[], path: string): string[] {
+  const config = adapterConfigOf(path);
+  return config !== null && paths.includes(config) ? [config] : [];
 }
 
 function selectWithoutIndex(
@@ -88,7 +100,7 @@ function selectWithoutIndex(
   if (root.includes("config.json"))
     return [...root.filter(isText), ...chooseWeights(root, "", o.variant, o.where)];
   const single = paths.filter((path) => path.endsWith(".safetensors"));
-  if (single.length === 1) return single;
+  if (single.length === 1) return [...single, ...single.flatMap((path) => besideAdapter(paths, path))];
   throw new KoalaError("E_MODEL", {
     where: o.where,
     expected: "a diffusers pipeline (model_index.json), a component (config.json) or one .safetensors file",
@@ -104,10 +116,11 @@ function selectWithoutIndex(
 }
 
 /**
- * What a folder lacks to be used as a model, in words; null when nothing is missing.
+ * What a folder lacks to be used as a model, in words; null when nothing is missing. A network that is not in `weightsOf`
+ * need not be there at all.
  * @throws KoalaError E_FILE, E_CONFIG
  */
-export async function missingPart(files: ModelFiles): Promise<string | null> {
+export async function missingPart(files: ModelFiles, weightsOf?: readonly string[]): Promise<string | null> {
   const paths = await files.list();
   const index = await readModelIndex(files);
   if (index === null) {
@@ -116,8 +129,10 @@ export async function missingPart(files: ModelFiles): Promise<string | null> {
     return missingWeights(files, paths, "");
   }
   for (const [name, className] of componentsOf(index)) {
+    const isNetwork = hasWeights(className);
+    if (isNetwork && !isAsked(name, className, weightsOf)) continue;
     if (!paths.some((path) => path.startsWith(`${name}/`))) return name;
-    if (!hasWeights(className)) continue;
+    if (!isNetwork) continue;
     const missing = paths.includes(`${name}/config.json`)
       ? await missingWeights(files, paths, name)
       : `${name}/config.json`;

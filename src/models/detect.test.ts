@@ -137,6 +137,24 @@ describe("defaultsFor", () => {
     });
   });
 
+  it("draws with a consistency model's own sampler where its U-Net came alone and its teacher's file names another", () => {
+    const unet = { ...presets.sdxl.unet, time_cond_proj_dim: 256 };
+    const { scheduler, spacing } = defaultsFor(facts("sdxl", { unet }));
+    expect([scheduler, spacing]).toEqual(["lcm", "leading"]);
+  });
+
+  it("knows the spacings of other samplers where neither family nor file says one", () => {
+    expect(defaultsFor(facts("sd15")).usualSpacings).toEqual({
+      ...{ euler: "linspace", "euler-a": "linspace", "dpmpp-2m": "linspace", "dpmpp-2m-karras": "linspace" },
+      ...{ ddim: "leading", pndm: "leading", lcm: "leading" },
+    });
+    expect(defaultsFor(facts("sdxl"))).not.toHaveProperty("usualSpacings");
+    const turbo = { _class_name: "EulerDiscreteScheduler" };
+    expect(defaultsFor(facts("sdxl", { location: "sdxl-turbo", scheduler: turbo }))).not.toHaveProperty(
+      "usualSpacings",
+    );
+  });
+
   it("takes the size of its family where the config has none, as in a single file", () => {
     const sizeOf = (name: PresetName) =>
       defaultsFor(facts(name, { unet: { ...presets[name].unet, sample_size: null } })).width;

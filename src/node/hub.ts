@@ -151,11 +151,12 @@ async function lookUp(
     got: "offline mode",
     hint: "Leave out --offline, and unset HF_HUB_OFFLINE.",
   }));
-  const { variant, file } = o;
+  const { variant, file, weightsOf } = o;
   const { commit, files } = await lookUpOnHub(id, {
     ...{ connection, revision },
     ...(variant === undefined ? {} : { variant }),
     ...(file === undefined ? {} : { file }),
+    ...(weightsOf === undefined ? {} : { weightsOf }),
   });
   const root = modelCache(settings.cache, id);
   const placed = files.map(async (remote) => {

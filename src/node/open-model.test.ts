@@ -136,3 +136,32 @@ test("hub ids are told from paths", () => {
     expect(parseHubLocation(path), path).toBeNull();
   }
 });
+
+test("of a pipeline in the cache only the weights that are wanted must be there", async () => {
+  const snapshot = join(settings.cache, "models--owner--name/snapshots", commit);
+  await mkdir(join(snapshot, "tokenizer"), { recursive: true });
+  await mkdir(join(settings.cache, "models--owner--name/refs"));
+  await writeFile(join(settings.cache, "models--owner--name/refs/main"), commit);
+  await writeFile(join(snapshot, "tokenizer/vocab.json"), "{}");
+  await writeFile(
+    join(snapshot, "model_index.json"),
+    '{"_class_name":"P","unet":["diffusers","UNet2DConditionModel"],"tokenizer":["transformers","CLIPTokenizer"]}',
+  );
+  const files = await openModel("owner/name", { settings, isOffline: true, weightsOf: ["vae"] });
+  expect(await files.list()).toEqual(["model_index.json", "tokenizer/vocab.json"]);
+  expect(await errorOf("owner/name", true)).toContain("got it without unet [E_OFFLINE]");
+  expect(asked).toEqual([]);
+});
+
+test("an adapter's weights are opened with the config that PEFT keeps beside them", async () => {
+  for (const name of ["adapter_model.safetensors", "other.safetensors", "adapter_config.json"])
+    await writeFile(join(home, name), "{}");
+  const listed = async (name: string) => (await openModel(join(home, name))).list();
+  expect(await listed("adapter_model.safetensors")).toEqual([
+    "adapter_model.safetensors",
+    "adapter_config.json",
+  ]);
+  expect(await listed("other.safetensors")).toEqual(["other.safetensors"]);
+  await rm(join(home, "adapter_config.json"));
+  expect(await listed("adapter_model.safetensors")).toEqual(["adapter_model.safetensors"]);
+});

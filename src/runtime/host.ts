@@ -16,6 +16,11 @@ export interface HostFiles {
 export interface OpenOptions {
   /** Never touch the network. */
   readonly isOffline?: boolean;
+  /**
+   * Components of a pipeline whose weights are wanted, by the names of their folders; of others their small files do. Absent: all.
+   * A host may fetch more.
+   */
+  readonly weightsOf?: readonly string[];
   readonly signal?: AbortSignal;
   /** Bytes of a download so far, for progress. */
   onProgress?(file: string, bytes: number, total: number): void;

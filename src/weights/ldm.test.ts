@@ -192,6 +192,13 @@ test("SD 2 predicts v or noise by the spread of one bias, SDXL v where the file 
   expect(await predictionOf(goldenFile(golden("sdxl"), ["v_pred", "ztsnr"]))).toBe("v_prediction");
 });
 
+test("an SDXL file says that it was trained with noise alone at the end, as ComfyUI reads it: only where it predicts v", async () => {
+  const isZero = async (...flags: string[]) =>
+    (await detectSingleFile(goldenFile(golden("sdxl"), flags), "x")).isZeroSnr;
+  expect(await isZero("v_pred", "ztsnr")).toBe(true);
+  expect([await isZero("v_pred"), await isZero("ztsnr"), await isZero()]).toEqual([false, false, false]);
+});
+
 const nothingOfOurs =
   "x: expected a Stable Diffusion checkpoint (model.diffusion_model.…) or a U-Net in diffusers' names (down_blocks.…), got ";
 

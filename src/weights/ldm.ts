@@ -26,6 +26,8 @@ export interface SingleFile {
   readonly family: Family;
   readonly layout: "ldm" | "diffusers";
   readonly predictionType: "epsilon" | "v_prediction";
+  /** Whether it was trained with noise alone at the last timestep: an empty tensor `ztsnr` beside `v_pred`, as ComfyUI reads it. */
+  readonly isZeroSnr: boolean;
   /** The models that are in the file; a bare U-Net has no others. */
   readonly parts: ReadonlyMap<LdmPart, SingleFilePart>;
   /** Tensors that belong to no model known here. */
@@ -177,6 +179,7 @@ export async function detectSingleFile(store: TensorStore, where: string): Promi
     family,
     layout: "ldm",
     predictionType,
+    isZeroSnr: store.tensors.has("v_pred") && store.tensors.has("ztsnr"),
     parts,
     surplus: surplus.filter((name) => !ldmIgnored.some((pattern) => pattern.test(name))),
   };
@@ -199,6 +202,7 @@ function bareUnet(store: TensorStore, where: string): SingleFile {
     family,
     layout: "diffusers",
     predictionType: "epsilon",
+    isZeroSnr: false,
     parts: new Map([["unet", unetPart(store, config, family, "epsilon")]]),
     surplus: [],
   };

@@ -10,6 +10,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { StoredAdapter, TensorStore } from "../tensor/stored.ts";
 import { toFloat32 } from "../tensor/tensor.ts";
+import type { LoraScale } from "./lora-scale.ts";
 
 /** Parts of a model that a LoRA may be of. */
 export const loraParts = ["unet", "transformer", "text_encoder", "text_encoder_2"] as const;
@@ -22,7 +23,7 @@ export interface LoraLayer {
   readonly module: string;
   readonly down: string;
   readonly up: string;
-  /** Name of its α, which divides by the rank; null: the scale is 1. */
+  /** Name of its α, which is divided by the rank; null: `LoraScale` has it, or the scale is 1. */
   readonly alpha: string | null;
 }
 
@@ -50,8 +51,11 @@ function partOf(module: string): { part: LoraPart; module: string } | null {
   const dotted = module.replace(/^base_model\.model\./, "");
   const part = loraParts.find((name) => dotted.startsWith(`${name}.`));
   if (part !== undefined) return { part, module: dotted.slice(part.length + 1) };
-  // a bare U-Net's
-  return /^(down_blocks|up_blocks|mid_block)\./.test(dotted) ? { part: "unet", module: dotted } : null;
+  // PEFT saves what it was given, a network by itself
+  if (/^(down_blocks|up_blocks|mid_block)\./.test(dotted)) return { part: "unet", module: dotted };
+  return /^(transformer_blocks|pos_embed|adaln_single|caption_projection|proj_out)\./.test(dotted)
+    ? { part: "transformer", module: dotted }
+    : null;
 }
 
 /** Two layers a block and one down- or upsampler: the U-Nets that kohya's original names are written for. */
@@ -211,7 +215,13 @@ export async function withLora(
   base: TensorStore,
   lora: TensorStore,
   match: LoraMatch,
-  o: { readonly weight: number; readonly prefix: string; readonly where: string },
+  o: {
+    readonly weight: number;
+    readonly prefix: string;
+    readonly where: string;
+    /** Of layers without an α of their own; absent: 1. */
+    readonly scale?: LoraScale;
+  },
 ): Promise<TensorStore> {
   check(base.recipe === undefined, "E_WEIGHTS", () => ({
     where: o.where,
@@ -221,13 +231,15 @@ export async function withLora(
   }));
   const tensors = new Map(base.tensors);
   const adapters = new Map<string, readonly StoredAdapter[]>(base.adapters ?? []);
-  for (const [name, { down, up, alpha }] of match.layers) {
+  for (const [name, layer] of match.layers) {
+    const { down, up, alpha } = layer;
     for (const own of [down, up]) {
       const stored = lora.tensors.get(own);
       if (stored !== undefined) tensors.set(o.prefix + own, stored);
     }
     const rank = lora.tensors.get(down)?.shape[0] ?? 1;
-    const scale = alpha === null ? 1 : (toFloat32(await lora.read(alpha))[0] ?? rank) / rank;
+    const scale =
+      alpha === null ? (o.scale?.(layer, rank) ?? 1) : (toFloat32(await lora.read(alpha))[0] ?? rank) / rank;
     const adapter = { down: o.prefix + down, up: o.prefix + up, scale: o.weight * scale };
     adapters.set(name, [...(adapters.get(name) ?? []), adapter]);
   }

@@ -110,6 +110,16 @@ describe("koala generate", () => {
     expect(record.request).toMatchObject({ prompt: "pear", steps: 2, guidance: 2, seed: 7 });
   });
 
+  it("takes one adapter after each --lora, and what follows as the prompt", async () => {
+    const two = ["--lora", "a.safetensors:0.5", "--lora", "b.safetensors"];
+    const { code, out, loaded } = await run(["generate", ...two, "apple", "--seed", "1"]);
+    expect([code, out]).toEqual([0, "koala-apple-1.png\n"]);
+    expect(loaded[0]?.[1].loras).toEqual([
+      { location: "a.safetensors", weight: 0.5 },
+      { location: "b.safetensors", weight: 1 },
+    ]);
+  });
+
   it("gives exactly one JSON object on stdout with --json", async () => {
     const { out } = await run(["generate", "apple", "--seed", "1", "--json"]);
     const said = JSON.parse(out);

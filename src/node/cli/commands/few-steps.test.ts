@@ -49,6 +49,14 @@ describe("koala distill --method", () => {
       [...lcm, "--guidance-input", "--lora", "4"],
       "guidanceInput: expected lcm on whole weights, whose U-Net gets a layer for the guidance, got a LoRA [E_CONFIG]",
     ],
+    [
+      [...pcm, "--phases", "3"],
+      "phases: expected equal parts of the teacher's 1000 steps: 1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500 or 1000, got 3 [E_CONFIG]",
+    ],
+    [
+      [...pcm, "--grid", "50", "--phases", "20"],
+      "grid: expected equal steps through the teacher's 1000 that 20 phases share evenly: 20, 40, 100, 200, 500 or 1000, got 50 [E_CONFIG]",
+    ],
     [[...pcm, "--phases", "41"], "phases: expected at most 40, the steps of the grid, got 41 [E_CONFIG]"],
   ])("%j", async (flags, sentence) => {
     writeFamily("model", "koala-700m");

@@ -59,8 +59,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "what completes a checkpoint file: tokenizers, encoders, VAE (default: its family's model on the hub)",
     )
     .option(
-      "--lora <FILE:WEIGHT...>",
-      "low-rank adapters (diffusers, PEFT, kohya) to add, each in its weight (default 1)",
+      "--lora <FILE:WEIGHT>",
+      "a low-rank adapter (diffusers, PEFT, kohya) to add in its weight (default 1); again for each further one",
+      // no list after one flag: it would take the prompt for a file
+      (one: string, before: readonly string[] = []) => [...before, one],
     )
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
     .option(
