@@ -119,9 +119,10 @@ describe("a LoRA", () => {
     const { family, request } = golden.files["sd15-peft"] as GoldenFile;
     const folder = writeFamily(join(work, "packed"), family);
     const lora = writeLora("packed", tensorsOf("sd15-peft"));
-    const exact = await draw(folder, request, lora);
-    const packed = await draw(folder, request, lora, golden.weight, "int8");
-    expect(psnr(packed.picture, exact.picture)).toBeGreaterThan(35); // without the LoRA it is 14
+    const weight = golden.weight / 2;
+    const exact = await draw(folder, request, lora, weight);
+    const packed = await draw(folder, request, lora, weight, "int8");
+    expect(psnr(packed.picture, exact.picture)).toBeGreaterThan(38); // without the LoRA it is 17
   });
 
   it("in the weight 0 changes nothing", async () => {
