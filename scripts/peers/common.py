@@ -61,12 +61,17 @@ def tokens_of(model):
         return json.load(file).get("max_position_embeddings", 77)
 
 
-def unet_example(config, size, tokens, batch=1):
+def cells_of(model, size):
+    """Cells of the latents along a side of `size` px: the VAE halves it once a stage but the last."""
+    with open(os.path.join(model, "vae", "config.json")) as file:
+        return size // 2 ** (len(json.load(file)["block_out_channels"]) - 1)
+
+
+def unet_example(config, size, cells, tokens, batch=1):
     """Random inputs of a U-Net by its diffusers config: sample, t, text, and what SDXL adds."""
     import torch
 
     torch.manual_seed(0)
-    cells = size // 8
     sample = torch.randn(batch, config.in_channels, cells, cells)
     text = torch.randn(batch, tokens, config.cross_attention_dim)
     added = None

@@ -9,14 +9,14 @@ import os
 
 import numpy
 import openvino
-from common import StepClock, answer, asked, since_start
+from common import StepClock, answer, asked, cells_of, since_start
 from openvino_settings import compiled
 from PIL import Image
 from transformers import CLIPTokenizer
 
 o = asked()
 core = openvino.Core()
-cells = o["size"] // 8
+cells = cells_of(o["model"], o["size"])
 floats = "f32" if o["precision"] == "f32" else o["floats"]
 
 

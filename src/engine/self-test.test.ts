@@ -49,3 +49,24 @@ test("an engine that computes wrong is refused", async () => {
     "engine sick: expected the results of the processor on this graphics device, got an error of 10 % in a small test (attended) [E_ENGINE]\nUpdate the graphics driver, or choose another engine.",
   );
 });
+
+test("where fused kernels fail, plain ones are taken, and nothing of them stays", async () => {
+  let open = 0;
+  const failing = (target: Engine["target"]): Engine => ({
+    ...{ name: "sick", target },
+    async load(model, o) {
+      const session = await ort.load(model, o);
+      const isFused = new TextDecoder().decode(model.bytes).includes("MultiHeadAttention");
+      open++;
+      return {
+        async dispose() {
+          open--;
+          await session.dispose();
+        },
+        run: (feeds) => (isFused ? Promise.reject(new Error("no such kernel")) : session.run(feeds)),
+      };
+    },
+  });
+  const engine = await checkedEngine(failing("ort-cpu"));
+  expect([engine.target, open]).toEqual(["portable", 0]);
+});

@@ -61,8 +61,7 @@ async function firstWrong(engine: Engine): Promise<{ name: string; error: number
   );
   const expected = interpret(Object.values(outputs), leaves);
   const program = await compile(outputs, { engine, store: noWeights });
-  const results = await program.run(feeds);
-  await program.dispose();
+  const results = await program.run(feeds).finally(() => program.dispose());
   for (const [i, name] of Object.keys(outputs).entries()) {
     const right = expected[i]?.data ?? new Float64Array(0);
     const got = toFloat32(results[name] as Tensor);
@@ -81,11 +80,15 @@ const withTarget = (engine: Engine, target: Target): Engine => ({
 });
 
 /**
- * The engine, if it computes right; the engine with plain kernels only, if that is what its fused ones get wrong.
- * @throws KoalaError E_ENGINE when both are wrong
+ * The engine, if it computes right; the engine with plain kernels only, if its fused ones are wrong or fail.
+ * @throws KoalaError E_ENGINE when both are wrong, and as the engine does where both fail
  */
 export async function checkedEngine(engine: Engine): Promise<Engine> {
-  if ((await firstWrong(engine)) === null) return engine;
+  const isRight = await firstWrong(engine).then(
+    (wrong) => wrong === null,
+    () => false, // a fused kernel that the device does not take
+  );
+  if (isRight) return engine;
   const plain = withTarget(engine, "portable");
   const wrong = await firstWrong(plain);
   if (wrong === null) return plain;

@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
@@ -48,7 +49,18 @@ export async function programKey(
       return [path, size, mtimeMs];
     }),
   );
-  return sha256(bytes, JSON.stringify([facts, engine, cpus()[0]?.model])).slice(0, 32);
+  return sha256(bytes, JSON.stringify([facts, engine, processor()])).slice(0, 32);
+}
+
+/** Its kind and instructions: a virtual machine may give both of two kinds one name. */
+function processor(): readonly (string | undefined)[] {
+  let said = "";
+  try {
+    said = readFileSync("/proc/cpuinfo", "utf8");
+  } catch {
+    // no Linux
+  }
+  return [process.arch, cpus()[0]?.model, /^(?:flags|Features)\s*:.*$/m.exec(said)?.[0]];
 }
 
 const sizeOf = async (path: string): Promise<number> => (await stat(path).catch(() => null))?.size ?? 0;

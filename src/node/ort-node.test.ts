@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rename, rm, symlink, truncate, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { KoalaError } from "../core/errors.ts";
 import { compile } from "../engine/compile.ts";
 import { labelled } from "../graph/op.ts";
 import {
@@ -120,6 +121,14 @@ test("a spill that cannot be written says where", async () => {
   await expect(failure).rejects.toThrow(
     /weights\.bin: expected room for the weights that lie in no file, got no space left \[E_DISK\]\nSet TMPDIR to a folder with more space\.$/,
   );
+  expect(await readdir(folder)).toEqual([]);
+});
+
+test("a weight that cannot be read is no lack of room", async () => {
+  vi.stubEnv("TMPDIR", folder);
+  const wrong = new KoalaError("E_WEIGHTS", { where: "w", expected: "all its bytes", got: "half of them" });
+  const store = { ...looseStore, read: () => Promise.reject(wrong) };
+  await expect(run(fromInput, store, ortEngine(), { x: float32([1], [1]) })).rejects.toBe(wrong);
   expect(await readdir(folder)).toEqual([]);
 });
 

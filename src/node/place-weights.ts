@@ -97,6 +97,7 @@ async function spillTo(model: OnnxModel, names: readonly string[]): Promise<Spil
     }
   } catch (cause) {
     await dispose();
+    if (cause instanceof KoalaError) throw cause; // of a weight that cannot be read
     throw new KoalaError("E_DISK", {
       where: path,
       expected: "room for the weights that lie in no file",

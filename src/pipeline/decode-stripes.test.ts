@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { compile } from "../engine/compile.ts";
-import { buildVaeDecoder, buildVaeEncoder, vaeConfig } from "../models/vae.ts";
+import { buildVaeDecoder, buildVaeEncoder, vaeConfig, vaeFactor } from "../models/vae.ts";
 import { engine } from "../node/engines.ts";
 import { openFolder } from "../node/files.ts";
 import { TorchGenerator } from "../tensor/random.ts";
@@ -23,7 +23,7 @@ async function setUp() {
   const encoder = await compile(buildVaeEncoder(config, { batch: 1, height: side, width: side }).outputs, o);
   const { moments } = await encoder.run({ picture: float32([1, 3, side, side], pixels) });
   await encoder.dispose();
-  const cells = side / 8;
+  const cells = side / vaeFactor(config);
   const shape = [1, config.latentChannels, cells, cells];
   const latents = float32(
     shape,
@@ -68,6 +68,6 @@ it("is the whole decoder's picture to 60 dB, at the seams and in the flat half t
     for (const level of levels) expect(level, `${stripes} stripes: ${levels}`).toBeGreaterThan(60);
   }
   await expect(decodeInStripes(latents, { ...options, stripes: 5 })).rejects.toThrow(
-    "stripes: expected a divisor of 32, the rows of the latents, got 5",
+    "stripes: expected a divisor of 64, the rows of the latents, got 5",
   );
 });

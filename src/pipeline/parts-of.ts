@@ -30,7 +30,7 @@ export const explainBase =
     });
   };
 
-/** Larger models have one stage in memory at a time. The emoji model takes 0.09 GiB; KOALA-700M with its encoders 6.4 GiB. */
+/** Larger models have one stage in memory at a time. koala-emoji takes 0.04 GiB; KOALA-700M with its encoders 6.4 GiB. */
 export const usualResidentBytes: number = 2 ** 30;
 
 /** A VAE whose weights take less than this (as float32) makes previews, or teaches how. TAESD takes 5 MB, SDXL's VAE 335 MB. */

@@ -14,6 +14,9 @@ export interface Packed {
 export const pack = (weight: Tensor, how: LayerRecipe, scale?: Tensor): Packed =>
   how.kind === "blocks" ? packBlocks(weight, how, scale) : packChannels(weight);
 
+/** A row is taken to reach this share of the tensor's largest: by the scale of one that is nearly 0 its bias would be no int32. */
+const leastShare = 2 ** -16;
+
 /** Symmetric, the largest of a row at 127: at 8 bits a narrower range gains nothing that can be measured. */
 function packChannels(weight: Tensor): Packed {
   const values = toFloat32(weight);
@@ -21,9 +24,10 @@ function packChannels(weight: Tensor): Packed {
   const columns = values.length / rows;
   const integers = new Int8Array(values.length);
   const scales = new Float32Array(rows);
+  const least = largest(values) * leastShare;
   for (let row = 0; row < rows; row++) {
     const own = values.subarray(row * columns, (row + 1) * columns);
-    const scale = largest(own) / 127 || 1;
+    const scale = Math.max(largest(own), least) / 127 || 1;
     scales[row] = scale;
     for (let i = 0; i < columns; i++) integers[row * columns + i] = Math.round((own[i] ?? 0) / scale);
   }

@@ -48,6 +48,14 @@ function snr(weight: Tensor, how: LayerRecipe): number {
   return 10 * Math.log10(signal / error);
 }
 
+it("gives a row that is nearly 0 no scale by which its bias would be too large for an int32", () => {
+  const values = noise(64).map((v, i) => (i < 32 ? v : v * 1e-9));
+  const { scale } = pack(float32([2, 32], values), { kind: "channels", input: { scale: 0.03, zero: 0 } });
+  const [whole = 0, dead = 0] = toFloat32(scale);
+  expect(dead).toBeGreaterThan(whole * 1e-5);
+  expect(Math.abs(0.5 / (0.03 * dead))).toBeLessThan(2 ** 31);
+});
+
 describe("packed weights", () => {
   const weight = float32([8, 3, 5, 5], noise(600)); // 75 columns: the last block is not full
 

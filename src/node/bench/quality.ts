@@ -10,6 +10,7 @@ import { psnr } from "../../image/psnr.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import { host } from "../../runtime/host.ts";
 import { promptLines } from "../cli/prompt-file.ts";
+import { contentHash } from "../data/hash.ts";
 import { drawMissing, drawn, type Task } from "../eval/draw.ts";
 import { modelFolder, shortNames } from "../eval/folder.ts";
 import { featuresOf } from "../eval/pictures.ts";
@@ -118,22 +119,21 @@ async function openOne(location: string, b: Bench): Promise<Scorer> {
   return openScorer(files, { engine: await host.engine("ort"), threads: b.o.threads });
 }
 
-/** Draws what is not drawn yet and gives the folder. */
+/** Draws what is not drawn yet and gives the folder; other prompts, settings or engines have others. */
 async function draw(model: string, name: string, tasks: readonly Task[], b: Bench): Promise<string> {
-  const folder = await modelFolder(
-    join(b.out, "quality"),
-    name,
-    await host.openModel(model, { isOffline: true }),
-  );
   const [engine = "ort"] = b.o.engines ?? [];
-  const pipeline = await Pipeline.load(model, { engine, threads: b.o.threads, isOffline: true });
   const [size] = b.o.sizes ?? [];
+  const request = {
+    ...(b.o.steps === undefined ? {} : { steps: b.o.steps }),
+    ...(size === undefined ? {} : { width: size, height: size }),
+  };
+  const asked = contentHash(JSON.stringify({ tasks, request, engine })).slice(0, 12);
+  const files = await host.openModel(model, { isOffline: true });
+  const folder = await modelFolder(join(b.out, "quality", asked), name, files);
+  const pipeline = await Pipeline.load(model, { engine, threads: b.o.threads, isOffline: true });
   try {
     await drawMissing(pipeline, folder, tasks, {
-      request: {
-        ...(b.o.steps === undefined ? {} : { steps: b.o.steps }),
-        ...(size === undefined ? {} : { width: size, height: size }),
-      },
+      request,
       maker: { model: name, version: b.version },
       signal: b.signal,
       onStep: (done, all) => b.count(`${name} draws`, done, all),

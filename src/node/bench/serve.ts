@@ -46,7 +46,7 @@ export interface Said {
 }
 
 export async function measureServer(b: Bench): Promise<Served> {
-  const { folder, defaults } = await subjectOf(usualModelName, b);
+  const { folder, defaults } = await subjectOf(b.o.models[0] ?? usualModelName, b);
   const asked = { model: folder, size: b.o.sizes?.[0] ?? defaults.width, threads: b.o.threads, ...usual };
   const rounds = b.o.rounds ?? usual.rounds;
   b.stage(`${rounds} turns of library and server, then ${usual.clients} clients for ${usual.seconds} s`);

@@ -31,8 +31,8 @@ import { fingerprints, networkFile, type QuantizedNetwork, writeNetwork } from "
 import { componentCopies, placeCopy } from "./component-files.ts";
 
 /**
- * Signal to noise of the prediction, in dB, below which layers go back to floats. The emoji model's pictures then stay
- * above 25 dB of those in floats (docs/quantization.md).
+ * Signal to noise of the prediction, in dB, below which layers go back to floats. koala-emoji's pictures then stay above
+ * 25 dB of those in floats, on the mean of many (docs/quantization.md).
  */
 export const TARGET_SNR = 30;
 

@@ -1,6 +1,6 @@
 /**
- * `koala bench serve`: what a server costs over the library, and what it does under many clients. Both draw the repository's
- * model in interleaved turns, the library in this process.
+ * `koala bench serve`: what a server costs over the library, and what it does under many clients. Both draw one model in
+ * interleaved turns, the library in this process.
  */
 
 import { spawn } from "node:child_process";
@@ -19,7 +19,19 @@ const o = asked<{
 const data = mkdtempSync(join(tmpdir(), "koala-bench-serve-"));
 const server = spawn(
   process.execPath,
-  [o.koala, "serve", "--port", "0", "--data", data, "--threads", `${o.threads}`, "--quiet"],
+  [
+    o.koala,
+    "serve",
+    "--model",
+    o.model,
+    "--port",
+    "0",
+    "--data",
+    data,
+    "--threads",
+    `${o.threads}`,
+    "--quiet",
+  ],
   { stdio: ["ignore", "pipe", "inherit"] },
 );
 process.once("SIGINT", () => {

@@ -36,6 +36,10 @@ describe("koala bench", () => {
       "--python: expected the program of a Python, got /nowhere/python [E_FLAG]\nscripts/peers/install.sh makes one with the peers in .venv/bin/python.\n",
     ],
     [
+      ["unet", "koala-700m", "koala-1b"],
+      "koala bench unet: expected one model, got koala-700m koala-1b [E_FLAG]\n",
+    ],
+    [
       ["unet", "--quantized", "."],
       "--quantized: expected a folder that koala quantize made, got . [E_FLAG]\n",
     ],

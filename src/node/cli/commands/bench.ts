@@ -86,7 +86,7 @@ Questions:
   models      KOALA's figure: seconds and memory of every preset, at its own steps and guidance
   quality     QUANTIZED... MODEL: pictures in integers against those in floats
   train-step  seconds a training step
-  serve       the server beside the library, and under many clients
+  serve       the server beside the library, and under many clients; of koala-emoji
 MODEL is a folder, or a preset, which gets random weights: they are as fast as trained ones.
 
 Examples:
@@ -218,6 +218,11 @@ async function bench(name: string, models: readonly string[], said: Options, wor
   await checkQuantized(parsed.quantized);
   if (question === "models") for (const preset of models) anyPreset(preset);
   if (question === "quality") checkQualityModels(models);
+  check(models.length <= 1 || question === "models" || question === "quality", "E_FLAG", () => ({
+    where: `koala bench ${question}`,
+    expected: "one model",
+    got: models.join(" "),
+  }));
   check(said.python === undefined || existsSync(said.python), "E_FLAG", () => ({
     where: "--python",
     expected: "the program of a Python",
