@@ -53,6 +53,8 @@ it("gives 200 clients pictures or 429 for a minute, in flat memory", async () =>
   };
   await Promise.all([watch(), ...Array.from({ length: 200 }, client)]);
   expect(Object.keys(statuses).sort()).toEqual(["200", "429"]);
-  const middle = resident[Math.floor(resident.length / 2)] ?? 0;
-  expect((resident.at(-1) ?? 0) / middle).toBeLessThan(1.25);
+  // what is left after a collection: between two of them the heap grows by half, and a sample may lie anywhere
+  const third = Math.floor(resident.length / 3);
+  const floor = (from: number): number => Math.min(...resident.slice(from, from + third));
+  expect(floor(resident.length - third) / floor(third)).toBeLessThan(1.25);
 });
