@@ -12,6 +12,7 @@ interface Kept {
   readonly bytes?: number;
   readonly created: number;
   readonly isFavourite: boolean;
+  readonly note?: string;
 }
 
 const STORE = "drawings";
@@ -48,7 +49,6 @@ export function localHistory(): LocalHistory {
   const database = openDatabase();
   /** What the browser did not keep: it lives as long as the page. */
   const memory = new Map<string, Kept>();
-  let hasDatabase = false;
   /** One address a picture, however often it is listed. */
   const urls = new Map<string, string>();
 
@@ -67,9 +67,7 @@ export function localHistory(): LocalHistory {
   const shown = ({ png, ...rest }: Kept): Drawing => {
     const url = urls.get(rest.id) ?? URL.createObjectURL(png);
     urls.set(rest.id, url);
-    const note =
-      hasDatabase && memory.has(rest.id) ? "not kept, for this browser's storage is full: download it" : null;
-    return { ...rest, url, bytes: rest.bytes ?? null, note };
+    return { ...rest, url, bytes: rest.bytes ?? null, note: rest.note ?? null };
   };
   const named = async (id: string): Promise<Kept | undefined> => (await all()).find((kept) => kept.id === id);
 
@@ -84,9 +82,14 @@ export function localHistory(): LocalHistory {
     },
     async add(kept) {
       const whole = { ...kept, id: crypto.randomUUID(), isFavourite: false };
-      hasDatabase = (await database) !== null;
-      await put(whole).catch(() => memory.set(whole.id, whole)); // it may have taken minutes
-      return shown(whole);
+      try {
+        await put(whole);
+        return shown(whole);
+      } catch {
+        const unkept = { ...whole, note: "not kept, for this browser's storage is full: download it" };
+        memory.set(whole.id, unkept); // it may have taken minutes
+        return shown(unkept);
+      }
     },
     async setFavourite({ id }, isFavourite) {
       const kept = await named(id);

@@ -39,8 +39,8 @@ class Flat(torch.nn.Module):
 
 
 def example_row(config, seed=0):
-    size = min(512, 8 * config.sample_size)  # of no matter to what is made, but to the memory that it takes
-    sample, t, text, added = unet_example(config, size, size // 8, tokens_of(o["model"]))
+    cells = min(64, config.sample_size)  # of no matter to what is made, but to the memory that it takes
+    sample, t, text, added = unet_example(config, 8 * cells, cells, tokens_of(o["model"]))
     torch.manual_seed(seed)
     sample, text = torch.randn_like(sample), torch.randn_like(text)
     return (sample, t, text) if added is None else (sample, t, text, added["text_embeds"], added["time_ids"])

@@ -70,6 +70,13 @@ export class KoalaError extends Error {
     return errorCodes[this.code] === "user";
   }
 
+  /** The same error, said otherwise; this one is its cause. */
+  reworded(said: Partial<ErrorData>): KoalaError {
+    const { where, expected, got, hint } = this;
+    const own = { where, expected, got, ...(hint === undefined ? {} : { hint }) };
+    return new KoalaError(this.code, { ...own, ...said, cause: this });
+  }
+
   toJSON(): {
     code: ErrorCode;
     where: string;

@@ -310,3 +310,13 @@ export async function makeFolder(path: string, o: { mayHaveFiles?: boolean } = {
       : outputError(path, error);
   }
 }
+
+/** Whether a process of that number runs here; one that may not be signalled does. */
+export function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}

@@ -20,6 +20,7 @@ import {
 } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { isRunning } from "./files.ts";
 
 export interface HubSettings {
   /** Where the hub answers, without a slash at the end. */
@@ -134,14 +135,4 @@ async function leftovers(blob: string): Promise<string[]> {
     found.push({ path, size: (await stat(path).catch(() => null))?.size ?? 0 });
   }
   return found.sort((a, b) => b.size - a.size).map(({ path }) => path);
-}
-
-/** Whether a process of that number runs here; one that may not be signalled does. */
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
 }

@@ -23,9 +23,8 @@ export const explainBase =
   (location: string) =>
   (error: unknown): never => {
     if (!(error instanceof KoalaError)) throw error;
-    const { code, where, expected, got, hint } = error;
-    throw new KoalaError(code, {
-      ...{ where, expected, got, cause: error },
+    const { hint } = error;
+    throw error.reworded({
       hint: `It completes ${location}, which has only some parts of a model: --base DIR (base in the library) names another that does.${hint === undefined ? "" : `\n${hint}`}`,
     });
   };

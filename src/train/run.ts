@@ -155,9 +155,6 @@ export async function trainingLoop(
 /** A failure of the numbers, with what to do about the run; null: nothing more is known. */
 export function withAdvice(error: unknown, advice: string | null): unknown {
   if (advice === null || !(error instanceof KoalaError) || error.code !== "E_NAN") return error;
-  const { code, where, expected, got, hint } = error;
-  return new KoalaError(code, {
-    ...{ where, expected, got, cause: error },
-    hint: hint === undefined ? advice : `${hint}\n${advice}`,
-  });
+  const { hint } = error;
+  return error.reworded({ hint: hint === undefined ? advice : `${hint}\n${advice}` });
 }

@@ -23,10 +23,10 @@ function show(field: HTMLElement | null): void {
 
 export function Draw({ studio }: { readonly studio: Studio }) {
   const { isBusy, model, problem } = studio;
-  const wrong = problem.value?.field ?? null;
   useEffect(() => {
+    const wrong = problem.value?.field ?? null;
     if (wrong !== null) show(document.getElementById(wrong));
-  }, [wrong, problem.value]);
+  }, [problem.value]);
   const file = useRef<HTMLInputElement>(null);
   const field = (key: string) => studio.fields.find((one) => one.key === key);
   const [prompt, negative] = [field("prompt"), field("negativePrompt")];

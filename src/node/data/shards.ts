@@ -14,7 +14,7 @@ import { parseObject } from "../../train/data/record.ts";
 import type { ModelFiles } from "../../weights/files.ts";
 import { openSafetensors, type SafetensorsFile } from "../../weights/safetensors.ts";
 import { planSafetensors, streamSafetensors } from "../../weights/safetensors-writer.ts";
-import { makeFolder, openFolder, outputError, writeAtomically } from "../files.ts";
+import { isRunning, makeFolder, openFolder, outputError, writeAtomically } from "../files.ts";
 import { contentHash } from "./hash.ts";
 
 /** Written into each file; another number means another layout. */
@@ -99,12 +99,7 @@ async function isLeftOver(path: string): Promise<boolean> {
   // an earlier process may have had the number of this one, as the first of a container has
   if (pid === process.pid)
     return ((await stat(path).catch(() => null))?.mtimeMs ?? 0) < Date.now() - 1000 * process.uptime();
-  try {
-    process.kill(pid, 0); // asks, and ends nothing
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ESRCH";
-  }
+  return !isRunning(pid);
 }
 
 export class RecordShards {

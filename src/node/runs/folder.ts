@@ -92,12 +92,7 @@ function parsedIn(path: string, fields: Record<string, unknown>): Run {
   try {
     return parseRun(fields);
   } catch (error) {
-    if (!(error instanceof KoalaError)) throw error;
-    const { code, where, expected, got, hint } = error;
-    throw new KoalaError(code, {
-      ...{ where: `${path}, ${where}`, expected, got, cause: error },
-      ...(hint === undefined ? {} : { hint }),
-    });
+    throw error instanceof KoalaError ? error.reworded({ where: `${path}, ${error.where}` }) : error;
   }
 }
 

@@ -37,11 +37,11 @@ export interface NewJob {
   readonly request: Request;
 }
 
-interface Unkept {
+/** How a job ended. */
+type End = Pick<Job, "error"> & {
   readonly state: "done" | "failed" | "cancelled";
   readonly ended: number;
-  readonly error: JobError | null;
-}
+};
 
 /** Those whose client is gone with the old server. */
 const isOrphan = (job: Job): boolean => job.isAwaited;
@@ -56,7 +56,7 @@ export class Jobs {
   /** Of the last jobs, for the answer to how long a full queue takes. */
   private meanSeconds = 1;
   /** Ends that the disk had no room for. */
-  private readonly unkept = new Map<string, Unkept>();
+  private readonly unkept = new Map<string, End>();
   private keeping: NodeJS.Timeout | null = null;
   private isClosing = false;
 
@@ -152,6 +152,7 @@ export class Jobs {
   /** Stops drawing; what was running waits for the next start. */
   async close(): Promise<void> {
     this.isClosing = true;
+    if (this.keeping !== null) clearTimeout(this.keeping);
     const running = [...this.running.values()];
     for (const { stop } of running) stop.abort(new Closing("the server closes"));
     await this.o.crew.close();
@@ -225,7 +226,7 @@ export class Jobs {
   }
 
   /** False where it has ended already. What a full disk has no room for is told now, and kept as soon as there is some. */
-  private end(id: string, state: Unkept["state"], error: JobError | null = null): boolean {
+  private end(id: string, state: End["state"], error: JobError | null = null): boolean {
     const ended = Date.now();
     try {
       return this.o.store.end(id, state, ended, error);
@@ -238,7 +239,7 @@ export class Jobs {
   }
 
   private keepLater(): void {
-    if (this.keeping !== null) return;
+    if (this.keeping !== null || this.isClosing) return;
     this.keeping = setTimeout(() => {
       this.keeping = null;
       try {

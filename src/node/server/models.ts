@@ -127,9 +127,7 @@ export class Models {
 /** An error about a field, with the field called as the door calls it. */
 function renamed(error: unknown, fieldOf: (key: string) => string): unknown {
   if (!(error instanceof KoalaError) || !requestFields().some(({ key }) => key === error.where)) return error;
-  const { code, where, expected, got, hint } = error;
-  const said = hint === undefined ? {} : { hint };
-  return new KoalaError(code, { where: fieldOf(where), expected, got, ...said, cause: error });
+  return error.reworded({ where: fieldOf(error.where) });
 }
 
 /** What a model is called by clients: its hub id, or its folder's own name, never a path of this machine. */

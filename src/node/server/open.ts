@@ -60,7 +60,7 @@ export async function openApp(options: AppOptions): Promise<OpenApp> {
     hint: "Others could use this machine: --token SECRET lets in only those who know it.",
   }));
   const { nsfw = "off" } = o;
-  if (nsfw !== "off") nsfwBundle(); // says now that it is missing, and not at the first picture
+  if (nsfw !== "off" && o.redis === undefined) nsfwBundle(); // says now that it is missing, and not at the first picture
   const models = new Models(
     await Promise.all(Object.entries(o.models).map(([name, place]) => openServed(name, place, o.precisions))),
     o.limits,

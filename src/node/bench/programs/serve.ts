@@ -17,23 +17,10 @@ const o = asked<{
   readonly clients: number;
 }>();
 const data = mkdtempSync(join(tmpdir(), "koala-bench-serve-"));
-const server = spawn(
-  process.execPath,
-  [
-    o.koala,
-    "serve",
-    "--model",
-    o.model,
-    "--port",
-    "0",
-    "--data",
-    data,
-    "--threads",
-    `${o.threads}`,
-    "--quiet",
-  ],
-  { stdio: ["ignore", "pipe", "inherit"] },
-);
+const flags = ["serve", "--model", o.model, "--port", "0", "--data", data];
+const server = spawn(process.execPath, [o.koala, ...flags, "--threads", `${o.threads}`, "--quiet"], {
+  stdio: ["ignore", "pipe", "inherit"],
+});
 process.once("SIGINT", () => {
   server.kill("SIGKILL");
   rmSync(data, { recursive: true, force: true });
