@@ -26,6 +26,8 @@ export interface CompileOptions {
   readonly isUnplanned?: boolean;
   /** See `SessionOptions`: false for graphs of thousands of elementwise operations. */
   readonly isFused?: boolean;
+  /** See `SessionOptions`: false for one of many short programs. */
+  readonly isBusy?: boolean;
   /** Default `f32`. */
   readonly precision?: Precision;
   /** See `SessionOptions`: a folder for compiled programs. */
@@ -60,6 +62,7 @@ export async function compile(outputs: Readonly<Record<string, Value>>, o: Compi
       ...(o.warn === undefined ? {} : { warn: o.warn }),
       ...(o.isUnplanned === undefined ? {} : { isUnplanned: o.isUnplanned }),
       ...(o.isFused === undefined ? {} : { isFused: o.isFused }),
+      ...(o.isBusy === undefined ? {} : { isBusy: o.isBusy }),
     },
   );
   return program(model.inputs, model.outputs, session);

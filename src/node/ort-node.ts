@@ -55,8 +55,13 @@ export function ortEngine(): Engine {
   return {
     name: "ort",
     target: "ort-cpu",
-    load: (model, { threads, isUnplanned = false, ...kept }) =>
-      load("ort", model, { ...sessionOptions(threads), enableMemPattern: !isUnplanned }, { kept }),
+    load: (model, { threads, isUnplanned = false, isBusy = true, ...kept }) =>
+      load(
+        "ort",
+        model,
+        { ...sessionOptions(threads), enableMemPattern: !isUnplanned },
+        { kept, entries: { "intra_op.allow_spinning": isBusy ? "1" : "0" } },
+      ),
   };
 }
 

@@ -51,6 +51,11 @@ export interface SessionOptions {
    * finds no order for those of a training step, and may crash as it looks.
    */
   readonly isFused?: boolean;
+  /**
+   * Whether ONNX Runtime's threads wait for the next operation busily; default true. False for one of many short programs that
+   * run in turns: each has threads of its own, which would wait on the cores that the next needs.
+   */
+  readonly isBusy?: boolean;
   /** Default `f32`. Numbers that go in and out stay as the graph has them. */
   readonly precision?: Precision;
   /** A folder to keep compiled programs in, for a quicker second start; absent: none are kept. */

@@ -9,10 +9,10 @@ import { type Arena, type Layout, pieceOf } from "./arena.ts";
 export type TrainEngine = Pick<CompileOptions, "engine" | "threads">;
 
 /**
- * Of graphs that move weights, whatever forward and backward compute in: a step of 1e-4 of a weight would be lost in the 8 bits
- * of bf16.
+ * How graphs that move weights compute, whatever forward and backward do: a step of 1e-4 of a weight would be lost in the 8 bits
+ * of bf16; and they are many and short, such as Muon's, one a shape.
  */
-export const exact = { precision: "f32" } as const;
+export const ofUpdates = { precision: "f32", isBusy: false } as const;
 
 /** The store of graphs whose weights are all fed. */
 export const noStore: CompileOptions["store"] = {
@@ -46,7 +46,7 @@ export async function compileFlat(
 ): Promise<FlatProgram> {
   const outputs = build(layout.piece);
   checkAliases(outputs);
-  const program = await compile(outputs, { ...o, ...exact, store: noStore });
+  const program = await compile(outputs, { ...o, ...ofUpdates, store: noStore });
   const names = Object.keys(program.inputs);
   const results = Object.keys(program.outputs);
 

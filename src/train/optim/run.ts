@@ -10,7 +10,7 @@ import { type Shape, show, size } from "../../tensor/shape.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { checkAliases } from "../aliases.ts";
 import { type Arena, arenaBytes, type Layout, makeArena } from "../arena.ts";
-import { compileFlat, exact, noStore, scalarTensor, type TrainEngine } from "../flat.ts";
+import { compileFlat, noStore, ofUpdates, scalarTensor, type TrainEngine } from "../flat.ts";
 import type { Optimizer, Transform } from "./transform.ts";
 
 export interface UpdateOptions {
@@ -135,7 +135,7 @@ async function overTensors(optimizer: Optimizer, layout: Layout, o: TrainEngine)
     if (programs.has(show(shape))) continue;
     const graph = updateGraph(optimizer, shape);
     checkAliases(graph);
-    programs.set(show(shape), await compile(graph, { ...o, ...exact, store: noStore }));
+    programs.set(show(shape), await compile(graph, { ...o, ...ofUpdates, store: noStore }));
   }
   return {
     state: new Map(
