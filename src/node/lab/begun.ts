@@ -77,6 +77,7 @@ export function costLines(design: Design, { settings, length, whole, estimate }:
   const budget = settings.budget === null ? "" : seconds(settings.budget);
   return [
     `${design.arms.length} arms, ${settings.seeds} seed${settings.seeds === 1 ? "" : "s"}, ${length.steps} steps a run, ${length.count} captions an arm: ${long(estimate)}, by a short timing on this machine`,
+    `Arms: ${design.arms.map(({ name }) => name).join(", ")}.`,
     ...(isShortened
       ? [
           `Shortened to the budget of ${budget}: ${length.steps} of ${settings.steps} steps and ${length.count} of ${settings.count} captions. The whole study: ${long(whole)}.`,

@@ -7,6 +7,7 @@ import { inEmptyFolders } from "../../../test/fake-world.ts";
 import { goldenJson } from "../../../test/golden.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { encodePicture } from "../image-file.ts";
+import { someArms } from "./arms.ts";
 import type { Bench } from "./bench.ts";
 import { type LabOptions, type Outcome, runStudy } from "./lab.ts";
 import { drawName, estimate, fitBudget, planOf, type Settings } from "./plan.ts";
@@ -28,7 +29,7 @@ const settings: Settings = {
   ...{ study: "kd-layers", teacher: "T", data: "D", split: "train", scorer: "S", captions: ["text"] },
   ...{ group: "group", balance: null, seeds: 3, budget: null, steps: 100, batch: 4, rate: 5e-4, count: 40 },
   optimizer: "adamw",
-  ...{ ways: 8, isFull: false, engine: "ort", precision: "f32", threads: 1 },
+  ...{ ways: 8, isFull: false, arms: null, engine: "ort", precision: "f32", threads: 1 },
 };
 
 /** What was asked of the bench, in order. */
@@ -331,6 +332,30 @@ describe("every study", () => {
       design.made.filter(({ how }) => how.kind === "run").length +
         3 * design.arms.filter(({ of }) => "run" in of).length,
     );
+  });
+
+  it.each(
+    studies.map((one) => [one.name, one] as const),
+  )("%s asked of one arm has its baseline too, and makes only what they rest on", (_, one) => {
+    const whole = one.design(one.needs === "unet" ? facts : transformer, { isFull: false });
+    const last = whole.arms.at(-1)?.name ?? "";
+    const some = someArms(whole, [last]);
+    expect(some.arms.map(({ name }) => name)).toEqual([...new Set([whole.baseline, last])]);
+    const said = JSON.stringify([some.arms, some.made]);
+    for (const { name } of [...whole.made, ...whole.variants])
+      expect([...some.made, ...some.variants].some((one) => one.name === name)).toBe(
+        said.includes(`"@${name}"`),
+      );
+    expect(some.remarks.at(-1)).toMatch(/^Not asked here, by --arms: /);
+    const all = whole.arms.map(({ name }) => name);
+    expect(someArms(whole, all)).toBe(whole);
+  });
+
+  it("an arm that there is not is refused before anything is made", async () => {
+    expect(await failure(study("kd-layers", { arms: ["frist"] }))).toBe(
+      "--arms: expected names among none, first, last, interleaved, got frist [E_FLAG]",
+    );
+    expect(calls).toEqual([]);
   });
 
   it("names the optimizer where it is not the usual one", () => {

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { makeFolder } from "../files.ts";
+import { someArms } from "./arms.ts";
 import { begunIn, costLines, machine, writeBegun } from "./begun.ts";
 import type { Bench } from "./bench.ts";
 import { conduct, cutAll } from "./conduct.ts";
@@ -59,7 +60,8 @@ export interface Outcome {
  */
 export async function runStudy(o: LabOptions): Promise<Outcome | null> {
   const { study, settings, out, version } = o;
-  const design = study.design(o.facts, { isFull: settings.isFull });
+  const whole = study.design(o.facts, { isFull: settings.isFull });
+  const design = settings.arms === null ? whole : someArms(whole, settings.arms);
   let begun = await begunIn(out, settings, version);
   if (begun === null) {
     const bench = o.bench(settings.count);

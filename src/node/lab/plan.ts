@@ -34,6 +34,8 @@ export interface Settings {
   readonly count: number;
   readonly ways: number;
   readonly isFull: boolean;
+  /** Names of the arms that are asked of all that there are; null: all. */
+  readonly arms: readonly string[] | null;
   readonly engine: string;
   /** Of training and of drawing. */
   readonly precision: Precision;

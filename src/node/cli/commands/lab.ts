@@ -46,6 +46,7 @@ interface Options {
   readonly budget?: string;
   readonly plan?: true;
   readonly full?: true;
+  readonly arms?: string;
   readonly teacher?: string;
   readonly data?: string;
   readonly split?: string;
@@ -76,6 +77,10 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--budget <TIME>", "most time for all, such as 20m or 1h30m: fewer steps, which the page says")
     .option("--plan", "say what the study costs, by a short timing, and stop")
     .option("--full", "all arms, also those that the paper does not have")
+    .option(
+      "--arms <NAMES>",
+      "only these, such as sa,lf, and the one without distillation (--plan names them)",
+    )
     .option("--teacher <MODEL>", "model folder or hub id that is distilled (default: koala-emoji's)")
     .option(
       "--data <PATH>",
@@ -164,6 +169,7 @@ function settingsOf(study: Study, o: Options): Settings {
     count: numberOf("--count", o.count, defaults.count, whole(2, 1e6)),
     ways: numberOf("--ways", o.ways, defaults.ways, whole(2, 1e4)),
     isFull: o.full === true,
+    arms: o.arms === undefined ? null : [...new Set(o.arms.split(",").map((name) => name.trim()))],
     engine: o.engine ?? "auto",
     precision: oneOf("--precision", o.precision ?? "f32", trainingPrecisions),
     threads: threadsFrom(o.threads) ?? null,
