@@ -225,6 +225,24 @@ describe("of the base", () => {
   });
 });
 
+describe("a folder of Stable Diffusion 1 or 2", () => {
+  it("has the scheduler that diffusers' pipeline makes of an early file, and SDXL's own is left as it is", async () => {
+    const schedulerOf = async (name: string) => {
+      const { folder } = twinsOf(name);
+      return (await openedWith(folder, folder)).parts.scheduler;
+    };
+    expect(await schedulerOf("sd15")).toEqual({ ...scheduler, clip_sample: false, steps_offset: 1 });
+    expect(await schedulerOf("sdxl")).toEqual(scheduler);
+  });
+
+  it("where it is a U-Net of SD 2 alone, tells the base's scheduler what it predicts", async () => {
+    const { unet, folder } = twinsOf("sd2");
+    const { parts } = await openedWith(unet, folder);
+    expect(scheduler).not.toHaveProperty("prediction_type");
+    expect(parts.scheduler.prediction_type).toBe("epsilon"); // by a bias that is nearly constant here
+  });
+});
+
 describe("a bare U-Net's own folder", () => {
   it("may hold it in shards, or in two variants", async () => {
     const { folder } = twinsOf("sd15");

@@ -15,11 +15,12 @@ export class Fields {
     this.where = where;
   }
 
-  #check(holds: boolean, key: string, expected: string): void {
+  #check(holds: boolean, key: string, expected: string, hint?: string): void {
     check(holds, "E_CONFIG", () => ({
       where: `${this.where} (${key})`,
       expected,
       got: JSON.stringify(this.json[key]) ?? "nothing",
+      ...(hint === undefined ? {} : { hint }),
     }));
   }
 
@@ -48,7 +49,8 @@ export class Fields {
     return value as boolean;
   }
 
-  oneOf<T extends string | number>(key: string, supported: readonly T[], fallback: T): T {
+  /** `hint` is the way on where it is none of them. */
+  oneOf<T extends string | number>(key: string, supported: readonly T[], fallback: T, hint?: string): T {
     const value = this.json[key] ?? fallback;
     this.#check(
       (supported as readonly unknown[]).includes(value),
@@ -56,6 +58,7 @@ export class Fields {
       supported.length === 1
         ? `${JSON.stringify(supported[0])}, the only one supported`
         : `one of ${supported.map((v) => JSON.stringify(v)).join(", ")}`,
+      hint,
     );
     return value as T;
   }

@@ -349,8 +349,12 @@ test("a value that would change the picture and is not supported is named", () =
   expect(said({ _class_name: "PNDMScheduler", prediction_type: "sample" })).toBe(
     `${where} (prediction_type): expected one of "epsilon", "v_prediction", got "sample" [E_CONFIG]`,
   );
+  const others = `Any model can be sampled by another method: set the scheduler to one of ${schedulerNames.join(", ")}.`;
   expect(said({ _class_name: dpm, algorithm_type: "sde-dpmsolver++" })).toBe(
-    `${where} (algorithm_type): expected "dpmsolver++", the only one supported, got "sde-dpmsolver++" [E_CONFIG]`,
+    `${where} (algorithm_type): expected one of "dpmsolver++", "deis", got "sde-dpmsolver++" [E_CONFIG]\n${others}`,
+  );
+  expect(said({ _class_name: dpm, solver_order: 3 })).toBe(
+    `${where} (solver_order): expected one of 1, 2, got 3 [E_CONFIG]\n${others}`,
   );
   expect(said({ use_beta_sigmas: true })).toBe(
     `${where} (use_beta_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
@@ -365,6 +369,13 @@ test("a value that would change the picture and is not supported is named", () =
   expect(said({ trained_betas: [0.1, null] })).toBe(
     `${where} (trained_betas): expected a list of numbers, or null, got [0.1,null] [E_CONFIG]`,
   );
+});
+
+test("other solvers' names are DPM-Solver's own to it, as diffusers reads them", async () => {
+  const dpm = { ...sdxl, _class_name: "DPMSolverMultistepScheduler" };
+  const planOf = (fields: Json) => schedulerFromConfig({ ...dpm, ...fields }, where).plan(7);
+  expect(planOf({ algorithm_type: "deis", solver_type: "logrho" })).toEqual(planOf({}));
+  expect(planOf({ solver_type: "bh2" })).toEqual(planOf({}));
 });
 
 test("a network that predicts noise cannot start where there is nothing else", () => {

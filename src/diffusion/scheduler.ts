@@ -53,6 +53,9 @@ interface Method {
 
 type Maker = (f: Fields) => Method;
 
+/** What to do where a model's own method is not there. */
+const otherMethods = `Any model can be sampled by another method: set the scheduler to one of ${schedulerNames.join(", ")}.`;
+
 const spacings = ["linspace", "leading", "trailing"] as const satisfies readonly Spacing[];
 
 function tableOf(
@@ -157,8 +160,9 @@ const makers: Readonly<Record<string, Maker>> = {
       "use_flow_sigmas",
     );
     f.mustBeOff("variance_type");
-    f.oneOf("algorithm_type", ["dpmsolver++"], "dpmsolver++");
-    f.oneOf("solver_type", ["midpoint"], "midpoint");
+    // all names but the first are other solvers', and diffusers reads them as the first
+    f.oneOf("algorithm_type", ["dpmsolver++", "deis"], "dpmsolver++", otherMethods);
+    f.oneOf("solver_type", ["midpoint", "logrho", "bh1", "bh2"], "midpoint", otherMethods);
     const table = tableOf(f, { last: leastAlpha });
     const withKarras = f.flag("use_karras_sigmas", false);
     const plan = {
@@ -171,7 +175,7 @@ const makers: Readonly<Record<string, Maker>> = {
       wholeTimestep: f.json.beta_schedule === "squaredcos_cap_v2" ? Math.trunc : roundEven,
     };
     const options = {
-      order: f.oneOf("solver_order", [1, 2], 2),
+      order: f.oneOf("solver_order", [1, 2], 2, otherMethods),
       lowerOrderFinal: f.flag("lower_order_final", true),
       eulerAtFinal: f.flag("euler_at_final", false),
     };
@@ -208,7 +212,7 @@ export function schedulerFromConfig(config: Json, where: string): Scheduler {
     where: `${where} (_class_name)`,
     expected: `one of ${Object.keys(makers).join(", ")}`,
     got: JSON.stringify(config._class_name) ?? "nothing",
-    hint: `Any model can be sampled by another method: set the scheduler to one of ${schedulerNames.join(", ")}.`,
+    hint: otherMethods,
   }));
   const method = maker(new Fields(config, where));
   return {

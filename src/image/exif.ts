@@ -5,7 +5,7 @@
  */
 
 import { KoalaError } from "../core/errors.ts";
-import { pngSignature, type StoredText, storedTexts } from "./png.ts";
+import { maxTextBytes, pngSignature, type StoredText, storedTexts } from "./png.ts";
 
 /** ImageDescription, the place of the Exif directory, and UserComment in it. */
 const DESCRIPTION = 0x010e;
@@ -88,41 +88,45 @@ function commentOf(value: Uint8Array): string {
   return new TextDecoder(isLittle ? "utf-16le" : "utf-16be").decode(text);
 }
 
-/** Both texts, where they are there. What is broken is no text: other tools' Exif is theirs. */
+/** By tag, of its first entry: how many values, and the value or where it lies. */
+type Directory = ReadonlyMap<number, readonly [count: number, value: number]>;
+
+/**
+ * Both texts, where they are there. What is broken is no text: other tools' Exif is theirs. Each directory is read once and each
+ * text is the first of its kind, so that a file made to be endless is not.
+ */
 function textsOfTiff(tiff: Uint8Array): StoredText[] {
   const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
   const isLittle = tiff[0] === 0x49; // "II"; else "MM"
-  const found: StoredText[] = [];
-  const add = (keyword: string, text: string): void => {
-    const bytes = new TextEncoder().encode(text);
-    found.push({ keyword, bytes, encoding: "utf8", isDeflated: false, where: `Exif ${keyword}` });
-  };
-  const readDirectory = (at: number): void => {
-    if (at + 2 > tiff.length) return;
-    const count = view.getUint16(at, isLittle);
-    for (let i = 0; i < count; i++) {
-      const place = at + 2 + i * ENTRY_BYTES;
-      if (place + ENTRY_BYTES > tiff.length) return;
+  const directory = (at: number): Directory => {
+    const entries = new Map<number, readonly [number, number]>();
+    const count = at + 2 > tiff.length ? 0 : view.getUint16(at, isLittle);
+    for (let place = at + 2; place + ENTRY_BYTES <= tiff.length; place += ENTRY_BYTES) {
+      if (place >= at + 2 + count * ENTRY_BYTES) break;
       const tag = view.getUint16(place, isLittle);
-      const length = view.getUint32(place + 4, isLittle);
-      const start = view.getUint32(place + 8, isLittle);
-      if (tag === EXIF_DIRECTORY && start > at) readDirectory(start); // forward only: no circles
-      if (
-        (tag !== DESCRIPTION && tag !== COMMENT) ||
-        length <= UNICODE.length ||
-        start + length > tiff.length
-      )
-        continue;
-      const value = tiff.subarray(start, start + length);
-      if (tag === COMMENT) add("parameters", commentOf(value));
-      else {
-        const text = new TextDecoder().decode(value).replace(/\0+$/, "");
-        if (text.startsWith("{")) add("koala", text); // a description in words is someone else's
-      }
+      if (!entries.has(tag))
+        entries.set(tag, [view.getUint32(place + 4, isLittle), view.getUint32(place + 8, isLittle)]);
     }
+    return entries;
   };
-  if (tiff.length >= 8) readDirectory(view.getUint32(4, isLittle));
-  return found;
+  const first = tiff.length < 8 ? undefined : directory(view.getUint32(4, isLittle));
+  const place = first?.get(EXIF_DIRECTORY)?.[1];
+  const second = place === undefined ? undefined : directory(place);
+  const value = (tag: number): Uint8Array | null => {
+    const [length = 0, start = 0] = first?.get(tag) ?? second?.get(tag) ?? [];
+    const isText = length > UNICODE.length && length <= maxTextBytes && start + length <= tiff.length;
+    return isText ? tiff.subarray(start, start + length) : null;
+  };
+  const text = (keyword: string, words: string): StoredText => ({
+    ...{ keyword, bytes: new TextEncoder().encode(words), encoding: "utf8", isDeflated: false },
+    where: `Exif ${keyword}`,
+  });
+  const comment = value(COMMENT);
+  const description = new TextDecoder().decode(value(DESCRIPTION) ?? new Uint8Array()).replace(/\0+$/, "");
+  return [
+    ...(description.startsWith("{") ? [text("koala", description)] : []), // one in words is someone else's
+    ...(comment === null ? [] : [text("parameters", commentOf(comment))]),
+  ];
 }
 
 const nameAt = (bytes: Uint8Array, at: number): string => latin1(bytes.subarray(at, at + 4));

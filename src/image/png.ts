@@ -11,7 +11,7 @@ export const pngSignature: Uint8Array<ArrayBuffer> = Uint8Array.of(137, 80, 78, 
 /** Signature and IHDR, which always comes first: 8 bytes, then 4 length, 4 name, 13 data, 4 CRC. */
 const headerBytes = 33;
 /** All text of a picture together; the longest request that we write takes about 90 kB. */
-const maxTextBytes = 1 << 20;
+export const maxTextBytes: number = 1 << 20;
 
 const latin1 = new TextDecoder("latin1");
 const utf8 = new TextDecoder("utf-8", { fatal: true });

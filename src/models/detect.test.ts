@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { defaultsFor, type FolderFacts } from "./detect.ts";
+import { pixartPresets } from "./pixart-presets.ts";
 import { type PresetName, preset, presetFiles, presetNames, presets } from "./presets.ts";
 
 const facts = (name: PresetName, changes: Partial<FolderFacts> = {}): FolderFacts => {
@@ -120,6 +121,31 @@ describe("defaultsFor", () => {
       prediction: "sample",
     });
     expect(at("/m/sdxl_lightning_4step_unet.safetensors").spacing).toBe("trailing");
+  });
+
+  it("knows the models that draw in few steps without guidance", () => {
+    const turbo = defaultsFor(facts("sd2", { location: "stabilityai/sd-turbo" }));
+    expect(turbo).toMatchObject({ family: "sd-turbo", steps: 4, guidance: 0, spacing: "trailing" });
+    const { transformer } = pixartPresets["pixart-alpha"];
+    const scheduler = { _class_name: "LCMScheduler" };
+    const modelIndex = { _class_name: "PixArtAlphaPipeline" };
+    const pixart = defaultsFor({ location: "x", modelIndex, transformer, scheduler, factor: 8 });
+    expect(pixart).toMatchObject({ family: "pixart-lcm", steps: 4, guidance: 0, scheduler: "lcm" });
+  });
+
+  it("draws 512 px with SDXL-Turbo's single file, which does not say so, and 1024 px with models made of it", () => {
+    const widthOf = (location: string) => defaultsFor(facts("sdxl", { modelIndex: null, location })).width;
+    expect(widthOf("/data/sd_xl_turbo_1.0_fp16.safetensors")).toBe(512);
+    expect(widthOf("/data/DreamShaperXL_Turbo_v2.safetensors")).toBe(1024);
+  });
+
+  it("corrects the size that early conversions of Stable Diffusion wrote, as diffusers' pipeline does", () => {
+    const widthOf = (version: string, modelIndex: object = { _class_name: "StableDiffusionPipeline" }) => {
+      const unet = { ...presets.sd15.unet, sample_size: 32, _diffusers_version: version };
+      return defaultsFor(facts("sd15", { unet, modelIndex })).width;
+    };
+    expect([widthOf("0.6.0"), widthOf("0.9.0"), widthOf("0.42.0")]).toEqual([512, 256, 256]);
+    expect(widthOf("0.6.0", { _class_name: "LatentConsistencyModelPipeline" })).toBe(256);
   });
 
   it("takes a consistency model by its U-Net or its scheduler, and the guidance only where the U-Net is told it", () => {

@@ -19,10 +19,12 @@ export type Family =
   | "vega"
   | "sd1"
   | "sd2"
+  | "sd-turbo"
   | "bk-sdm"
   | "lcm"
   | "pixart-alpha"
-  | "pixart-sigma";
+  | "pixart-sigma"
+  | "pixart-lcm";
 
 /** What is known of a folder before its weights are read. */
 export interface FolderFacts {
@@ -91,6 +93,8 @@ const uses: Readonly<Record<Family, Use>> = {
   // diffusers' StableDiffusionPipeline: 50 steps, guidance 7.5; the README of BK-SDM keeps them.
   sd1: { steps: 50, guidance: 7.5 },
   sd2: { steps: 50, guidance: 7.5 },
+  // https://huggingface.co/stabilityai/sd-turbo: 1 to 4 steps without guidance.
+  "sd-turbo": { steps: 4, guidance: 0, spacing: "trailing" },
   "bk-sdm": { steps: 50, guidance: 7.5 },
   // diffusers' LatentConsistencyModelPipeline: 4 steps, guidance 8.5, which its U-Net is told. A U-Net that comes alone
   // (latent-consistency/lcm-sdxl) is completed by its teacher, whose scheduler cannot draw with it.
@@ -98,6 +102,8 @@ const uses: Readonly<Record<Family, Use>> = {
   // diffusers' PixArtAlphaPipeline and PixArtSigmaPipeline: 20 steps, guidance 4.5.
   "pixart-alpha": { steps: 20, guidance: 4.5 },
   "pixart-sigma": { steps: 20, guidance: 4.5 },
+  // https://huggingface.co/PixArt-alpha/PixArt-LCM-XL-2-1024-MS: 4 steps without guidance.
+  "pixart-lcm": { steps: 4, guidance: 0 },
 };
 
 /** Where model_index.json says how a model that was trained here is used; diffusers passes over names that begin so. */
@@ -151,7 +157,8 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   const prediction = isOneStep ? "sample" : (text(scheduler.prediction_type) ?? "epsilon");
   // A consistency model that is not told the guidance scale was distilled with it inside.
   const guidance = family === "lcm" && !network.isToldGuidance ? 1 : use.guidance;
-  const px = network.sampleSize(prediction) * facts.factor;
+  const cells = network.sampleSize(prediction);
+  const px = (isFirstTurbo(names) ? Math.min(TURBO_CELLS, cells) : cells) * facts.factor;
   const said = use.spacing ?? text(scheduler.timestep_spacing);
   const own = sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler;
   return {
@@ -169,6 +176,10 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   };
 }
 
+/** SDXL-Turbo itself, of 512 px, which a single file does not say; models made of it mostly draw 1024 px. */
+const isFirstTurbo = (names: string): boolean => /sd_?xl[-_]turbo/.test(names);
+const TURBO_CELLS = 64;
+
 /** What of the denoiser's config the defaults rest on. */
 interface NetworkFacts {
   readonly isToldGuidance: boolean;
@@ -178,21 +189,32 @@ interface NetworkFacts {
 }
 
 function networkOf({ unet, transformer, modelIndex }: FolderFacts): NetworkFacts {
+  const className = text((modelIndex as JsonObject | null)?._class_name);
   if (transformer === undefined) {
     const c = unetConfig(unet);
     return {
       isToldGuidance: c.guidanceChannels !== null,
-      sampleSize: (prediction) => c.sampleSize ?? usualSize(c, prediction),
+      sampleSize: (prediction) =>
+        isOldSize(unet, className) ? 64 : (c.sampleSize ?? usualSize(c, prediction)),
       family: (names, scheduler) => familyOf(c, names, scheduler),
     };
   }
   const c = ditConfig(transformer);
-  const className = text((modelIndex as JsonObject | null)?._class_name);
   return {
     isToldGuidance: false,
     sampleSize: () => c.sampleSize,
-    family: () => (className === "PixArtAlphaPipeline" ? "pixart-alpha" : "pixart-sigma"),
+    family(_, scheduler) {
+      if (scheduler === "LCMScheduler") return "pixart-lcm";
+      return className === "PixArtAlphaPipeline" ? "pixart-alpha" : "pixart-sigma";
+    },
   };
+}
+
+/** Conversions by diffusers before 0.9 wrote 32 for 512 px, which `StableDiffusionPipeline.__init__` corrects. */
+function isOldSize(unet: unknown, className: string | undefined): boolean {
+  const { _diffusers_version: version, sample_size: size } = unet as JsonObject;
+  const isOld = typeof version === "string" && /^0\.[0-8]\./.test(version);
+  return className === "StableDiffusionPipeline" && isOld && typeof size === "number" && size < 64;
 }
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
@@ -253,6 +275,7 @@ function shapeFamily(config: UNetConfig): Family {
 function familyOf(config: UNetConfig, names: string, scheduler: string): Family {
   if (config.guidanceChannels !== null || scheduler === "LCMScheduler") return "lcm";
   const family = shapeFamily(config);
+  if (family === "sd2" && names.includes("turbo")) return "sd-turbo";
   if (family === "koala" && names.includes("lightning")) return "koala-lightning";
   if (family !== "sdxl") return family;
   if (names.includes("lightning")) return "sdxl-lightning";

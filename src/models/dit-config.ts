@@ -5,6 +5,15 @@
 
 import { ConfigReader, type Json } from "./config.ts";
 
+/**
+ * Tensors that published files have and no layer reads: positions, which are computed and yet saved by some versions, and
+ * the training code's embedding of the empty prompt (PixArt-α's files).
+ */
+export const leftInDitFiles: readonly RegExp[] = [
+  /^pos_embed\.pos_embed$/,
+  /^caption_projection\.y_embedding$/,
+];
+
 export interface DitConfig {
   readonly inChannels: number;
   /** Twice `inChannels` where the network also says its own uncertainty (learned sigma). */

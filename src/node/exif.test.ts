@@ -80,3 +80,40 @@ it("a text too long for a JPEG's segment is left out, the comment first", async 
   expect(readText(await encodePicture(picture, "jpeg", long), "x")).toEqual({ koala: long.koala });
   expect(readText(await encodePicture(picture, "webp", long), "x")).toEqual(long);
 });
+
+/** A TIFF of directories, each with `entries` of the same tag that points at the next; the last one at itself. */
+function nested(directories: number, entries: number): Buffer {
+  const size = 2 + 12 * entries + 4;
+  const tiff = Buffer.alloc(8 + directories * size);
+  tiff.write("MM\0*");
+  tiff.writeUInt32BE(8, 4);
+  for (let d = 0; d < directories; d++) {
+    const at = 8 + d * size;
+    tiff.writeUInt16BE(entries, at);
+    for (let e = 0; e < entries; e++) {
+      tiff.writeUInt16BE(0x8769, at + 2 + 12 * e);
+      tiff.writeUInt32BE(1, at + 6 + 12 * e);
+      tiff.writeUInt32BE(Math.min(at + size, 8 + (directories - 1) * size), at + 10 + 12 * e);
+    }
+  }
+  return tiff;
+}
+
+it("a file made to be read for ever, or into all memory, is read once", () => {
+  const jpeg = (tiff: Buffer): Buffer => {
+    const head = Buffer.from([0xff, 0xd8, 0xff, 0xe1, 0, 0, ...Buffer.from("Exif\0\0")]);
+    head.writeUInt16BE(8 + tiff.length, 4);
+    return Buffer.concat([head, tiff, Buffer.from([0xff, 0xd9])]);
+  };
+  expect(readText(jpeg(nested(40, 10)), "x")).toEqual({}); // 10^40 ways through it
+  const long = Buffer.alloc(60_000, "a");
+  const comments = 4_000;
+  long.write("MM\0*\0\0\0\x08");
+  long.writeUInt16BE(comments, 8);
+  for (let i = 0; i < comments; i++) {
+    long.writeUInt16BE(0x9286, 10 + 12 * i);
+    long.writeUInt32BE(60_000 - 200, 14 + 12 * i);
+    long.writeUInt32BE(100, 18 + 12 * i);
+  }
+  expect(Object.keys(readText(jpeg(long), "x"))).toEqual(["parameters"]);
+});

@@ -44,6 +44,16 @@ describe("a picture file", () => {
     });
   });
 
+  it("of a camera is turned as its orientation says", async () => {
+    const path = join(folder, "turned.jpg");
+    await sharp(picture.data, { raw: { ...picture, channels: 3 } })
+      .jpeg()
+      .withMetadata({ orientation: 6 })
+      .toFile(path);
+    const { width, height } = await readPicture(path);
+    expect([width, height]).toEqual([16, 32]);
+  });
+
   it("that is none, too large, a folder or missing is an error that says so", async () => {
     const message = (p: Promise<unknown>): Promise<string> =>
       p.then(

@@ -80,12 +80,13 @@ export async function readPictureBytes(path: string): Promise<Uint8Array<ArrayBu
   }
 }
 
-/** A picture file's pixels, transparency on white. @throws KoalaError E_FILE, E_IMAGE */
+/** A picture file's pixels as its orientation has them, transparency on white. @throws KoalaError E_FILE, E_IMAGE */
 export async function readPicture(path: string): Promise<Picture> {
   const bytes = await readPictureBytes(path);
   const { default: sharp } = await import("sharp");
   try {
     const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels })
+      .autoOrient()
       .flatten({ background: "white" })
       .toColourspace("srgb")
       .raw()

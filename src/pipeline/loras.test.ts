@@ -64,3 +64,21 @@ it("alpha in the file counts before either", async () => {
   const tensors = { [`${own}.alpha`]: float32([], Float32Array.of(1)) };
   expect(await scaleOf(own, unet, { tensors, config: { lora_alpha: 16 } })).toBe(0.25);
 });
+
+it("tensors beside the layers are told of", async () => {
+  const files = memoryFiles("lora", {
+    "pytorch_lora_weights.safetensors": serializeSafetensors({
+      [`${own}.lora_A.weight`]: float32([2, 4], new Float32Array(8)),
+      [`${own}.lora_B.weight`]: float32([4, 2], new Float32Array(8)),
+      [`${own}.alpha`]: float32([], Float32Array.of(1)),
+      [`${own}.diff_b`]: float32([4], new Float32Array(4)),
+      "elsewhere.norm.w_norm": float32([4], new Float32Array(4)),
+    }),
+  });
+  const warnings: string[] = [];
+  await withLoras([unet], [{ location: "lora", weight: 1 }], {
+    open: async () => files,
+    warn: (message) => warnings.push(message),
+  });
+  expect(warnings).toEqual(["lora holds 2 tensors that nothing reads, such as elsewhere.norm.w_norm"]);
+});

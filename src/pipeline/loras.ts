@@ -4,7 +4,7 @@ import { check } from "../core/assert.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { readJson } from "../weights/json.ts";
-import { type LoraMatch, loraLayers, matchLora, withLora } from "../weights/lora.ts";
+import { type LoraMatch, loraContent, matchLora, withLora } from "../weights/lora.ts";
 import { adapterConfigOf, headerScale, type LoraScale, peftScale } from "../weights/lora-scale.ts";
 import { openSafetensors, type SafetensorsFile } from "../weights/safetensors.ts";
 
@@ -73,7 +73,9 @@ export async function withLoras(
     const path = await loraFile(files);
     const lora = await openSafetensors(files, path);
     const scale = await scaleOf(files, path, lora);
-    const layers = loraLayers(lora, location);
+    const { layers, unread } = loraContent(lora, location);
+    if (unread.length > 0)
+      o.warn(`${location} holds ${unread.length} tensors that nothing reads, such as ${unread[0]}`);
     const used: LoraMatch["blocks"][number][] = [];
     const add = async (store: TensorStore, name: string): Promise<TensorStore> => {
       const own = layers.filter(({ part }) => isOf(part, name));

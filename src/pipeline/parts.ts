@@ -27,6 +27,7 @@ import { detectSingleFile, type Family as FileFamily, type SingleFile } from "..
 import type { LdmPart } from "../weights/ldm-table.ts";
 import { readRecord } from "../weights/recipe.ts";
 import { decodeUtf8 } from "../weights/utf8.ts";
+import { correctedSchedule } from "./old-folders.ts";
 
 /** The pipelines of diffusers that ours stands for; `openParts` opens those with a U-Net. */
 export const pipelineClasses = [
@@ -136,10 +137,11 @@ export async function openParts(files: ModelFiles, o: PartsOptions): Promise<Mod
     unet,
     vae,
     texts,
-    scheduler: { ...scheduler, ...sources.schedule },
+    scheduler: { ...correctedSchedule(scheduler, className), ...sources.schedule },
     schedulerPath,
     index: sources.indexJson,
-    hasZeroForEmpty: sources.index.options.force_zeros_for_empty_prompt === true,
+    // diffusers' default is true
+    hasZeroForEmpty: sources.index.options.force_zeros_for_empty_prompt !== false,
   };
 }
 
@@ -234,9 +236,9 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
 /** What has weights in a pipeline with a U-Net. */
 const networkNames = ["unet", "vae", "text_encoder", "text_encoder_2"] as const satisfies readonly LdmPart[];
 
-/** What diffusers' users pass by hand with such a file. A bare U-Net says nothing. */
+/** What diffusers' users pass by hand with such a file. A bare U-Net says nothing but that of SD 2, whose kinds predict either. */
 const scheduleOf = (single: SingleFile): JsonObject =>
-  single.layout === "diffusers"
+  single.layout === "diffusers" && single.family !== "sd2"
     ? {}
     : {
         prediction_type: single.predictionType,

@@ -7,7 +7,13 @@ import { check } from "../core/assert.ts";
 import { timestepEmbedding } from "../models/conditioning.ts";
 import { type JsonObject, jsonObject } from "../models/config.ts";
 import { buildDit, buildDitNoise, MASKED } from "../models/dit.ts";
-import { DIT_FEATURES, DIT_SINUSOID, type DitConfig, ditConfig } from "../models/dit-config.ts";
+import {
+  DIT_FEATURES,
+  DIT_SINUSOID,
+  type DitConfig,
+  ditConfig,
+  leftInDitFiles,
+} from "../models/dit-config.ts";
 import { buildT5, buildT5Pieces, type T5Config, t5Config } from "../models/t5-encoder.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, int64 } from "../tensor/tensor.ts";
@@ -44,7 +50,7 @@ export async function openPixart(sources: Sources, className: PixartClass): Prom
   checkWeights(store, shapes(buildDit(c, smallest)), {
     where: transformer.where,
     mayBeIntegers: true,
-    ignorable: [/^pos_embed\.pos_embed$/], // computed, and yet saved by some versions
+    ignorable: leftInDitFiles,
   });
 
   const vae = await openVae(sources);

@@ -14,8 +14,11 @@ export interface Packed {
 export const pack = (weight: Tensor, how: LayerRecipe, scale?: Tensor): Packed =>
   how.kind === "blocks" ? packBlocks(weight, how, scale) : packChannels(weight);
 
-/** A row is taken to reach this share of the tensor's largest: by the scale of one that is nearly 0 its bias would be no int32. */
-const leastShare = 2 ** -16;
+/**
+ * A row is taken to reach this share of the tensor's largest: by the scale of one that is nearly 0 its bias, which ONNX Runtime
+ * takes as int32 in units of both scales, would be none. A bias may so be 127 · 2^31 / 2^10 input steps of the largest weight.
+ */
+const leastShare = 2 ** -10;
 
 /** Symmetric, the largest of a row at 127: at 8 bits a narrower range gains nothing that can be measured. */
 function packChannels(weight: Tensor): Packed {

@@ -54,6 +54,8 @@ it("gives a row that is nearly 0 no scale by which its bias would be too large f
   const [whole = 0, dead = 0] = toFloat32(scale);
   expect(dead).toBeGreaterThan(whole * 1e-5);
   expect(Math.abs(0.5 / (0.03 * dead))).toBeLessThan(2 ** 31);
+  // a bias ten times the largest weight, activations in steps of 0.001
+  expect(Math.abs((10 * 127 * whole) / (0.001 * dead))).toBeLessThan(2 ** 31);
 });
 
 describe("packed weights", () => {

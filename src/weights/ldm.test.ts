@@ -4,6 +4,7 @@ import type { Shape } from "../tensor/shape.ts";
 import { size } from "../tensor/shape.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
 import { float32 } from "../tensor/tensor.ts";
+import { normalizeNames } from "./dialects.ts";
 import { detectSingleFile } from "./ldm.ts";
 import type { LdmPart } from "./ldm-table.ts";
 
@@ -251,4 +252,31 @@ test("two names for one tensor are an error", async () => {
   await expect(detectSingleFile(file, "x")).rejects.toThrow(
     "x: expected one tensor for up_blocks.0.upsamplers.0.conv.weight, got both model.diffusion_model.output_blocks.2.1.conv.weight and model.diffusion_model.output_blocks.2.2.conv.weight [E_WEIGHTS]",
   );
+});
+
+test("a VAE alone in LDM's names has diffusers' in a folder", async () => {
+  const rows = golden("sd15").components.vae;
+  const alone = fileOf(
+    rows.map(([, theirs, shape]) => [theirs.slice("first_stage_model.".length), shape] as const),
+  );
+  const { parts } = await detectSingleFile(goldenFile(golden("sd15")), "x");
+  const shapesOf = (store: TensorStore | undefined) =>
+    [...(store?.tensors ?? [])].map(([name, { shape }]) => [name, shape] as const).sort();
+  const renamed = normalizeNames(alone, "x");
+  expect(shapesOf(renamed)).toEqual(shapesOf(parts.get("vae")?.store));
+  const q = "decoder.mid_block.attentions.0.to_q.weight";
+  expect((await renamed.read(q)).data).toEqual((await parts.get("vae")?.store.read(q))?.data);
+});
+
+test("a U-Net of SD 2 alone predicts v or noise by the same bias, and has the size that goes with it", async () => {
+  const bias = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias";
+  const bare = fileOf(golden("sd2").components.unet.map(([diffusers, , shape]) => [diffusers, shape]));
+  const detected = async (spread: number) => {
+    const read: TensorStore["read"] = async (name) =>
+      float32([2], name === bias ? [-spread, spread] : [0, 0]);
+    const { predictionType, parts } = await detectSingleFile({ ...bare, read }, "x");
+    return [predictionType, parts.get("unet")?.config.sample_size];
+  };
+  expect(await detected(0.1)).toEqual(["v_prediction", 96]);
+  expect(await detected(0.08)).toEqual(["epsilon", 64]);
 });

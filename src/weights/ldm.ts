@@ -91,7 +91,7 @@ function countBlocks(names: Iterable<string>, prefix: string): number {
 }
 
 /** The numbers of the name table, for the blocks that this file has. */
-function numberFunctions(store: TensorStore, prefix: string): NumberFunctions {
+export function numberFunctions(store: TensorStore, prefix: string): NumberFunctions {
   const names = store.tensors;
   const inputs = countBlocks(names.keys(), `${prefix}input_blocks.`);
   const outputs = countBlocks(names.keys(), `${prefix}output_blocks.`);
@@ -195,15 +195,16 @@ function unetPart(
   return { className: "UNet2DConditionModel", config: sized, store };
 }
 
-function bareUnet(store: TensorStore, where: string): SingleFile {
+async function bareUnet(store: TensorStore, where: string): Promise<SingleFile> {
   const config = inferUnetConfig(store, where);
   const family = familyOf(config, "", true, store, where);
+  const predictionType = await predictionOf(family, store, config, store);
   return {
     family,
     layout: "diffusers",
-    predictionType: "epsilon",
+    predictionType,
     isZeroSnr: false,
-    parts: new Map([["unet", unetPart(store, config, family, "epsilon")]]),
+    parts: new Map([["unet", unetPart(store, config, family, predictionType)]]),
     surplus: [],
   };
 }

@@ -88,11 +88,19 @@ const resnetParts: readonly (readonly [string, string])[] = [
 ];
 const resnetPart = (name: string): string => resnetParts.find(([theirs]) => theirs === name)?.[1] ?? name;
 
+/** What is in a LoRA file. */
+export interface LoraContent {
+  /** In the order of their names. */
+  readonly layers: readonly LoraLayer[];
+  /** Tensors that are of no layer, such as a whole difference of a bias (`diff_b`): they change nothing here. */
+  readonly unread: readonly string[];
+}
+
 /**
- * The layers of a LoRA file, in the order of their names.
+ * Reads the names of a LoRA file.
  * @throws KoalaError E_WEIGHTS when it is no LoRA, of a kind that is not read, or lacks one of a pair
  */
-export function loraLayers(store: TensorStore, where: string): LoraLayer[] {
+export function loraContent(store: TensorStore, where: string): LoraContent {
   const names = [...store.tensors.keys()].sort();
   for (const [pattern, kind] of others) {
     const found = names.find((name) => pattern.test(name));
@@ -126,7 +134,8 @@ export function loraLayers(store: TensorStore, where: string): LoraLayer[] {
     expected: "a LoRA of a U-Net, a transformer or text encoders",
     got: names.length === 0 ? "no tensors" : `other tensors, such as ${names[0]}`,
   }));
-  return layers;
+  const read = new Set(layers.flatMap(({ down, up, alpha }) => [down, up, alpha]));
+  return { layers, unread: names.filter((name) => !read.has(name)) };
 }
 
 /** Before PEFT, layers were called by an attention's processor, and the output projection without its number. */

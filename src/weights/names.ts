@@ -6,7 +6,7 @@
 
 import { check } from "../core/assert.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
-import { type Derived, deriveStore } from "./stores.ts";
+import type { Derived } from "./stores.ts";
 
 /**
  * What becomes of the tensor besides its name: a 1×1 convolution read as a matrix, a matrix with its axes exchanged,
@@ -122,43 +122,4 @@ function changes(
       ]);
     }
   }
-}
-
-/** Names of tensors as older or newer versions of the libraries write them into the same kind of folder. */
-interface Dialect {
-  /** Present only in such a file. */
-  readonly signature: string;
-  readonly rows: readonly NameRow[];
-}
-
-const dialects: readonly Dialect[] = [
-  {
-    // the VAE's attention as older diffusers named it, read still by its `_fix_state_dict_keys_on_load` (SD 1's folders)
-    signature: "decoder.mid_block.attentions.0.query.weight",
-    rows: [
-      ["{head}.query.{rest}", "{head}.to_q.{rest}", "matrix"],
-      ["{head}.key.{rest}", "{head}.to_k.{rest}", "matrix"],
-      ["{head}.value.{rest}", "{head}.to_v.{rest}", "matrix"],
-      ["{head}.proj_attn.{rest}", "{head}.to_out.0.{rest}", "matrix"],
-      ["{rest}", "{rest}"],
-    ],
-  },
-  {
-    // transformers from 5.6 saves `CLIPTextModel` without the `text_model` that every older file has
-    signature: "embeddings.token_embedding.weight",
-    rows: [
-      ["text_projection.{rest}", "text_projection.{rest}"],
-      ["{rest}", "text_model.{rest}"],
-    ],
-  },
-];
-
-/**
- * `store` under the names that most checkpoints of its kind use, when it speaks another dialect.
- * @throws KoalaError E_WEIGHTS
- */
-export function normalizeNames(store: TensorStore, where: string): TensorStore {
-  const dialect = dialects.find(({ signature }) => store.tensors.has(signature));
-  if (dialect === undefined) return store;
-  return deriveStore(store, rename(store, { rows: dialect.rows, where }).derived, where);
 }

@@ -8,7 +8,7 @@
 import { timestepEmbedding } from "../../models/conditioning.ts";
 import { jsonObject } from "../../models/config.ts";
 import { type DitInputs, dit, ditInputs } from "../../models/dit.ts";
-import { DIT_FEATURES, DIT_SINUSOID, ditConfig } from "../../models/dit-config.ts";
+import { DIT_FEATURES, DIT_SINUSOID, ditConfig, leftInDitFiles } from "../../models/dit-config.ts";
 import { slice } from "../../ops/index.ts";
 import { toldOrNot } from "../../pipeline/pixart.ts";
 import type { TensorStore } from "../../tensor/stored.ts";
@@ -30,7 +30,7 @@ export function ditNetwork(given: unknown, store: TensorStore, where = "transfor
   return {
     ...{ name: "transformer", title: "transformer", json, store, unit: c.patch },
     facts: `${c.inChannels} channels, ${c.textChannels} of text, ${c.hasSizes ? "told" : "not told"} sizes`,
-    ignorable: [/^pos_embed\.pos_embed$/], // computed, and yet saved by some versions
+    ignorable: leftInDitFiles,
     inputs: (size) => ditInputs(c, size),
     predict(s, inputs) {
       const said = dit(s, inputs as unknown as DitInputs, c);
