@@ -103,6 +103,7 @@ const onlyIn: Readonly<Record<string, RegExp>> = {
   "onnxruntime-web": /^web\//,
   "@noble/hashes": /^web\//,
   sharp: /^node\//,
+  undici: /^node\/hub-proxy\.ts$/,
   hyparquet: /^node\/data\//,
   "hyparquet-compressors": /^node\/data\//,
   "tar-stream": /^node\/data\//,

@@ -9,7 +9,7 @@ import type { Picture } from "../src/index.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { PrecisionName } from "../src/pipeline/request.ts";
 import { float32, type Tensor } from "../src/tensor/tensor.ts";
-import { loraLayers, matchLora } from "../src/weights/lora.ts";
+import { loraContent, matchLora } from "../src/weights/lora.ts";
 import { serializeSafetensors } from "../src/weights/safetensors-writer.ts";
 import { fill } from "./fill.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
@@ -44,11 +44,11 @@ function tensorsOf(name: string): Record<string, Tensor> {
     return Object.fromEntries(own.map(([key, shape]) => [key, float32(shape, fill(key, shape))]));
   const layers = (file: string, names: readonly string[]) =>
     new Map(
-      loraLayers(
+      loraContent(
         { tensors: new Map(names.map((key) => [key, null as never])), read: () => Promise.reject() },
         file,
       )
-        .filter(({ part }) => part === "unet")
+        .layers.filter(({ part }) => part === "unet")
         .map((layer) => [layer.module.replaceAll(".", "_"), layer]),
     );
   const theirs = layers("peft", Object.keys(golden.files[original]?.tensors ?? {}));

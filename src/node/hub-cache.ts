@@ -5,22 +5,11 @@
  */
 
 import { readFileSync } from "node:fs";
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  realpath,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
+import { copyFile, lstat, mkdir, readFile, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { isRunning } from "./files.ts";
+import { outputError } from "./files.ts";
+import { type ProxySettings, proxySettings } from "./hub-proxy.ts";
 
 export interface HubSettings {
   /** Where the hub answers, without a slash at the end. */
@@ -29,16 +18,20 @@ export interface HubSettings {
   /** The cache folder. */
   readonly cache: string;
   readonly isOffline: boolean;
+  /** What requests go through; absent: they go straight to the hub. */
+  readonly proxy?: ProxySettings;
 }
 
-/** The names of environment variables are huggingface_hub's: whoever has set them for Python need not again. */
+/** The names of environment variables are huggingface_hub's and curl's: whoever has set them for Python need not again. */
 export function hubSettings(env: NodeJS.ProcessEnv = process.env): HubSettings {
   const home = env.HF_HOME ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "huggingface");
+  const proxy = proxySettings(env);
   return {
     endpoint: (env.HF_ENDPOINT ?? "https://huggingface.co").replace(/\/+$/, ""),
     token: env.HF_TOKEN?.trim() || savedToken(env.HF_TOKEN_PATH ?? join(home, "token")),
     cache: env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE ?? join(home, "hub"),
     isOffline: ["1", "on", "yes", "true"].includes((env.HF_HUB_OFFLINE ?? "").toLowerCase()),
+    ...(proxy === null ? {} : { proxy }),
   };
 }
 
@@ -68,12 +61,20 @@ export async function cachedSnapshot(cache: string, id: string, revision: string
   return (await stat(folder).catch(() => null))?.isDirectory() === true ? folder : null;
 }
 
-/** Remembers which commit a branch or tag names. */
+/**
+ * Remembers which commit a branch or tag names, where huggingface_hub does: the slashes of its name are folders, so that
+ * `refs/pr/1` lies in `refs/refs/pr/1`.
+ * @throws KoalaError E_OUTPUT, E_DISK; where `a` is remembered there is no place for `a/b`
+ */
 export async function rememberRevision(root: string, revision: string, commit: string): Promise<void> {
   if (isCommit(revision)) return;
   const path = join(root, "refs", revision);
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, commit);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, commit);
+  } catch (error) {
+    throw outputError(path, error);
+  }
 }
 
 /** Puts a blob into a snapshot: a relative link, or a copy where the file system has none. */
@@ -95,44 +96,4 @@ export async function linkBlob(blob: string, pointer: string): Promise<void> {
       throw error;
     await copyFile(blob, pointer);
   }
-}
-
-let claims = 0;
-
-/**
- * A place to collect a blob's bytes that no other process writes to, with what an interrupted download has left.
- * Leftovers wait as `HASH.incomplete`; taking one is a rename, which only one process can do.
- */
-export async function claimIncomplete(blob: string): Promise<string> {
-  await mkdir(dirname(blob), { recursive: true });
-  const mine = `${blob}.koala-${process.pid}-${claims++}.incomplete`;
-  for (const leftover of await leftovers(blob)) {
-    if (
-      await rename(leftover, mine).then(
-        () => true,
-        () => false,
-      )
-    )
-      break;
-  }
-  return mine;
-}
-
-/** Leaves what has been collected for the next try. */
-export const releaseIncomplete = (mine: string, blob: string): Promise<void> =>
-  rename(mine, `${blob}.incomplete`).catch(() => {});
-
-/** Incomplete files of this blob that nobody is writing to, the longest first. */
-async function leftovers(blob: string): Promise<string[]> {
-  const folder = dirname(blob);
-  const prefix = blob.slice(folder.length + 1);
-  const found: { path: string; size: number }[] = [];
-  for (const name of await readdir(folder)) {
-    if (!name.startsWith(prefix)) continue;
-    const owner = /^\.koala-(\d+)-\d+\.incomplete$/.exec(name.slice(prefix.length));
-    if (name !== `${prefix}.incomplete` && (owner === null || isRunning(Number(owner[1])))) continue;
-    const path = join(folder, name);
-    found.push({ path, size: (await stat(path).catch(() => null))?.size ?? 0 });
-  }
-  return found.sort((a, b) => b.size - a.size).map(({ path }) => path);
 }

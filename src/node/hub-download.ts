@@ -3,6 +3,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { check } from "../core/assert.ts";
 import { type Expected, fetchFile, type GrowingFile } from "../hub/fetch-file.ts";
 import type { Connection } from "../hub/http.ts";
 import { outputError } from "./files.ts";
@@ -11,8 +12,9 @@ const newHash = ({ size, hash }: Expected): Hash =>
   hash.kind === "sha256" ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
 
 /**
- * Downloads `url` into the file `path`, continuing what is there, until size and hash are right.
- * @throws KoalaError E_HUB, E_CHECKSUM, E_DISK
+ * Downloads `url` into the file `path`, continuing what is there, until size and hash are right, and the file on the disk
+ * is of that size.
+ * @throws KoalaError E_HUB, E_CHECKSUM, E_DISK, E_OUTPUT
  */
 export async function fetchToPath(
   url: string,
@@ -23,7 +25,20 @@ export async function fetchToPath(
     throw outputError(path, error);
   });
   try {
-    await fetchFile(url, await Growing.resume(handle, path, o.expected), o);
+    const file = await Growing.resume(handle, path, o.expected);
+    for (let tries = 1; ; tries++) {
+      await fetchFile(url, file, o);
+      const bytes = await file.bytesOnDisk();
+      if (bytes === o.expected.size) return;
+      await file.restart();
+      // the hash is of what was written here: it says nothing of what another process has written into the same file
+      check(tries < 2, "E_CHECKSUM", () => ({
+        where: o.where,
+        expected: `${o.expected.size} bytes on the disk`,
+        got: `${bytes}, twice`,
+        hint: `Another program writes into ${path}: end it, then try again.`,
+      }));
+    }
   } finally {
     await handle.close();
   }
@@ -52,8 +67,11 @@ class Growing implements GrowingFile {
       await file.restart();
       return file;
     }
-    for await (const piece of createReadStream(path) as AsyncIterable<Buffer>) file.hash.update(piece);
-    file.bytes = size;
+    if (size === 0) return file;
+    for await (const piece of createReadStream(path, { end: size - 1 }) as AsyncIterable<Buffer>) {
+      file.hash.update(piece);
+      file.bytes += piece.length;
+    }
     return file;
   }
 
@@ -75,6 +93,14 @@ class Growing implements GrowingFile {
     await this.handle.truncate(0);
     this.hash = newHash(this.expected);
     this.bytes = 0;
+  }
+
+  /** As the file system has them once all is written. @throws KoalaError E_DISK, E_OUTPUT */
+  async bytesOnDisk(): Promise<number> {
+    await this.handle.datasync().catch((error) => {
+      throw outputError(this.path, error);
+    });
+    return (await this.handle.stat()).size;
   }
 
   digest(): string {

@@ -1,10 +1,10 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { commit, FakeHub, type Fault, gitHash, sha256, weights } from "../../test/fake-hub.ts";
 import type { Timing } from "../hub/http.ts";
-import { downloadModel, type HubOptions, listModel } from "./hub.ts";
+import { downloadModel, type HubChange, type HubOptions, listModel } from "./hub.ts";
 import { hubSettings } from "./hub-cache.ts";
 
 const timing: Timing = { attempts: 3, firstWaitMs: 5, maxWaitMs: 2000, idleMs: 150 };
@@ -27,7 +27,6 @@ afterEach(async () => {
 });
 
 const root = (): string => join(cache, "models--owner--name");
-const blobs = async (): Promise<string[]> => (await readdir(join(root(), "blobs"))).sort();
 const rangesOf = (path: string): (string | undefined)[] =>
   hub.asked.filter((a) => a.path === path).map((a) => a.range);
 const errorOf = (promise: Promise<unknown>): Promise<string> =>
@@ -117,8 +116,9 @@ describe("downloading", () => {
     await downloadModel("owner/name", o);
     hub.asked.length = 0;
     expect((await listModel("owner/name", o)).missingBytes).toBe(0);
-    await downloadModel("owner/name", o);
-    expect(rangesOf(unet)).toEqual([]);
+    const told: string[] = [];
+    await downloadModel("owner/name", { ...o, onProgress: (file) => void told.push(file) });
+    expect([rangesOf(unet), told]).toEqual([[], []]);
   });
 
   test("continues where a connection was cut, as often as it is", async () => {
@@ -134,63 +134,31 @@ describe("downloading", () => {
     expect(ranges.at(-1)).toBe("bytes=240000-");
   });
 
-  test("continues in the next run what the last one left", async () => {
-    const stop = new AbortController();
-    hub.faults.set(unet, [{ kind: "stall", after: 70_000 }]);
-    const first = downloadModel("owner/name", {
-      ...o,
-      signal: stop.signal,
-      onProgress: (file, bytes) =>
-        void (file === unet && bytes === 70_000 && stop.abort(new Error("stopped by the user"))),
-    });
-    await expect(first).rejects.toThrow("stopped by the user");
-    expect(await blobs()).toContain(`${sha256(weights)}.incomplete`);
-    await downloadModel("owner/name", o);
-    expect(rangesOf(unet)).toEqual([undefined, "bytes=70000-"]);
-    expect((await blobs()).filter((name) => name.includes("incomplete"))).toEqual([]);
-  });
-
-  test("takes over what a killed process left, not what a living one is writing", async () => {
-    await mkdir(join(root(), "blobs"), { recursive: true });
-    const leave = (owner: number, bytes: number) =>
-      writeFile(
-        join(root(), "blobs", `${sha256(weights)}.koala-${owner}-0.incomplete`),
-        weights.subarray(0, bytes),
-      );
-    const dead = 2 ** 22 + 1; // above Linux's greatest process number
-    await leave(process.pid, 200_000);
-    await leave(dead, 100_000);
-    await downloadModel("owner/name", o);
-    expect(rangesOf(unet)).toEqual(["bytes=100000-"]);
-  });
-
-  test("begins again where the server ignores ranges or the leftover is too long", async () => {
-    await mkdir(join(root(), "blobs"), { recursive: true });
-    const leftover = join(root(), "blobs", `${sha256(weights)}.incomplete`);
-    await writeFile(leftover, weights.subarray(0, 1000));
-    hub.faults.set(unet, [{ kind: "ignore range" }]);
-    const snapshot = await downloadModel("owner/name", o);
+  test("says what came of it: what was fetched, and which commit is here now and was before", async () => {
+    const changes: HubChange[] = [];
+    const download = () =>
+      downloadModel("owner/name", { ...o, onFetched: (change) => void changes.push(change) });
+    await download();
+    await download();
+    await writeFile(join(root(), "blobs", sha256(weights)), "short");
+    await download();
+    const next = "f".repeat(40);
+    await mkdir(join(root(), "snapshots", next));
+    await writeFile(join(root(), "refs/main"), next);
+    const snapshot = await download();
+    expect(changes).toEqual([
+      { files: 6, commit, before: null },
+      { files: 0, commit, before: commit },
+      { files: 1, commit, before: commit },
+      { files: 0, commit, before: next },
+    ]);
     expect(weights.equals(await readFile(join(snapshot, unet)))).toBe(true);
-    await rm(join(root(), "blobs", sha256(weights)));
-    await writeFile(leftover, Buffer.alloc(weights.length + 1));
-    await downloadModel("owner/name", o);
-    expect(rangesOf(unet)).toEqual(["bytes=1000-", undefined]);
   });
 
-  test("begins again where the hub knows no such range", async () => {
-    await mkdir(join(root(), "blobs"), { recursive: true });
-    await writeFile(join(root(), "blobs", `${sha256(weights)}.incomplete`), weights.subarray(0, 1000));
-    hub.faults.set(unet, [{ kind: "status", status: 416 }]);
-    await downloadModel("owner/name", o);
-    expect(rangesOf(unet)).toEqual(["bytes=1000-", undefined]);
-  });
-
-  test("repairs a leftover that is damaged", async () => {
-    await mkdir(join(root(), "blobs"), { recursive: true });
-    await writeFile(join(root(), "blobs", `${sha256(weights)}.incomplete`), Buffer.alloc(weights.length - 5));
-    const snapshot = await downloadModel("owner/name", o);
-    expect(weights.equals(await readFile(join(snapshot, unet)))).toBe(true);
-    expect(rangesOf(unet)).toEqual([`bytes=${weights.length - 5}-`, undefined]);
+  test("keeps a revision with slashes where huggingface_hub does", async () => {
+    await downloadModel("owner/name", { ...o, revision: "refs/pr/1" });
+    expect(await readFile(join(root(), "refs/refs/pr/1"), "utf8")).toBe(commit);
+    expect(hub.asked[0]?.path).toBe("/api/models/owner/name/revision/refs%2Fpr%2F1");
   });
 
   test("waits as long as the hub asks, and tries again after trouble", async () => {
@@ -390,26 +358,30 @@ describe("what goes wrong is a sentence", () => {
     expect(hub.asked).toEqual([]);
   });
 
-  test("a disk that is too small for what is missing", async () => {
-    hub.files.set(unet, Buffer.alloc(1));
-    const tree = [
-      {
-        type: "file",
-        path: "model.safetensors",
-        size: 1e18,
-        oid: "0".repeat(40),
-        lfs: { oid: "0".repeat(64), size: 1e18, pointerSize: 1 },
-      },
-    ];
+  /** A hub with one file of `size` bytes. */
+  const listsOne = (size: number): void => {
+    const lfs = { oid: "0".repeat(64), size, pointerSize: 1 };
+    const tree = [{ type: "file", path: "model.safetensors", size, oid: "0".repeat(40), lfs }];
     hub.faults.set("api", [
       { kind: "text", text: JSON.stringify({ sha: commit }) },
       { kind: "text", text: JSON.stringify(tree) },
     ]);
+  };
+
+  test("a disk that is too small for what is missing", async () => {
+    listsOne(1e18);
     const message = (await errorOf(downloadModel("owner/name", o)))
       .replaceAll(cache, "CACHE")
       .replace(/got [\d.]+ GB/, "got N GB");
     expect(message).toBe(
       "CACHE: expected room for 1000000000.0 GB, got N GB [E_DISK]\nFree some space, or set HF_HOME to a folder on another disk.",
+    );
+  });
+
+  test("a revision whose place in the cache is taken", async () => {
+    await downloadModel("owner/name", { ...o, revision: "feature" });
+    expect(await errorOf(downloadModel("owner/name", { ...o, revision: "feature/x" }))).toBe(
+      `${join(root(), "refs/feature/x")}: expected a file that can be written, got a file in a folder's place [E_OUTPUT]`,
     );
   });
 
@@ -448,4 +420,9 @@ test("the environment says where and who, in huggingface_hub's words", async () 
     isOffline: false,
   });
   expect(hubSettings({ HF_HUB_CACHE: "/y", HF_HOME: "/z" })).toMatchObject({ cache: "/y", token: null });
+  expect(hubSettings({ HF_HOME: "/z", HTTPS_PROXY: "http://proxy:3128", NO_PROXY: "a,b" }).proxy).toEqual({
+    http: "",
+    https: "http://proxy:3128",
+    except: "a,b",
+  });
 });

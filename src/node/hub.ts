@@ -5,22 +5,23 @@
  */
 
 import { mkdir, rename, stat, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { check } from "../core/assert.ts";
 import { type Connection, defaultTiming, type Timing } from "../hub/http.ts";
 import { lookUp as lookUpOnHub, type RemoteFile } from "../hub/look-up.ts";
 import type { OpenOptions } from "../runtime/host.ts";
 import { outputError } from "./files.ts";
 import {
-  claimIncomplete,
+  cachedSnapshot,
   type HubSettings,
   hubSettings,
   linkBlob,
   modelCache,
-  releaseIncomplete,
   rememberRevision,
 } from "./hub-cache.ts";
 import { fetchToPath } from "./hub-download.ts";
+import { bytesLeft, claimIncomplete, releaseIncomplete } from "./hub-incomplete.ts";
+import { fetchThrough } from "./hub-proxy.ts";
 
 export interface HubOptions extends OpenOptions {
   /** A branch, tag or commit; `main` by default. */
@@ -32,6 +33,17 @@ export interface HubOptions extends OpenOptions {
   /** By default from the environment. */
   readonly settings?: HubSettings;
   readonly timing?: Timing;
+  /** Called once, at the end of a download. */
+  onFetched?(change: HubChange): void;
+}
+
+/** What a download has changed in the cache. */
+export interface HubChange {
+  /** How many files came, or came again; 0 where all were there. */
+  readonly files: number;
+  readonly commit: string;
+  /** The commit that the revision named in the cache before; null where it named none that is here. */
+  readonly before: string | null;
 }
 
 export interface HubFile {
@@ -59,16 +71,19 @@ interface CachedFile extends RemoteFile {
   readonly isCached: boolean;
 }
 
-const resolved = (o: HubOptions): { settings: HubSettings; revision: string; connection: Connection } => {
+async function resolved(
+  o: HubOptions,
+): Promise<{ settings: HubSettings; revision: string; connection: Connection }> {
   const settings = o.settings ?? hubSettings();
-  const { endpoint, token } = settings;
+  const { endpoint, token, proxy } = settings;
   const timing = o.timing ?? defaultTiming;
+  const through = proxy === undefined ? {} : { fetch: await fetchThrough(proxy) };
   return {
     settings,
     revision: o.revision ?? "main",
-    connection: { endpoint, token, timing, signal: o.signal },
+    connection: { endpoint, token, timing, signal: o.signal, ...through },
   };
-};
+}
 
 /**
  * What would be fetched of a model, and how much of it is there already.
@@ -87,12 +102,12 @@ export async function listModel(id: string, o: HubOptions = {}): Promise<HubMode
 
 /**
  * Fetches a model into the cache, as far as it is not there, and gives the folder of its snapshot. What an earlier run
- * left unfinished is continued.
+ * left unfinished is continued; a file of the wrong size is fetched again.
  * @throws KoalaError E_HUB, E_CHECKSUM, E_MODEL, E_OFFLINE, E_DISK, E_OUTPUT
  */
 export async function downloadModel(id: string, o: HubOptions = {}): Promise<string> {
-  const { settings, revision, connection } = resolved(o);
-  const { commit, root, files } = await lookUp(id, o);
+  const { settings, revision, connection, commit, root, files } = await lookUp(id, o);
+  const before = await cachedSnapshot(settings.cache, id, revision);
   const snapshot = join(root, "snapshots", commit);
   await mkdir(snapshot, { recursive: true }).catch((error) => {
     throw outputError(snapshot, error);
@@ -100,12 +115,16 @@ export async function downloadModel(id: string, o: HubOptions = {}): Promise<str
   await checkRoom(settings.cache, files);
   for (const file of files) {
     const where = `${id}/${file.path}`;
-    const tell = (bytes: number): void => o.onProgress?.(file.path, bytes, file.expected.size);
-    if (file.isCached) tell(file.expected.size);
-    else await fetchBlob(file, { where, connection, onBytes: tell });
+    const onBytes = (bytes: number): void => o.onProgress?.(file.path, bytes, file.expected.size);
+    if (!file.isCached) await fetchBlob(file, { where, connection, onBytes });
     await linkBlob(file.blob, join(snapshot, ...file.path.split("/")));
   }
   await rememberRevision(root, revision, commit);
+  o.onFetched?.({
+    files: files.filter((file) => !file.isCached).length,
+    commit,
+    before: before === null ? null : basename(before),
+  });
   return snapshot;
 }
 
@@ -113,7 +132,7 @@ async function fetchBlob(
   file: CachedFile,
   o: { where: string; connection: Connection; onBytes(bytes: number): void },
 ): Promise<void> {
-  const incomplete = await claimIncomplete(file.blob);
+  const incomplete = await claimIncomplete(file.blob, file.expected.size);
   try {
     await fetchToPath(file.url, incomplete, { ...o, expected: file.expected });
     await rename(incomplete, file.blob);
@@ -123,9 +142,11 @@ async function fetchBlob(
   }
 }
 
-/** @throws KoalaError E_DISK when what is missing does not fit */
+/** @throws KoalaError E_DISK when what is missing does not fit; what interrupted downloads have left has its place already */
 async function checkRoom(cache: string, files: readonly CachedFile[]): Promise<void> {
-  const missing = bytesOf(files.filter((file) => !file.isCached));
+  let missing = 0;
+  for (const { blob, expected, isCached } of files)
+    if (!isCached) missing += expected.size - (await bytesLeft(blob, expected.size));
   const { bavail, bsize } = await statfs(cache);
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
   check(bavail * bsize >= missing, "E_DISK", () => ({
@@ -139,12 +160,17 @@ async function checkRoom(cache: string, files: readonly CachedFile[]): Promise<v
 const bytesOf = (files: readonly CachedFile[]): number =>
   files.reduce((sum, { expected }) => sum + expected.size, 0);
 
+interface LookedUp extends Awaited<ReturnType<typeof resolved>> {
+  readonly commit: string;
+  /** The part of the cache that belongs to the model. */
+  readonly root: string;
+  readonly files: readonly CachedFile[];
+}
+
 /** The commit and the files that are wanted of it, with their places in the cache. */
-async function lookUp(
-  id: string,
-  o: HubOptions,
-): Promise<{ commit: string; root: string; files: readonly CachedFile[] }> {
-  const { settings, revision, connection } = resolved(o);
+async function lookUp(id: string, o: HubOptions): Promise<LookedUp> {
+  const asked = await resolved(o);
+  const { settings, revision, connection } = asked;
   check(!(o.isOffline ?? settings.isOffline), "E_OFFLINE", () => ({
     where: id,
     expected: "leave to use the network",
@@ -164,5 +190,5 @@ async function lookUp(
     const blob = join(root, "blobs", hash.hex);
     return { ...remote, blob, isCached: (await stat(blob).catch(() => null))?.size === size };
   });
-  return { commit, root, files: await Promise.all(placed) };
+  return { ...asked, commit, root, files: await Promise.all(placed) };
 }

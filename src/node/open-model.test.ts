@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { HubChange } from "./hub.ts";
 import { openModel, parseHubLocation } from "./open-model.ts";
 
 const commit = "0123456789abcdef0123456789abcdef01234567";
@@ -70,6 +71,50 @@ test("a hub id is fetched once; what is complete here is opened without the netw
   expect(asked).toEqual([]);
 });
 
+test("where it is asked to refresh, the hub is asked though all is here, and what is damaged or old is fetched", async () => {
+  const changes: HubChange[] = [];
+  const refresh = (isOffline = false) =>
+    openModel("owner/name", {
+      ...{ settings, isOffline, isRefreshed: true },
+      onFetched: (change) => void changes.push(change),
+    });
+  await refresh();
+  const root = join(settings.cache, "models--owner--name");
+  await writeFile(join(root, "snapshots", commit, "config.json"), "{}"); // no lone checkpoint: it is complete
+  await refresh();
+  await writeFile(join(root, "blobs", oid), "short");
+  await refresh();
+  expect(await readFile(join(root, "blobs", oid))).toEqual(content);
+
+  const old = "e".repeat(40);
+  await mkdir(join(root, "snapshots", old));
+  for (const name of ["x.safetensors", "config.json"])
+    await writeFile(join(root, "snapshots", old, name), "{}");
+  await writeFile(join(root, "refs/main"), old);
+  expect(await (await openModel("owner/name", { settings })).size("x.safetensors")).toBe(2);
+  expect(await (await refresh()).size("x.safetensors")).toBe(content.length);
+  expect(await readFile(join(root, "refs/main"), "utf8")).toBe(commit);
+  expect(changes).toEqual([
+    { files: 1, commit, before: null },
+    { files: 0, commit, before: commit },
+    { files: 1, commit, before: commit },
+    { files: 0, commit, before: old },
+  ]);
+
+  asked.length = 0;
+  await refresh(true);
+  expect([asked, changes.length]).toEqual([[], 4]);
+});
+
+test("a revision may have slashes, and is found again offline", async () => {
+  await openModel("owner/name@refs/pr/1", { settings });
+  expect(asked[0]).toBe("/api/models/owner/name/revision/refs%2Fpr%2F1");
+  asked.length = 0;
+  await openModel("owner/name@refs/pr/1", { settings, isOffline: true });
+  await openModel("owner/name@refs/pr/1/x.safetensors", { settings, isOffline: true });
+  expect(asked).toEqual([]);
+});
+
 test("a hub id in the cache is opened offline", async () => {
   const files = await openModel("owner/name", { settings });
   expect([files.location, await files.list()]).toEqual(["owner/name", ["x.safetensors"]]);
@@ -132,6 +177,34 @@ test("hub ids are told from paths", () => {
     revision: "v1",
     file: "sub/x.safetensors",
   });
+  const parts = (location: string) => {
+    const { id, revision, file } = parseHubLocation(location) ?? {};
+    return [id, revision, file];
+  };
+  expect(parts("a/b@refs/pr/1")).toEqual(["a/b", "refs/pr/1", undefined]);
+  expect(parts("a/b@feature/x")).toEqual(["a/b", "feature/x", undefined]);
+  expect(parts("a/b@refs/pr/12/sub/x.safetensors")).toEqual(["a/b", "refs/pr/12", "sub/x.safetensors"]);
+  expect(parts("a/b@refs/convert/fp16/x.safetensors")).toEqual(["a/b", "refs/convert/fp16", "x.safetensors"]);
+  expect(parts("a/b@feature%2Fx/sub/x.safetensors")).toEqual(["a/b", "feature/x", "sub/x.safetensors"]);
+  expect(parts("a/b@x.safetensors")).toEqual(["a/b", "x.safetensors", undefined]);
+  for (const revision of [
+    "",
+    "/x",
+    "x/",
+    "x//y",
+    ".x",
+    "x/.y",
+    "x.lock",
+    "x.",
+    "x y",
+    "a:b",
+    "a~1",
+    "a^",
+    "@",
+  ])
+    expect(parseHubLocation(`a/b@${revision}`), revision).toBeNull();
+  for (const revision of ["..", "%2E%2E/x", "x%2F%2E%2E%2Fy", "%", "%00", "a\\b", "a@{1}", "x?", "x*", "x["])
+    expect(parseHubLocation(`a/b@${revision}`), revision).toBeNull();
   for (const path of ["./a/b", "/a/b", "../a", "~/a/b", "name", "a/b/c", "a/..", "a\\b/c"]) {
     expect(parseHubLocation(path), path).toBeNull();
   }

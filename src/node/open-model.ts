@@ -2,6 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { Timing } from "../hub/http.ts";
 import { missingPart } from "../hub/select.ts";
@@ -9,7 +10,7 @@ import type { OpenOptions } from "../runtime/host.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { adapterConfigOf } from "../weights/lora-scale.ts";
 import { openFile, openFolder, similarSiblings } from "./files.ts";
-import type { HubOptions } from "./hub.ts";
+import type { HubChange, HubOptions } from "./hub.ts";
 import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
 import { checkSource } from "./quantized-folder.ts";
 
@@ -21,22 +22,62 @@ export interface HubLocation {
   readonly file: string | undefined;
 }
 
-/** `owner/name`, `owner/name@revision`, `owner/name/file.safetensors`; null for what no hub model is called. */
+/**
+ * Revisions whose slashes are told from those of a file's path. Source: `SPECIAL_REFS_REVISION_REGEX` of huggingface_hub's
+ * `hf_file_system.py`.
+ */
+const hubRefs = /^refs\/(?:convert\/\w+|pr\/\d+)(?=\/)/;
+
+/**
+ * `owner/name`, `owner/name@revision`, `owner/name/file.safetensors`; null for what no hub model is called. A revision may
+ * have slashes, as in `@refs/pr/1` and `@feature/x`; before a file they are written `%2F`, save those of `refs/pr/N` and
+ * `refs/convert/NAME`, as huggingface_hub has it.
+ */
 export function parseHubLocation(location: string): HubLocation | null {
-  const match = /^(\w[\w.-]*\/\w[\w.-]*)(?:@([\w.-]+))?(?:\/([^\\]+\.safetensors))?$/.exec(location);
-  const [, id, revision, file] = match ?? [];
-  return id === undefined || location.includes("..") ? null : { id, revision, file };
+  const match = /^(\w[\w.-]*\/\w[\w.-]*)(?:@([^\\]+)|\/([^\\]+\.safetensors))?$/.exec(location);
+  const [, id, behind, plainFile] = match ?? [];
+  if (id === undefined || location.includes("..")) return null;
+  if (behind === undefined) return { id, revision: undefined, file: plainFile };
+  const end = behind.endsWith(".safetensors")
+    ? (hubRefs.exec(behind)?.[0].length ?? behind.indexOf("/"))
+    : -1;
+  const revision = gitName(end < 0 ? behind : behind.slice(0, end));
+  return revision === null ? null : { id, revision, file: end < 0 ? undefined : behind.slice(end + 1) };
+}
+
+/**
+ * A name that git takes for a branch, a tag or a commit, its escapes undone; else null. The cache has a file of that path, so
+ * none may lead out of its folder. Source: `git help check-ref-format`.
+ */
+function gitName(escaped: string): string | null {
+  let name: string;
+  try {
+    name = decodeURIComponent(escaped);
+  } catch {
+    return null;
+  }
+  const isFit =
+    !/[\s\p{Cc}~^:?*[\\]|\.\.|@\{|\.$|^@$/u.test(name) &&
+    name.split("/").every((part) => part !== "" && !part.startsWith(".") && !part.endsWith(".lock"));
+  return isFit ? name : null;
+}
+
+export interface OpenModelOptions extends OpenOptions {
+  /** By default from the environment. */
+  readonly settings?: HubSettings;
+  readonly timing?: Timing;
+  /** Asks the hub though all is in the cache, and fetches what has changed there or is damaged here; not where `isOffline`. */
+  readonly isRefreshed?: boolean;
+  /** Called where the hub was asked, once all is here. */
+  onFetched?(change: HubChange): void;
 }
 
 /**
  * The files of a model. A path that exists is taken as it is; else `owner/name` is looked up in the cache, without
- * asking the network when it is complete there (`koala download` refreshes it), and fetched when it is not.
+ * asking the network when it is complete there (unless `isRefreshed`, as by `koala download`), and fetched when it is not.
  * @throws KoalaError E_MODEL when there is no such thing, E_HUB, E_OFFLINE, E_CHECKSUM, E_DISK, E_FILE
  */
-export async function openModel(
-  location: string,
-  o: OpenOptions & { readonly settings?: HubSettings; readonly timing?: Timing } = {},
-): Promise<ModelFiles> {
+export async function openModel(location: string, o: OpenModelOptions = {}): Promise<ModelFiles> {
   const facts = await stat(location).catch(() => null);
   if (facts?.isDirectory() === true) return openLocal(location);
   if (facts !== null) return openCheckpoint(location);
@@ -51,15 +92,15 @@ export async function openModel(
   }
   const settings = o.settings ?? hubSettings();
   const isOffline = o.isOffline ?? settings.isOffline;
-  const cached = await openCached(hub, settings, isOffline, o.weightsOf);
-  if (typeof cached !== "string") return cached;
-  if (isOffline) {
-    throw new KoalaError("E_OFFLINE", {
+  if (isOffline || o.isRefreshed !== true) {
+    const cached = await openCached(hub, settings, isOffline, o.weightsOf);
+    if (typeof cached !== "string") return cached;
+    check(!isOffline, "E_OFFLINE", () => ({
       where: location,
       expected: `the model in the cache ${settings.cache}`,
       got: cached,
       hint: `Fetch it once with the network on: koala download ${location}`,
-    });
+    }));
   }
   return fetchModel(location, hub, { ...o, settings });
 }

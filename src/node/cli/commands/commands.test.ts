@@ -4,10 +4,8 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { inEmptyFolders, run } from "../../../../test/fake-world.ts";
-import { memoryFiles } from "../../../weights/memory-files.ts";
 import { openFolder } from "../../files.ts";
 import { withText } from "../../png-text.ts";
-import type { World } from "../world.ts";
 import { checkRoom } from "./init.ts";
 
 inEmptyFolders();
@@ -24,20 +22,6 @@ describe("koala engines", () => {
     expect(JSON.parse((await run(["engines", "--json"], { world: { engines } })).out)).toEqual(
       await engines(),
     );
-  });
-});
-
-describe("koala download", () => {
-  it("says what came", async () => {
-    const openModel: World["openModel"] = async (location, o) => {
-      o.onProgress?.("unet/model.safetensors", 1500, 1500);
-      return memoryFiles(location, { "a.json": "{}", "b.json": "{ }" });
-    };
-    const { out, err } = await run(["download", "owner/name"], { world: { openModel } });
-    expect([out, err]).toEqual([
-      "owner/name: 2 files, 5 B\n",
-      "download: unet/model.safetensors, 1.50 kB of 1.50 kB\n",
-    ]);
   });
 });
 
