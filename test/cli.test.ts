@@ -1,7 +1,7 @@
 /** The command line as people meet it: a process with a standard output, a standard error and an exit code. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -103,6 +103,24 @@ describe("the koala process", () => {
     expect(err).toBe("");
   });
 
+  it("draws on when nobody reads its messages", async () => {
+    const koalaPath = join(root, "bin/koala.js");
+    const line = `"${process.execPath}" "${koalaPath}" generate apple --steps 3 --output unheard.png 2>&1 >/dev/null | head -c 1`;
+    await start("sh", ["-c", line]).ended;
+    expect(readdirSync(folder)).toContain("unheard.png");
+    rmSync(join(folder, "unheard.png"));
+  });
+
+  it.runIf(existsSync("/dev/full"))("says so when the result has no place", async () => {
+    const koalaPath = join(root, "bin/koala.js");
+    const line = `"${process.execPath}" "${koalaPath}" engines > /dev/full`;
+    const { code, err } = await start("sh", ["-c", line]).ended;
+    expect([code, err]).toEqual([
+      1,
+      "standard output: expected a place for the result, got ENOSPC [E_OUTPUT]\n",
+    ]);
+  });
+
   it("says mistakes in one sentence with exit code 2 and nothing on stdout", async () => {
     const { code, out, err } = await koala("generate", "apple", "--stepz", "3");
     expect(err).toBe(
@@ -117,6 +135,17 @@ describe("the koala process", () => {
       "none/apple.png: expected a folder none to write into, got no such file or folder [E_OUTPUT]\nMake it first: mkdir -p none\n",
     );
     expect(code).toBe(2);
+  });
+
+  it.each([
+    ["", "--output: expected a picture's name or a folder that is there, got an empty one [E_OUTPUT]\n"],
+    [
+      "none/",
+      "--output: expected a picture's name or a folder that is there, got none/ [E_OUTPUT]\nMake it first: mkdir -p none/\n",
+    ],
+  ])("refuses the name %j for a picture before it loads a model", async (name, sentence) => {
+    const { code, err } = await koala("generate", "apple", "--output", name);
+    expect([code, err]).toEqual([2, sentence]);
   });
 
   it("is what npx finds in the repository", async () => {

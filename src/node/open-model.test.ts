@@ -238,3 +238,11 @@ test("an adapter's weights are opened with the config that PEFT keeps beside the
   await rm(join(home, "adapter_config.json"));
   expect(await listed("adapter_model.safetensors")).toEqual(["adapter_model.safetensors"]);
 });
+
+test("the model that comes along has its name everywhere, and a preset's name is told the weights", async () => {
+  expect(await (await openModel("koala-emoji", { settings })).list()).toContain("model_index.json");
+  expect(await errorOf("koala-700m")).toBe(
+    "koala-700m: expected a model's folder, a .safetensors file, or a hub id (owner/name), got no file or folder of that name [E_MODEL]\nkoala-700m is a preset; weights for it are etri-vilab/koala-700m.",
+  );
+  expect(asked).toEqual([]);
+});

@@ -6,9 +6,11 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import type { Timing } from "../hub/http.ts";
 import { missingPart } from "../hub/select.ts";
+import { presets } from "../models/presets.ts";
 import type { OpenOptions } from "../runtime/host.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { adapterConfigOf } from "../weights/lora-scale.ts";
+import { usualModel, usualModelName } from "./cli/package.ts";
 import { openFile, openFolder, similarSiblings } from "./files.ts";
 import type { HubChange, HubOptions } from "./hub.ts";
 import { cachedSnapshot, type HubSettings, hubSettings } from "./hub-cache.ts";
@@ -73,7 +75,7 @@ export interface OpenModelOptions extends OpenOptions {
 }
 
 /**
- * The files of a model. A path that exists is taken as it is; else `owner/name` is looked up in the cache, without
+ * The files of a model. A path that exists is taken as it is, and `koala-emoji` comes along; else `owner/name` is looked up in the cache, without
  * asking the network when it is complete there (unless `isRefreshed`, as by `koala download`), and fetched when it is not.
  * @throws KoalaError E_MODEL when there is no such thing, E_HUB, E_OFFLINE, E_CHECKSUM, E_DISK, E_FILE
  */
@@ -81,6 +83,7 @@ export async function openModel(location: string, o: OpenModelOptions = {}): Pro
   const facts = await stat(location).catch(() => null);
   if (facts?.isDirectory() === true) return openLocal(location);
   if (facts !== null) return openCheckpoint(location);
+  if (location === usualModelName) return openLocal(usualModel);
   const hub = parseHubLocation(location);
   if (hub === null) {
     throw new KoalaError("E_MODEL", {
@@ -113,6 +116,8 @@ async function openLocal(location: string): Promise<ModelFiles> {
 }
 
 async function suggestion(location: string): Promise<{ hint?: string }> {
+  const weights = Object.entries(presets).find(([name]) => name === location)?.[1].hub ?? null;
+  if (weights !== null) return { hint: `${location} is a preset; weights for it are ${weights}.` };
   const near = (await similarSiblings(location))[0];
   return near === undefined ? {} : { hint: `Did you mean ${near}?` };
 }

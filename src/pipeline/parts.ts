@@ -199,7 +199,9 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
     where: files.location,
     expected: "a model_index.json, or one safetensors file",
     got: weights.slice(0, 4).join(", "),
-    hint: "Give the path of the file to use.",
+    hint: paths.includes("run.json")
+      ? `This is a training run: its model is ${files.location}/model.`
+      : "Give the path of the file to use.",
   }));
   const where = weights.length === 1 ? `${files.location}/${weights[0]}` : files.location;
   const store =

@@ -7,6 +7,14 @@ import { nearest } from "../../core/nearest.ts";
 /** What stands in quotes in commander's messages, which carry their data in no other way. */
 const quoted = (message: string): string => /'([^']*)'/.exec(message)?.[1] ?? "";
 
+/** What to do where a flag that takes a list has taken the argument too. */
+function swallowedBy(command: Command, argument: string): string | undefined {
+  const list = command.options.find(
+    (o) => o.variadic && command.getOptionValue(o.attributeName()) !== undefined,
+  );
+  return list === undefined ? undefined : `${list.long} takes all that follows it: put ${argument} first.`;
+}
+
 /** commander's error in our own words; null where it only meant to end after help or the version. */
 function flagError(error: CommanderError, command: Command): KoalaError | null {
   const path = command.parent === null ? command.name() : `${command.parent.name()} ${command.name()}`;
@@ -34,7 +42,23 @@ function flagError(error: CommanderError, command: Command): KoalaError | null {
       return new KoalaError("E_FLAG", { where: flag, expected: value, got: "nothing", hint: help });
     }
     case "commander.missingArgument":
-      return new KoalaError("E_FLAG", { where: path, expected: what, got: "nothing", hint: help });
+      return new KoalaError("E_FLAG", {
+        where: path,
+        expected: what,
+        got: "nothing",
+        hint: swallowedBy(command, what) ?? help,
+      });
+    case "commander.invalidArgument": {
+      const [, flag = what, , given = "", allowed = "another"] =
+        /'(--[\w-]+) ?(<.*>)?' argument '(.*)' is invalid. Allowed choices are (.*)\.$/.exec(error.message) ??
+        [];
+      return new KoalaError("E_FLAG", {
+        where: flag,
+        expected: `one of ${allowed}`,
+        got: JSON.stringify(given),
+        hint: help,
+      });
+    }
     case "commander.excessArguments": {
       const [, most, given] = /Expected (\d+) arguments? but got (\d+)/.exec(error.message) ?? [];
       const hint = "Text of several words needs quotes around it.";

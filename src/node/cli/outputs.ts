@@ -2,6 +2,7 @@
 
 import { existsSync, statSync } from "node:fs";
 import { extname, join } from "node:path";
+import { check } from "../../core/assert.ts";
 import { pictureFormat } from "../image-file.ts";
 
 /** Letters and digits of the prompt, as many as a file listing shows well. */
@@ -30,7 +31,7 @@ function freeNames(folder: string, prompt: string, seed: number, count: number):
 /**
  * The file of every picture. `output` may be a file (which may exist: it was asked for by name), a name without
  * extension (a PNG) or an existing folder; without it, a free name in the current folder.
- * @throws KoalaError E_OUTPUT for a format that we do not write
+ * @throws KoalaError E_OUTPUT for a format that we do not write, or a folder that is not there
  */
 export function outputPaths(
   output: string | undefined,
@@ -39,6 +40,12 @@ export function outputPaths(
   count: number,
 ): string[] {
   if (output === undefined) return freeNames("", prompt, seed, count);
+  check(output !== "" && (isFolder(output) || !/[\\/]$/.test(output)), "E_OUTPUT", () => ({
+    where: "--output",
+    expected: "a picture's name or a folder that is there",
+    got: output === "" ? "an empty one" : output,
+    ...(output === "" ? {} : { hint: `Make it first: mkdir -p ${output}` }),
+  }));
   if (isFolder(output)) return freeNames(output, prompt, seed, count);
   const extension = extname(output);
   if (extension === "") return numbered(output, ".png", count);

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { inEmptyFolders, run } from "../../../../test/fake-world.ts";
 import { openFolder } from "../../files.ts";
 import { withText } from "../../png-text.ts";
-import { checkRoom } from "./init.ts";
+import { checkRoom } from "../new-folder.ts";
 
 inEmptyFolders();
 

@@ -1,8 +1,7 @@
 /** `koala init`: a whole diffusers folder of a preset, with seeded random weights: something to train, or to try sizes on. */
 
-import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, rename, rm, statfs, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { anyPreset, anyPresetFiles, anyPresetNames } from "../../../models/pixart-presets.ts";
@@ -16,11 +15,12 @@ import {
   type SafetensorsPlan,
   streamSafetensors,
 } from "../../../weights/safetensors-writer.ts";
-import { outputError, writeAtomically } from "../../files.ts";
+import { writeAtomically } from "../../files.ts";
 import { type Measured, measure, presetAnatomy, workloadOf } from "../anatomy.ts";
 import { byteVocabulary, letterTokenizer } from "../byte-vocabulary.ts";
 import { flagOf, requestFromFlags } from "../flags.ts";
 import { interruptible } from "../interruptible.ts";
+import { checkFree, makeNewFolder } from "../new-folder.ts";
 import { type Progress, progressFor } from "../progress.ts";
 import { bytes, grouped } from "../units.ts";
 import type { World } from "../world.ts";
@@ -131,18 +131,6 @@ async function writeTexts(folder: string, name: string): Promise<void> {
   }
 }
 
-/** @throws KoalaError E_DISK, for `target`, when fewer than `needed` bytes are free where `folder` is */
-export async function checkRoom(folder: string, needed: number, target: string): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  const free = bavail * bsize;
-  check(free >= needed, "E_DISK", () => ({
-    where: target,
-    expected: `${bytes(needed)} of free space`,
-    got: bytes(free),
-    hint: "Free some space, or write somewhere else.",
-  }));
-}
-
 async function init(name: string, target: string, o: Options, world: World): Promise<number> {
   const dtype = weightTypes.find((known) => known === o.dtype);
   check(dtype !== undefined, "E_FLAG", () => ({
@@ -152,36 +140,22 @@ async function init(name: string, target: string, o: Options, world: World): Pro
   }));
   const { seed = 0 } = parseRequest({ prompt: "", ...requestFromFlags({ seed: o.seed }) }, flagOf);
   const { organs } = presetAnatomy(anyPreset(name));
-  check(!existsSync(target), "E_OUTPUT", () => ({
-    where: target,
-    expected: "a name that is free",
-    got: "a file or folder that is there",
-    hint: "Nothing is ever overwritten: remove it first, or choose another name.",
-  }));
+  checkFree(target);
   const measured = organs.map((organ) => measure(organ, workloadOf(organs, 64, 64)));
   const files = measured.map((network) => weightFile(network, dtype));
   const total = files.reduce((sum, { plan }) => sum + plan.byteLength, 0);
 
   const progress = progressFor(world.stderr, o.quiet === true);
   return interruptible(world, progress, "Stopped; nothing half-made is left.", async (signal) => {
-    let partial: string | undefined;
-    try {
-      await mkdir(dirname(resolve(target)), { recursive: true });
-      partial = await mkdtemp(`${resolve(target)}.partial-`);
-      await checkRoom(partial, total, target);
-      await writeTexts(partial, name);
+    await makeNewFolder(target, total, async (folder) => {
+      await writeTexts(folder, name);
       const writing: Writing = { progress, signal, done: 0, total };
-      for (const file of files) await writeWeights(partial, file, seed, dtype, writing);
-      await chmod(partial, 0o755); // mkdtemp keeps others out
-      await rename(partial, target);
-      progress.end();
-      const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
-      world.stdout.write(
-        `${target}: ${name}, ${grouped(parameters)} random parameters from seed ${seed}, ${bytes(total)} in ${dtype}\n`,
-      );
-    } catch (cause) {
-      if (partial !== undefined) await rm(partial, { recursive: true, force: true });
-      throw outputError(target, cause);
-    }
+      for (const file of files) await writeWeights(folder, file, seed, dtype, writing);
+    });
+    progress.end();
+    const parameters = measured.reduce((sum, network) => sum + network.parameters, 0);
+    world.stdout.write(
+      `${target}: ${name}, ${grouped(parameters)} random parameters from seed ${seed}, ${bytes(total)} in ${dtype}\n`,
+    );
   });
 }
