@@ -13,7 +13,8 @@ import { attentionMap } from "./attention-map.ts";
 import { gridOf, type TokenGrid } from "./paint.ts";
 import { type Components, principalComponents } from "./pca.ts";
 import { meanCosine, type SimilarityCurve } from "./similarity.ts";
-import { byStage, type Site, sitesOf } from "./sites.ts";
+import { byStage, pathBefore, type Site, sitesOf } from "./sites.ts";
+import { keysSeen } from "./text-keys.ts";
 
 export const analyses = ["similarity", "attention", "pca", "strip"] as const;
 export type AnalysisName = (typeof analyses)[number];
@@ -47,7 +48,7 @@ export interface Analysis {
   readonly selfAttention: readonly StageMap[];
   /** Of each token to the word; empty where none was asked for. */
   readonly wordAttention: readonly StageMap[];
-  /** Of the last self-attention of the first stage on the way up, at the middle step. */
+  /** Of the last self-attention of the first stage on the way up, or of a transformer's middle third; at the middle step. */
   readonly features: {
     readonly tap: string;
     readonly grid: TokenGrid;
@@ -80,8 +81,8 @@ class MeanMap {
 
 /**
  * Draws one picture and looks inside.
- * @throws KoalaError E_REQUEST for a word that is not in the prompt, E_MEMORY for values that are too many, and what
- *   `generate` throws
+ * @throws KoalaError E_REQUEST for a word that is not in the prompt, E_MODEL for a denoiser that has nothing to be looked
+ *   into, E_MEMORY for values that are too many, and what `generate` throws
  */
 export async function analyze(pipeline: Pipeline, o: AnalysisOptions): Promise<Analysis> {
   const { prompt, seed, steps, guidance, width, height } = o;
@@ -97,6 +98,14 @@ export async function analyze(pipeline: Pipeline, o: AnalysisOptions): Promise<A
   const shapes = pipeline.taps(request);
   const stages = byStage(sitesOf(shapes.keys()));
   const sites = [...stages.values()].flat();
+  const wanted = (o.only ?? analyses).filter((name) => name !== "strip");
+  check(sites.length > 0 || wanted.length === 0, "E_MODEL", () => ({
+    where: "analyze",
+    expected: `a denoiser with transformer blocks, for ${wanted.join(", ")}`,
+    got: "one without",
+    hint: "The guesses on the way (--only strip) need none.",
+  }));
+  const seen = keysSeen(pipeline, o.prompt, sites);
   const feature = featureSite(stages);
   const taps = new Set<string>();
   for (const { path, transformer } of sites) {
@@ -132,23 +141,23 @@ export async function analyze(pipeline: Pipeline, o: AnalysisOptions): Promise<A
       components = principalComponents(tapped, { index: (tapped.shape[0] ?? 1) - 1, count: COMPONENTS });
   };
 
-  function hearSelf({ path }: Site, stage: string, values: Readonly<Record<string, Tensor>>): void {
+  function hearSelf({ path, block }: Site, stage: string, values: Readonly<Record<string, Tensor>>): void {
     const [q, k] = [values[`${path}.attn1.to_q`], values[`${path}.attn1.to_k`]];
     if (q === undefined || k === undefined) return;
     const grid = gridOf(q.shape[1] ?? 0, request);
     const { x, y } = o.point ?? { x: 0.5, y: 0.5 };
     const place = (share: number, cells: number): number => Math.min(Math.floor(share * cells), cells - 1);
     const token = place(y, grid.height) * grid.width + place(x, grid.width);
-    const heads = pipeline.headsOf(blockOf(path));
+    const heads = pipeline.headsOf(block);
     const { rows } = attentionMap(q, k, { heads, index: (q.shape[0] ?? 1) - 1, rows: [token] });
     meanOf(self, stage).add(rows[0] as Float64Array);
   }
 
-  function hearWord({ path }: Site, stage: string, values: Readonly<Record<string, Tensor>>): void {
+  function hearWord({ path, block }: Site, stage: string, values: Readonly<Record<string, Tensor>>): void {
     const [q, k] = [values[`${path}.attn2.to_q`], values[`${path}.attn2.to_k`]];
     if (q === undefined || k === undefined) return;
-    const heads = pipeline.headsOf(blockOf(path));
-    const { rows } = attentionMap(q, k, { heads, index: (q.shape[0] ?? 1) - 1 });
+    const heads = pipeline.headsOf(block);
+    const { rows } = attentionMap(q, k, { heads, index: (q.shape[0] ?? 1) - 1, seen });
     const toWord = rows.map((row) => positions.reduce((sum, position) => sum + (row[position] ?? 0), 0));
     meanOf(words, stage).add(Float64Array.from(toWord));
   }
@@ -180,36 +189,44 @@ export async function analyze(pipeline: Pipeline, o: AnalysisOptions): Promise<A
   };
 }
 
-/** `down_blocks.1` of `down_blocks.1.attentions.0.…`. */
-const blockOf = (path: string): string => /^(mid_block|(?:down|up)_blocks\.\d+)/.exec(path)?.[1] ?? "";
-
 const meanOf = (means: Map<string, MeanMap>, stage: string): MeanMap => {
   const mean = means.get(stage) ?? new MeanMap();
   means.set(stage, mean);
   return mean;
 };
 
-/** The self-attention that the paper's figure shows: of the last transformer block of UP-1, or of the last stage before. */
+/**
+ * The self-attention that the paper's figure shows: of the last transformer block of UP-1, or of the last stage before. A
+ * diffusion transformer has nothing like it by name; TX-2 ends about as far through the network.
+ */
 function featureSite(stages: ReadonlyMap<string, readonly Site[]>): string | null {
   const names = [...stages.keys()];
   const stage =
-    stages.get("UP-1") ?? stages.get(names.find((name) => name.startsWith("UP")) ?? names.at(-1) ?? "");
+    stages.get("UP-1") ??
+    stages.get("TX-2") ??
+    stages.get(names.find((name) => name.startsWith("UP")) ?? names.at(-1) ?? "");
   const site = stage?.at(-1);
   return site === undefined ? null : `${site.path}.attn1`;
 }
 
 /** Adds the cosine of a site and the one before it in its transformer. */
 function hearSimilarity(
-  { transformer, layer, path }: Site,
+  site: Site,
   values: Readonly<Record<string, Tensor>>,
   found: Map<string, number[][]>,
 ): void {
+  const { transformer, layer, path } = site;
   const own = values[path];
-  const before = values[`${transformer}.transformer_blocks.${layer - 1}`];
+  const before = values[pathBefore(site)];
   if (own === undefined || before === undefined) return;
   const pairs = found.get(transformer) ?? [];
   pairs[layer - 1] = [...(pairs[layer - 1] ?? []), meanCosine(before, own)];
   found.set(transformer, pairs);
+}
+
+function commonStage(sites: readonly Site[]): string {
+  const [first = "", ...others] = new Set(sites.map(({ stage }) => stage));
+  return others.length === 0 ? first : first.replace(/-\d+$/, "");
 }
 
 function curvesOf(
@@ -217,7 +234,8 @@ function curvesOf(
   found: ReadonlyMap<string, readonly number[][]>,
 ): SimilarityCurve[] {
   return [...found].map(([transformer, pairs]) => ({
-    stage: sites.find((site) => site.transformer === transformer)?.stage ?? "",
+    // one that goes through several stages, TX-1 to TX-3, is TX
+    stage: commonStage(sites.filter((site) => site.transformer === transformer)),
     transformer,
     points: pairs.map((cosines, i) => ({
       position: (i + 1) / pairs.length,

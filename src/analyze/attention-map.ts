@@ -4,18 +4,29 @@ import { check } from "../core/assert.ts";
 import { show } from "../tensor/shape.ts";
 import { type Tensor, toFloat32 } from "../tensor/tensor.ts";
 
+export interface MapOptions {
+  readonly heads: number;
+  /** Number of the picture. */
+  readonly index: number;
+  /** Absent: all. */
+  readonly rows?: readonly number[];
+  /** The first so many keys are seen, the others are padding that is masked; absent: all. */
+  readonly seen?: number | undefined;
+}
+
 /**
  * One picture's attention, on average over heads: `q` [N, S, E] and `k` [N, T, E], the picture `index` of N.
- * Row s of the result [S, T] sums to 1.
+ * Row s of the result [S, keys seen] sums to 1.
  * @throws KoalaError E_SHAPE
  */
 export function attentionMap(
   q: Tensor,
   k: Tensor,
-  o: { readonly heads: number; readonly index: number; readonly rows?: readonly number[] },
+  o: MapOptions,
 ): { readonly rows: readonly Float64Array[]; readonly tokens: number; readonly keys: number } {
   const [n = 0, tokens = 0, width = 0] = q.shape;
-  const [, keys = 0, keyWidth] = k.shape;
+  const [, all = 0, keyWidth] = k.shape;
+  const keys = Math.min(o.seen ?? all, all);
   const size = width / o.heads;
   check(
     q.shape.length === 3 && width === keyWidth && Number.isInteger(size) && o.index < n,
@@ -27,7 +38,7 @@ export function attentionMap(
     }),
   );
   const queries = toFloat32(q).subarray(o.index * tokens * width, (o.index + 1) * tokens * width);
-  const others = toFloat32(k).subarray(o.index * keys * width, (o.index + 1) * keys * width);
+  const others = toFloat32(k).subarray(o.index * all * width, (o.index + 1) * all * width);
   const wanted = o.rows ?? Array.from({ length: tokens }, (_, s) => s);
   const rows = wanted.map((s) => {
     const mean = new Float64Array(keys);

@@ -1,22 +1,37 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { writePixart } from "../../test/model-folder.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { analyze } from "./analyze.ts";
 import { explore } from "./explore.ts";
 
-const asked = { prompt: "a red apple", seed: 7, steps: 2 };
-let pipeline: Pipeline;
+const pipelines = new Map<string, Pipeline>();
+let folder = "";
 
 beforeAll(async () => {
-  pipeline = await Pipeline.load("models/koala-emoji");
+  folder = mkdtempSync(join(tmpdir(), "koala-explore-"));
+  pipelines.set("a U-Net", await Pipeline.load("models/koala-emoji"));
+  const pixart = writePixart(join(folder, "alpha"), "alpha");
+  pipelines.set("a transformer", await Pipeline.load(pixart, { isOffline: true }));
 });
-afterAll(() => pipeline.dispose());
+afterAll(async () => {
+  for (const pipeline of pipelines.values()) await pipeline.dispose();
+  rmSync(folder, { recursive: true });
+});
 
-test("the mean over steps of what a page is shown is what a report shows", async () => {
+test.each([
+  ["a U-Net", {}, ["DW-2", "DW-3", "UP-1", "UP-2"]],
+  ["a transformer", { width: 64, height: 64 }, ["TX-1", "TX-2", "TX-3"]],
+] as const)("the mean over steps of what a page is shown of %s is what a report shows", async (kind, size, stages) => {
+  const pipeline = pipelines.get(kind) as Pipeline;
+  const asked = { prompt: "a red apple", seed: 7, steps: 2, ...size };
   const steps: number[] = [];
   const found = await explore(pipeline, asked, { onStep: (step) => void steps.push(step) });
   expect(steps).toEqual([1, 2]);
   expect(found.words).toEqual(["a", "red", "apple"]);
-  expect(found.omitted).toEqual([]);
+  expect([found.stages, found.omitted]).toEqual([stages, []]);
   expect(found.looks).toHaveLength(2 * found.stages.length);
 
   const report = await analyze(pipeline, {

@@ -11,6 +11,7 @@ import { attentionMap } from "./attention-map.ts";
 import { gridOf, type TokenGrid } from "./paint.ts";
 import { type Components, principalComponents } from "./pca.ts";
 import { byStage, type Site, sitesOf } from "./sites.ts";
+import { keysSeen } from "./text-keys.ts";
 
 /** One stage at one step, on average over its layers and heads. */
 export interface StageLook {
@@ -64,6 +65,7 @@ export async function explore(
     (word) => pipeline.positionsOf(request.prompt, word).length > 0,
   );
   const positions = words.map((word) => pipeline.positionsOf(request.prompt, word));
+  const seen = keysSeen(pipeline, request.prompt, [...all.values()].flat());
   const parts = ["attn1.to_q", "attn1.to_k", "attn2.to_q", "attn2.to_k"];
   const taps = [...stages.values()].flatMap((sites) => [
     ...sites.flatMap(({ path }) => parts.map((part) => `${path}.${part}`)),
@@ -74,7 +76,7 @@ export async function explore(
   const hear = (values: Readonly<Record<string, Tensor>>): void => {
     const step = 1 + (looks.at(-1)?.step ?? 0);
     for (const [stage, sites] of stages)
-      looks.push(look(pipeline, stage, sites, { step, values, positions, request }));
+      looks.push(look(pipeline, stage, sites, { step, values, positions, seen, request }));
   };
   let picture: Picture | null = null;
   const seconds: number[] = [];
@@ -98,6 +100,8 @@ interface Heard {
   readonly values: Readonly<Record<string, Tensor>>;
   /** Of each word. */
   readonly positions: readonly (readonly number[])[];
+  /** Tokens of the text that are attended to; undefined: all. */
+  readonly seen: number | undefined;
   readonly request: Request;
 }
 
@@ -110,15 +114,15 @@ function look(pipeline: Pipeline, stage: string, sites: readonly Site[], h: Hear
   const self = new Float32Array(tokens * tokens);
   const cross = new Float32Array(h.positions.length * tokens);
   for (const site of alike) {
-    const heads = pipeline.headsOf(/^(mid_block|(?:down|up)_blocks\.\d+)/.exec(site.path)?.[1] ?? "");
-    const map = (kind: string) => {
+    const heads = pipeline.headsOf(site.block);
+    const map = (kind: string, seen?: number) => {
       const q = tap(site, `${kind}.to_q`);
-      return attentionMap(q, tap(site, `${kind}.to_k`), { heads, index: (q.shape[0] ?? 1) - 1 }).rows;
+      return attentionMap(q, tap(site, `${kind}.to_k`), { heads, index: (q.shape[0] ?? 1) - 1, seen }).rows;
     };
     for (const [s, row] of map("attn1").entries())
       for (let t = 0; t < tokens; t++)
         self[s * tokens + t] = (self[s * tokens + t] ?? 0) + (row[t] ?? 0) / alike.length;
-    for (const [s, row] of map("attn2").entries())
+    for (const [s, row] of map("attn2", h.seen).entries())
       for (const [w, its] of h.positions.entries())
         cross[w * tokens + s] =
           (cross[w * tokens + s] ?? 0) + its.reduce((sum, p) => sum + (row[p] ?? 0), 0) / alike.length;

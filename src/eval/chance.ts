@@ -50,7 +50,7 @@ export function bootstrap(
   const random = new TorchGenerator(seed);
   const values = Array.from({ length: repetitions }, () =>
     statistic(Array.from({ length: count }, () => below(random, count))),
-  ).filter((value) => !Number.isNaN(value)); // a ratio has no value where a draw's denominator is 0
+  ).filter(Number.isFinite); // a ratio has no value where a draw's denominator is 0
   const tail = (1 - confidence) / 2;
   return {
     value: statistic(Array.from({ length: count }, (_, i) => i)),

@@ -196,6 +196,14 @@ describe("R-precision", () => {
     expect(found.ratio.low).toBeLessThan(2 / 3);
     expect(rPrecision(real, real, 3).ratio).toEqual({ value: 1, low: 1, high: 1 });
   });
+
+  it("has no share of the real pictures where none of them is found", () => {
+    const { ratio } = rPrecision([1, 1, 0], [0, 0, 0], 3);
+    expect(ratio).toEqual({ value: Number.NaN, low: Number.NaN, high: Number.NaN });
+    // some draws find none of the real ones, and do not count
+    const rare = rPrecision([1, 1, 1, 1], [1, 0, 0, 0], 3).ratio;
+    expect([rare.value, Number.isFinite(rare.low), Number.isFinite(rare.high)]).toEqual([4, true, true]);
+  });
 });
 
 describe("scores of pairs", () => {
@@ -273,11 +281,12 @@ describe("chance", () => {
   });
 
   it("leaves out draws that have no value", () => {
-    expect(bootstrap(2, (members) => (members.includes(0) ? 1 : Number.NaN), 1)).toEqual({
-      value: 1,
-      low: 1,
-      high: 1,
-    });
+    for (const none of [Number.NaN, Number.POSITIVE_INFINITY])
+      expect(bootstrap(2, (members) => (members.includes(0) ? 1 : none), 1)).toEqual({
+        value: 1,
+        low: 1,
+        high: 1,
+      });
   });
 
   it("takes quantiles as NumPy does", () => {

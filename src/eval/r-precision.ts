@@ -102,9 +102,13 @@ export interface RPrecision {
 export function rPrecision(drawn: readonly number[], real: readonly number[], seed: number): RPrecision {
   const of = (values: readonly number[], members: readonly number[]): number =>
     mean(members.map((i) => values[i] ?? 0));
+  const ratioOf = (members: readonly number[]): number => {
+    const whole = of(real, members);
+    return whole === 0 ? Number.NaN : of(drawn, members) / whole;
+  };
   return {
     score: meanEstimate(drawn, seed),
     real: meanEstimate(real, seed),
-    ratio: bootstrap(drawn.length, (members) => of(drawn, members) / of(real, members), seed),
+    ratio: bootstrap(drawn.length, ratioOf, seed),
   };
 }

@@ -42,7 +42,7 @@ export interface CommonRun {
   readonly resolution?: number;
   readonly crop: "center" | "random";
   readonly flips: boolean;
-  /** Crops that are kept of each picture. */
+  /** Crops that are kept of each picture; with flips at least two. */
   readonly views: number;
   /** Pixels; absent: half the resolution. */
   readonly minSide?: number;

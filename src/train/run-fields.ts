@@ -48,7 +48,9 @@ const common = {
     .enum(["center", "random"])
     .default("center")
     .meta({ description: "what stays of a picture that is no square" }),
-  flips: z.boolean().default(false).meta({ description: "mirror half of what is seen" }),
+  flips: z.boolean().default(false).meta({
+    description: "mirror half of what is seen; at least 2 views are then kept, but for a VAE",
+  }),
   views: whole(1, 64).default(1).meta({ description: "crops that are kept of each picture" }),
   minSide: whole(1, 65_536).optional().meta({
     description: "leave out pictures whose shorter side is below (default: half the resolution)",

@@ -2,9 +2,22 @@
 
 import { describe, expect, it } from "vitest";
 import { KoalaError } from "../core/errors.ts";
+import type { Value } from "../graph/op.ts";
+import { ortEngine } from "../node/ort-node.ts";
+import { input, mean, mul, square } from "../ops/index.ts";
+import type { TensorStore } from "../tensor/stored.ts";
+import { float32 } from "../tensor/tensor.ts";
 import { parseRun } from "./config.ts";
-import { type LoopOptions, optimizerOf, type StepRecord, trainingLoop, withAdvice } from "./run.ts";
-import type { Task } from "./tasks/task.ts";
+import { noStore } from "./flat.ts";
+import {
+  type LoopOptions,
+  optimizerOf,
+  type StepRecord,
+  trainerOf,
+  trainingLoop,
+  withAdvice,
+} from "./run.ts";
+import type { Rival, Task } from "./tasks/task.ts";
 import type { Trainer } from "./trainer.ts";
 
 async function events(o: LoopOptions, from = 0, stopAfter?: number, isSampled = false): Promise<string[]> {
@@ -81,6 +94,38 @@ it("a failure of the numbers says where to go on", () => {
   );
   const other = new Error("other");
   expect(withAdvice(other, "Go on.")).toBe(other);
+});
+
+/** A weight of one number, which begins as 1, and the loss `scale` times its square. */
+function network(name: string, scale: Value): Omit<Rival, "rate"> {
+  const weight = input(name, { shape: [1] });
+  const one = float32([1], [1]);
+  const initial: TensorStore = {
+    tensors: new Map([[name, { ...one, file: null, offset: 0, byteLength: 0 }]]),
+    read: async () => one,
+  };
+  const terms = { [`${name} loss`]: mean(mul(square(weight), scale), [0]) };
+  return { objective: { terms }, weights: new Map([[name, weight]]), initial };
+}
+
+describe("a rival", () => {
+  it("may lose any number of times what it did, and ends the run where that is none", async () => {
+    const rival = { ...network("rival", input("scale", { shape: [1] })), rate: 1e-9 };
+    const own = network("own", input("x", { shape: [1] }));
+    const task = { ...own, frozen: noStore, rival } as unknown as Task;
+    const run = parseRun({ kind: "unet", model: "m", data: ["d"] });
+    const trainer = await trainerOf(run, task, { engine: ortEngine(), threads: 1 });
+    const fed = (scale: number) => [{ x: float32([1], [1]), scale: float32([1], [scale]) }];
+    try {
+      await trainer.train(fed(1e-6));
+      expect((await trainer.train(fed(1))).terms["rival loss"]).toBeCloseTo(1, 4);
+      await expect(trainer.train(fed(Number.NaN))).rejects.toThrow(
+        "step 3, loss term rival loss: expected a finite number, got NaN",
+      );
+    } finally {
+      await trainer.dispose();
+    }
+  });
 });
 
 it("every optimizer that a run may name is there", () => {

@@ -104,11 +104,12 @@ export async function trainerOf(
   const { rival } = task;
   if (rival === undefined) return own;
   try {
-    const rate = (): number => rival.rate;
-    return rivals(
-      own,
-      await createTrainer(rival.objective, rival.weights, rival.initial, { ...common, rate }),
-    );
+    const theirs: TrainerOptions = {
+      ...{ ...common, rate: () => rival.rate },
+      // a rival that wins loses exactly 0, and any loss after that is many times the mean
+      divergence: Number.POSITIVE_INFINITY,
+    };
+    return rivals(own, await createTrainer(rival.objective, rival.weights, rival.initial, theirs));
   } catch (error) {
     await own.dispose();
     throw error;

@@ -34,7 +34,7 @@ export interface TrainerOptions extends GradientOptions {
   readonly emaCap?: number;
   /** How the average is kept. Default float32; one in float16 is not for graphs that read it. */
   readonly emaDtype?: AverageDtype;
-  /** A loss of so many times its running mean ends the run; default 100. */
+  /** A loss of so many times its running mean ends the run; default 100, Infinity: none does that is finite. */
   readonly divergence?: number;
   /** The other processes that train this model, each on batches of its own: losses and gradients are their means. */
   readonly communicator?: Communicator;

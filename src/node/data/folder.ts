@@ -12,6 +12,7 @@ import {
   noCaption,
   parseMetadata,
   type RecordOptions,
+  withText,
 } from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openFolder } from "../files.ts";
@@ -76,8 +77,8 @@ async function* samples(
       skip({ kind: "missing file", id: path, reason: `${metadataName} lists it, and it is not there` });
   for (const id of pictures) {
     const sidecar = id.replace(pictureNames, ".txt");
-    const text = texts.has(sidecar) ? { text: await readText(join(root, sidecar)) } : {};
-    const described = describe({ ...text, ...records.get(id) }, join(root, id), o);
+    const text = texts.has(sidecar) ? await readText(join(root, sidecar)) : null;
+    const described = describe(withText(records.get(id) ?? {}, text), join(root, id), o);
     if (described.captions.length === 0 && o.isCaptionOptional !== true) {
       skip({ kind: "no caption", id, reason: noCaption(posix.basename(sidecar), metadataName, o) });
       continue;

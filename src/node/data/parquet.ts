@@ -15,7 +15,7 @@ import {
   type RecordOptions,
 } from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
-import { openFile } from "../files.ts";
+import { openFile, readRange } from "../files.ts";
 import { readPictureBytes } from "../image-file.ts";
 import { contentHash } from "./hash.ts";
 
@@ -83,10 +83,8 @@ async function openTable(path: string, o: ParquetOptions): Promise<Table> {
   const file: AsyncBuffer = {
     byteLength: size,
     async slice(start, end = size) {
-      const bytes = new Uint8Array(Math.max(0, Math.min(end, size) - start));
-      const { bytesRead } = await handle.read(bytes, 0, bytes.length, start);
-      if (bytesRead < bytes.length) throw new Error("the file ends too soon");
-      return bytes.buffer;
+      // a column of pictures may be longer than one read call takes
+      return (await readRange(handle, start, Math.max(start, Math.min(end, size)))).buffer;
     },
   };
   try {

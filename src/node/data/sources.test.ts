@@ -9,12 +9,13 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import sharp from "sharp";
 import { pack } from "tar-stream";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openPictureFolder } from "./folder.ts";
 import { contentHash } from "./hash.ts";
@@ -114,6 +115,23 @@ describe("a folder of pictures", () => {
     expect(await all(source)).toEqual({ samples, skipped });
   });
 
+  it("takes the text beside the picture where the record's own is blank", async () => {
+    const records = ['{"file_name": "a.png", "text": ""}', '{"file_name": "b.png", "text": null}'];
+    const path = folder("blank", {
+      ...{ "a.png": red, "a.txt": "a red one", "b.png": dark, "b.txt": "a dark one" },
+      "metadata.jsonl": records.join("\n"),
+    });
+    const captionsOf = async (source: DataSource) =>
+      (await all(source)).samples.map(({ captions }) => captions);
+    expect(await captionsOf(await openPictureFolder(path))).toEqual([["a red one"], ["a dark one"]]);
+    const shard = await tar(join(root, "blank.tar"), [
+      ["a.png", red],
+      ["a.txt", "a red one"],
+      ["a.json", '{"text": "  "}'],
+    ]);
+    expect(await captionsOf(await openTar(shard))).toEqual([["a red one"]]);
+  });
+
   it("gives pictures without captions where these are optional", async () => {
     const path = folder("silent", { "a.png": red });
     const { samples } = await all(await openPictureFolder(path, { isCaptionOptional: true }));
@@ -162,6 +180,24 @@ describe("parquet", () => {
     ]);
     const { width, height } = await sharp(samples[0]?.bytes).metadata();
     expect([width, height]).toEqual([24, 16]);
+  });
+
+  it("of columns longer than one read call takes is read in several, as those of 2 GiB are", async () => {
+    const path = join(fixtures, "images.parquet");
+    const whole = await all(await openParquet(path));
+    const handle = await open(path, "r");
+    const prototype = Object.getPrototypeOf(handle) as FileHandle;
+    await handle.close();
+    const read = prototype.read as (...args: unknown[]) => Promise<{ bytesRead: number }>;
+    const short = vi.spyOn(prototype, "read").mockImplementation(function (this: FileHandle, ...args) {
+      const [bytes, at, length, start] = args as unknown as [Uint8Array, number, number, number];
+      return read.call(this, bytes, at, Math.min(length, 1000), start) as never;
+    });
+    try {
+      expect(await all(await openParquet(path))).toEqual(whole);
+    } finally {
+      short.mockRestore();
+    }
   });
 
   it("of unmarked bytes and lists gives pictures, several captions and weights", async () => {

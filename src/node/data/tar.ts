@@ -8,13 +8,7 @@ import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
-import {
-  type DataRecord,
-  describe,
-  noCaption,
-  parseObject,
-  type RecordOptions,
-} from "../../train/data/record.ts";
+import { describe, noCaption, parseObject, type RecordOptions, withText } from "../../train/data/record.ts";
 import type { DataSource, RawSample, Skipped } from "../../train/data/sample.ts";
 import { openFile } from "../files.ts";
 import { contentHash } from "./hash.ts";
@@ -149,9 +143,7 @@ function* finish(
   const json = text("json");
   const record = json === null ? {} : parseObject(json);
   if (record === null) return skip({ kind: "broken", id, reason: "its .json is not a JSON object" });
-  const plain = text("txt");
-  const fields: DataRecord = { ...(plain === null ? {} : { text: plain }), ...record };
-  const described = describe(fields, `${path}: ${key}`, o);
+  const described = describe(withText(record, text("txt")), `${path}: ${key}`, o);
   if (described.captions.length === 0 && o.isCaptionOptional !== true)
     return skip({ kind: "no caption", id, reason: noCaption("its .txt", "its .json", o) });
   const [, bytes] = picture;

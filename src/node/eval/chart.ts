@@ -14,9 +14,10 @@ function values(evaluation: Evaluation): Record<string, unknown>[] {
     const results = evaluation.results.filter(({ split }) => split === name);
     return linesOf(results).flatMap(({ label, cells, real }) =>
       [...cells, real].flatMap((cell, i) => {
-        if (cell === null || Number.isNaN(cell.value)) return [];
+        if (cell === null) return [];
         const who = results[i]?.model ?? realName;
         const { value, deviation = 0, low = value - deviation, high = value + deviation } = cell;
+        if (![value, low, high].every(Number.isFinite)) return [];
         return [{ label, who, split: name, value, low, high }];
       }),
     );

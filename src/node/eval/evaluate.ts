@@ -14,6 +14,7 @@ import type { HostFiles } from "../../runtime/host.ts";
 import type { Engine } from "../../runtime/session.ts";
 import { TorchGenerator } from "../../tensor/random.ts";
 import type { Size } from "../../train/data/buckets.ts";
+import type { RecordOptions } from "../../train/data/record.ts";
 import { contentHash } from "../data/hash.ts";
 import { type DrawOptions, drawMissing, drawn, seedOf, type Task } from "./draw.ts";
 import { beginEvaluation, modelFolder, shortNames } from "./folder.ts";
@@ -52,9 +53,18 @@ export interface EvaluationOptions {
   readonly engine: Engine;
   readonly threads?: number;
   readonly signal: AbortSignal;
-  /** Features of real pictures by their source's key, for a caller that evaluates the same data again with the same scorer. */
-  readonly kept?: Map<string, Features>;
+  readonly kept?: Kept;
 }
+
+/** What is known of real pictures, for a caller that evaluates the same data again with the same scorer. */
+export interface Kept {
+  /** By where they lie and what was asked of their records. */
+  readonly pictures: Map<string, Pictures>;
+  /** By their source's key. */
+  readonly features: Map<string, Features>;
+}
+
+export const nothingKept = (): Kept => ({ pictures: new Map(), features: new Map() });
 
 type Drawer = Parameters<typeof drawMissing>[0];
 
@@ -103,12 +113,12 @@ export async function evaluate(o: EvaluationOptions, s: Surroundings): Promise<E
   const needsPictures = o.metrics.some((metric) => metric !== "psnr");
   const scorer = o.scorer === undefined ? null : await openScorer(o.scorer, options(o));
   try {
-    const train = await open("train", o.train, o, s);
+    const train = await open({ name: "train", path: o.train }, o, s);
     const splits: Part[] = [];
     for (const split of o.splits) {
       const path = partOf(o.data, split);
       const name = split === "" ? basename(resolve(path)) : split;
-      const pictures = path === o.train ? { ...train, name } : await open(name, path, o, s);
+      const pictures = path === o.train ? { ...train, name } : await open({ name, path }, o, s);
       const random = new TorchGenerator(o.seed);
       const chosen = choose(pictures.entries.length, o.count, random).sort((a, b) => a - b);
       checkEnough(pictures, chosen.length, o.metrics);
@@ -116,11 +126,12 @@ export async function evaluate(o: EvaluationOptions, s: Surroundings): Promise<E
     }
     // before anything is drawn: questions that cannot be asked are no use after an hour
     const judged = needsPictures ? splits.map((part) => ask(part, train, o)) : [];
+    const against = await openAgainst(train, o, s);
     await beginEvaluation(o.out, subjectOf(splits, o));
     const folders = needsPictures ? await drawAll(names, splits, o, s) : new Map<string, string>();
     const quality = await psnrs(names, splits, o, s);
     const results: Result[] = [];
-    const judges = scorer === null ? [] : await prepare(scorer, splits, judged, train, o, s);
+    const judges = scorer === null ? [] : await prepare(scorer, splits, judged, { train, against }, o, s);
     for (const [i, part] of splits.entries()) {
       for (const model of names) {
         const split = part.pictures.name;
@@ -156,14 +167,40 @@ const nothing: ReturnType<typeof measure> = {
   details: { cosines: [], isFound: [], neighbours: [] },
 };
 
-async function open(name: string, path: string, o: EvaluationOptions, s: Surroundings): Promise<Pictures> {
-  const pictures = await openPictures(name, [path], {
-    ...(o.captions === undefined ? {} : { captions: o.captions }),
-    ...(o.metrics.includes("r-precision") ? { group: o.group } : {}),
-    isCaptionOptional: o.metrics.every((metric) => metric === "psnr"),
-  });
-  for (const line of pictures.skipped) s.onWarning(line);
-  return pictures;
+/** What the data's records must say: captions to draw, and groups to choose others from. */
+const recordsOf = ({ captions, group, metrics }: EvaluationOptions): RecordOptions => ({
+  ...(captions === undefined ? {} : { captions }),
+  ...(metrics.includes("r-precision") ? { group } : {}),
+  isCaptionOptional: metrics.every((metric) => metric === "psnr"),
+});
+
+/** Whether more than captions is taken of what lies there: training data may only be there to choose captions from. */
+const hasPixels = (path: string, { data, splits, train, against, metrics }: EvaluationOptions): boolean =>
+  path !== train ||
+  path === against ||
+  metrics.includes("nearest") ||
+  splits.some((split) => partOf(data, split) === path);
+
+async function open(
+  { name, path, records }: { readonly name: string; readonly path: string; readonly records?: RecordOptions },
+  o: EvaluationOptions,
+  s: Surroundings,
+): Promise<Pictures> {
+  const asked = { records: records ?? recordsOf(o), isThorough: hasPixels(path, o) };
+  const key = JSON.stringify([path, asked]);
+  const pictures =
+    o.kept?.pictures.get(key) ?? (await openPictures(name, [path], { ...asked, signal: o.signal }));
+  if (o.kept?.pictures.has(key) !== true) for (const line of pictures.skipped) s.onWarning(line);
+  o.kept?.pictures.set(key, pictures);
+  return { ...pictures, name };
+}
+
+/** What distances are measured against instead of each split, of which nothing but the pixels counts; null: nothing is. */
+async function openAgainst(train: Pictures, o: EvaluationOptions, s: Surroundings): Promise<Pictures | null> {
+  const { against: path, metrics } = o;
+  if (path === undefined || !(metrics.includes("frechet") || metrics.includes("kid"))) return null;
+  if (path === o.train) return train;
+  return open({ name: "against", path, records: { isCaptionOptional: true } }, o, s);
 }
 
 const drawnTasks = ({ pictures, chosen }: Part, { seed }: EvaluationOptions): Task[] =>
@@ -271,12 +308,12 @@ async function prepare(
   scorer: Scorer,
   splits: readonly Part[],
   asked: readonly ReturnType<typeof ask>[],
-  train: Pictures,
+  { train, against: other }: { readonly train: Pictures; readonly against: Pictures | null },
   o: EvaluationOptions,
   s: Surroundings,
 ): Promise<Judge[]> {
   const has = (...names: MetricName[]): boolean => names.some((name) => o.metrics.includes(name));
-  const kept = o.kept ?? new Map<string, Features>();
+  const { features: kept } = o.kept ?? nothingKept();
   const all = async (pictures: Pictures): Promise<Features> => {
     const features =
       kept.get(pictures.source.key) ??
@@ -287,7 +324,6 @@ async function prepare(
     return features;
   };
   const training = has("nearest") ? await all(train) : null;
-  const other = o.against === undefined ? null : await open("against", o.against, o, s);
   const judges: Judge[] = [];
   for (const [i, { pictures, chosen }] of splits.entries()) {
     const against = has("frechet", "kid") ? await all(other ?? pictures) : null;

@@ -15,7 +15,7 @@ import { planView } from "../../train/data/view.ts";
 import { decodeView, pictureSize } from "../data/decode.ts";
 import { openSource } from "../data/open-source.ts";
 
-/** A picture that is there and whole as far as its head tells. */
+/** A picture that is there, and whole as far as was looked. */
 export interface Entry extends Caption {
   readonly id: string;
   /** Of the picture's bytes. */
@@ -31,21 +31,33 @@ export interface Pictures {
   readonly source: DataSource;
 }
 
+export interface OpenOptions {
+  readonly records: RecordOptions;
+  /**
+   * Whether each picture is decoded to its end, as it must be where pixels are needed later: one that is cut short looks whole by
+   * its head, and would be found out only when everything is drawn.
+   */
+  readonly isThorough: boolean;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Opens the data set of `paths` and reads who is in it.
- * @throws KoalaError E_FILE when there is nothing to be used, E_CONFIG when it lacks the fields asked for
+ * @throws KoalaError E_FILE when there is nothing to be used, E_CONFIG when it lacks the fields asked for; the signal's reason
  */
 export async function openPictures(
   name: string,
   paths: readonly string[],
-  o: RecordOptions,
+  o: OpenOptions,
 ): Promise<Pictures> {
-  const source = await openSource(paths, o);
+  const source = await openSource(paths, o.records);
   const log = new SkipLog(3);
   const entries: Entry[] = [];
-  for await (const { id, hash, bytes, captions, group } of source.samples(log.add)) {
-    const size = await pictureSize(bytes).catch((error: KoalaError) => error);
-    if (size instanceof KoalaError) log.add({ kind: "broken", id, reason: size.message });
+  for await (const sample of source.samples(log.add)) {
+    o.signal.throwIfAborted();
+    const { id, hash, bytes, captions, group } = sample;
+    const found = await (o.isThorough ? whole(sample) : pictureSize(bytes)).catch((e: KoalaError) => e);
+    if (found instanceof KoalaError) log.add({ kind: "broken", id, reason: found.message });
     else entries.push({ id, hash, text: captions[0] ?? "", group });
   }
   checkUsable(source.name, entries.length, log);
@@ -75,7 +87,7 @@ export const middle =
 
 /**
  * Reads the pictures of `wanted` (numbers of entries; absent: all) once more, in the order of the data set.
- * @throws KoalaError E_FILE, E_IMAGE naming a picture whose data is damaged
+ * @throws KoalaError E_FILE, E_IMAGE naming a picture that was damaged since
  */
 export async function* readPictures(
   { entries, source }: Pictures,

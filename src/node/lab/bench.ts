@@ -3,7 +3,6 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, relative } from "node:path";
-import type { Features } from "../../eval/features.ts";
 import type { PipelineEvent } from "../../pipeline/events.ts";
 import { host } from "../../runtime/host.ts";
 import { size } from "../../tensor/shape.ts";
@@ -12,7 +11,7 @@ import type { RunEnd, StepRecord } from "../../train/run.ts";
 import { openComponent } from "../../weights/layout.ts";
 import type { Generator, World } from "../cli/world.ts";
 import { drawn, fileOf } from "../eval/draw.ts";
-import { type Result as Evaluated, evaluate, type Surroundings } from "../eval/evaluate.ts";
+import { type Result as Evaluated, evaluate, nothingKept, type Surroundings } from "../eval/evaluate.ts";
 import { partOf } from "../eval/pictures.ts";
 import { resumeRun, startRun } from "../runs/execute.ts";
 import { RunFolder } from "../runs/folder.ts";
@@ -82,7 +81,7 @@ export function realBench(o: BenchOptions): Bench {
   const open = (location: string) => world.openModel(location, hosted);
   const load = (location: string): Promise<Generator> =>
     world.load(location, { ...hosted, ...engineOf, ...threads });
-  const kept = new Map<string, Features>();
+  const kept = nothingKept();
 
   async function train(fields: Fields, folder: string): Promise<Trained> {
     // what it is and that its data are there, each run would say again

@@ -285,6 +285,31 @@ describe("a budget", () => {
       "--budget: expected at least 6 min for 12 runs on this machine, got 60 s [E_FLAG]\nFewer --seeds, a smaller --batch or a larger --budget would do.",
     );
   });
+  it("that leaves the fixed time of the runs, the least steps and the least captions does", () => {
+    const slow = Object.fromEntries(
+      Object.entries(costs.runs).map(([key, cost]) => [key, { ...cost, around: 100 }]),
+    );
+    const least = 12 * (100 + 10 * 1) + 13 * 32 * 0.22;
+    for (const budget of [least + 1e-6, least + 60]) {
+      const { length, estimate: after } = fitBudget(
+        design,
+        { ...settings, count: 4000, budget },
+        { ...costs, runs: slow },
+        "out",
+      );
+      expect(length.steps).toBeGreaterThanOrEqual(10);
+      expect(length.count).toBeGreaterThanOrEqual(32);
+      expect(after.total).toBeLessThanOrEqual(budget);
+    }
+  });
+  it("of what the refusal names is not refused", async () => {
+    for (const seeds of [1, 3, 4, 5, 40]) {
+      const refusal = await failure((async () => within(1, { seeds }))());
+      const [, number, unit] = /at least ([\d.]+) (s|min|h) /.exec(refusal) ?? [];
+      const named = Number(number) * ({ s: 1, min: 60, h: 3600 }[unit ?? ""] ?? Number.NaN);
+      expect(within(named, { seeds }).length.steps).toBeGreaterThanOrEqual(10);
+    }
+  });
   it("is told on the page", async () => {
     await study("kd-layers", { budget: 480 });
     expect(lines.some((line) => /^Shortened to the budget of 8 min 0 s: \d\d of 100 steps/.test(line))).toBe(
@@ -356,6 +381,14 @@ describe("every study", () => {
       "--arms: expected names among none, first, last, interleaved, got frist [E_FLAG]",
     );
     expect(calls).toEqual([]);
+  });
+
+  it("of a transformer's features cuts blocks that have something to learn from the first step", () => {
+    const { made, remarks } = studyOf("dit-kd").design(transformer, { isFull: false });
+    expect(made.map(({ how }) => how)).toEqual([{ kind: "cut", rule: "pixart-14", keep: "interleaved" }]);
+    expect(remarks).toEqual([
+      "The student has 14 of the teacher's 28 blocks, spread over its depth. The first ones would be copies that read what the teacher's read: SA, CA and FFN would begin at 0, and only hold them in place.",
+    ]);
   });
 
   it("names the optimizer where it is not the usual one", () => {

@@ -43,6 +43,17 @@ describe("data in another form", () => {
     const small = await readPicture(join("out/v", "000002.png"));
     expect([small.width, small.height, small.data[0]]).toEqual([4, 2, 160]);
   });
+  it("leaves out what is broken", async () => {
+    mkdirSync("data");
+    const bytes = await encodePicture({ width: 16, height: 8, data: new Uint8Array(384).fill(9) }, "png");
+    writeFileSync("data/a.png", bytes);
+    writeFileSync("data/b.png", bytes.subarray(0, 70));
+    for (const name of ["a", "b"]) writeFileSync(`data/${name}.txt`, "a cat");
+    const variant = { name: "v", every: 1, shrink: 1, captions: "short" } as const;
+    const o = { captions: ["text"], balance: null, signal: new AbortController().signal };
+    expect((await writeVariant("data", variant, "out/v", o)).pictures).toBe(1);
+    expect(readFileSync("out/v/metadata.jsonl", "utf8").trim().split("\n")).toHaveLength(1);
+  });
   it("rich is the caption of the most words, and the first of those alike", () => {
     expect(chosenCaption(captions, "rich")).toBe("a small grey cat on a mat");
     expect(chosenCaption(["b", "c"], "rich")).toBe("b");

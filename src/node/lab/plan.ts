@@ -273,6 +273,12 @@ const leastSteps = 10;
 /** Of a budget, what drawing may take before it is shortened too. */
 const drawingShare = 0.4;
 
+/** Seconds up to the next that `roughSeconds` can say: a budget of what an error names must do. */
+function roundedUp(s: number): number {
+  const unit = s < 100 ? 1 : s < 5400 ? 60 : 360;
+  return unit * Math.ceil(s / unit);
+}
+
 /**
  * The longest study that the budget allows: first fewer captions where drawing takes too much of it, then fewer steps.
  * @throws KoalaError E_FLAG with the least budget that would do
@@ -288,16 +294,20 @@ export function fitBudget(
   const asked: Length = { steps, count };
   const whole = of(asked);
   if (budget === null || whole.total <= budget) return { length: asked, whole, estimate: whole };
-  const most = Math.max(drawingShare * budget, budget - whole.training);
+  const [fewestSteps, fewestCaptions] = [Math.min(steps, leastSteps), Math.min(leastCount, count)];
+  // however much drawing may take, the runs have their fixed time and the steps below which there is no study
+  const rest = budget - of({ steps: fewestSteps, count: 0 }).total;
+  const most = Math.min(Math.max(drawingShare * budget, budget - whole.training), rest);
   const fewer = Math.floor((count * most) / whole.drawing);
-  const captions = Math.min(count, Math.max(Math.min(leastCount, count), fewer));
+  const captions = Math.min(count, Math.max(fewestCaptions, fewer));
   // the estimate is linear in the steps of all runs
   const [none, all] = [of({ steps: 0, count: captions }).total, of({ steps, count: captions }).total];
-  const shorter = all <= budget ? steps : Math.floor((steps * (budget - none)) / (all - none));
-  const least = of({ steps: Math.min(steps, leastSteps), count: Math.min(leastCount, count) }).total;
-  check(shorter >= Math.min(steps, leastSteps), "E_FLAG", () => ({
+  const exact = (steps * (budget - none)) / (all - none);
+  const shorter = all <= budget ? steps : Math.floor(exact + 1e-9); // a budget that just does loses no step to rounding
+  const least = of({ steps: fewestSteps, count: fewestCaptions }).total;
+  check(shorter >= fewestSteps, "E_FLAG", () => ({
     where: "--budget",
-    expected: `at least ${roughSeconds(least)} for ${whole.runs} runs on this machine`,
+    expected: `at least ${roughSeconds(roundedUp(least))} for ${whole.runs} runs on this machine`,
     got: roughSeconds(budget),
     hint: "Fewer --seeds, a smaller --batch or a larger --budget would do.",
   }));

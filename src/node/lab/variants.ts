@@ -1,9 +1,10 @@
 /** The study's data in another form, as a folder of pictures with a metadata.jsonl. */
 
 import { join } from "node:path";
+import { KoalaError } from "../../core/errors.ts";
 import { resample } from "../../eval/resample.ts";
 import { Census } from "../../train/data/census.ts";
-import { SkipLog } from "../../train/data/sample.ts";
+import { checkUsable, SkipLog } from "../../train/data/sample.ts";
 import { openSource } from "../data/open-source.ts";
 import { whole } from "../eval/pictures.ts";
 import { makeFolder, writeAtomically } from "../files.ts";
@@ -50,7 +51,11 @@ export async function writeVariant(
   for await (const sample of source.samples(skips.add)) {
     o.signal.throwIfAborted();
     if (number++ % every !== 0) continue;
-    const full = await whole(sample);
+    const full = await whole(sample).catch((error: KoalaError) => error);
+    if (full instanceof KoalaError) {
+      skips.add({ kind: "broken", id: sample.id, reason: full.message });
+      continue;
+    }
     const side = (pixels: number): number => Math.max(1, Math.round(pixels / shrink));
     const picture = shrink === 1 ? full : resample(full, side(full.width), side(full.height));
     const name = `${String(rows.length).padStart(6, "0")}.png`;
@@ -60,6 +65,7 @@ export async function writeVariant(
     const group = o.balance === null ? {} : { [o.balance]: sample.group };
     rows.push(JSON.stringify({ file_name: name, [o.captions[0] ?? "text"]: caption, ...group }));
   }
+  checkUsable(source.name, rows.length, skips);
   await writeAtomically(join(folder, "metadata.jsonl"), `${rows.join("\n")}\n`);
   const { pictures, averageResolution, meanWords } = census.result(skips);
   return { pictures, averageResolution, meanWords };

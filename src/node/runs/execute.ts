@@ -202,7 +202,7 @@ async function execute(folder: RunFolder, planned: Planned, o: Options): Promise
     const parts = await together(communicator, async (): Promise<Parts> => {
       check(dataKey === firstKey, "E_CONFIG", () => ({
         where: "data",
-        expected: "the pictures and captions that rank 0 has prepared",
+        expected: "the pictures, captions and groups that rank 0 has prepared",
         got: "others",
         hint: "All processes must see the same data and the same cache.",
       }));
@@ -247,13 +247,16 @@ async function prepare(
 ): Promise<JobData> {
   const { run } = job;
   const encoders = await together(communicator, () => job.encoders());
+  const hasFlips = run.flips && job.keepsFlips;
   const options: PrepareOptions = {
     ...encoders,
     cache: folder.cachePath,
     background: run.background,
     view: {
       buckets: job.sizes,
-      ...{ crop: run.crop, hasFlips: run.flips && job.keepsFlips, views: run.views, seed: run.seed },
+      ...{ crop: run.crop, hasFlips, seed: run.seed },
+      // a single view is kept as it is for the whole run: half of the pictures would only ever be seen mirrored
+      views: hasFlips ? Math.max(2, run.views) : run.views,
       minSide: run.minSide ?? 1,
     },
     log: { warn: watch.warn, debug: () => {} },
@@ -311,9 +314,13 @@ function heldOutData(prepared: Prepared, learned: Prepared): Prepared {
   return prepared;
 }
 
-/** Tells the data from any other, in its order. */
+/** Tells the data from any other, in its order, by all that decides what a step draws. */
 const keyOf = (samples: readonly PreparedSample[]): string =>
-  contentHash(JSON.stringify(samples.map(({ id, hash, captions }) => [id, hash, captions])));
+  contentHash(
+    JSON.stringify(
+      samples.map(({ id, hash, captions, group, weight }) => [id, hash, captions, group, weight]),
+    ),
+  );
 
 async function restore(
   folder: RunFolder,
@@ -328,7 +335,7 @@ async function restore(
     check(saved.info.extra.data === dataKey, "E_CONFIG", () => ({
       where: folder.path,
       expected: "the data that the run began with",
-      got: "other pictures or captions",
+      got: "other pictures, captions or groups",
       hint: "Bring the old data back, or begin a new run.",
     }));
     if (last.step < folder.run.steps) await task.ahead?.(last.step + 1);

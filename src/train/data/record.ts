@@ -47,6 +47,13 @@ function texts(value: unknown): string[] {
 }
 
 /**
+ * `record` with the text of a file beside its picture (null: there is none) as its field `text`. The record's own goes first,
+ * but where it is blank it says nothing, and hides nothing.
+ */
+export const withText = (record: DataRecord, text: string | null): DataRecord =>
+  text === null || texts(record.text).length > 0 ? record : { ...record, text };
+
+/**
  * What `record` says. `captions` is empty where no field holds one.
  * @throws KoalaError E_CONFIG when the weight is not a number above 0
  */

@@ -100,6 +100,9 @@ describe("features as text", () => {
   it("are a set, or kinds with their stages", () => {
     expect(parseFeatures("bk-sdm")).toBe("bk-sdm");
     expect(parseFeatures("SA, LF:DW-1+UP-3")).toEqual({ SA: "all", LF: ["DW-1", "UP-3"] });
+    expect(parseFeatures("SA:DW-2,LF,SA:UP-1+DW-2")).toEqual({ SA: ["DW-2", "UP-1"], LF: "all" });
+    expect(parseFeatures("SA:DW-2,SA")).toEqual({ SA: "all" });
+    expect(parseFeatures("SA,SA:DW-2")).toEqual({ SA: "all" });
   });
 
   it("are told when they are unknown", () => {
@@ -107,6 +110,9 @@ describe("features as text", () => {
       "features: expected koala, bk-sdm, all, or some of SA, CA, FFN, Res, LF with their stages, got SX [E_CONFIG]\nDid you mean SA?",
     );
     expect(thrownBy(() => parseFeatures(""))).toMatch(/got nothing \[E_CONFIG\]/);
+    expect(thrownBy(() => parseFeatures("LF,SA:DW-2:UP-1"))).toBe(
+      "features: expected stages with + between them: SA:DW-2+UP-1, got SA:DW-2:UP-1 [E_CONFIG]",
+    );
   });
 });
 

@@ -163,6 +163,34 @@ describe("koala eval", () => {
     expect(found.rPrecision.score).toEqual(found.rPrecision.real);
   });
 
+  it("leaves out a picture whose data ends too soon, by name, before anything is drawn", async () => {
+    const bytes = readFileSync("data/train/3.png");
+    writeFileSync("data/train/3.png", bytes.subarray(0, 70));
+    const { code, out, err } = await run(...usual, "--split", "train", "--ways", "2");
+    expect(err).toMatch(
+      /left out 3\.png \(broken\): picture: expected a PNG, JPEG or WebP file that is whole, got .* \[E_IMAGE\]/,
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(/^train, 5 captions/);
+    expect(seeds.length).toBe(5);
+  });
+
+  it("does not decode training pictures of which it takes the captions alone", async () => {
+    const bytes = readFileSync("data/train/3.png");
+    writeFileSync("data/train/3.png", bytes.subarray(0, 70));
+    const { code, err } = await run(...usual, "--split", "held-out", "--metrics", "r-precision");
+    expect([code, err.includes("left out")]).toEqual([0, false]);
+  });
+
+  it("measures against pictures without captions and groups", async () => {
+    await writeData("plain");
+    rmSync("plain/metadata.jsonl");
+    const { code, out, err } = await run(...usual, "--split", "train", "--against", "plain");
+    expect(err).not.toMatch(/left out|\[E_/);
+    expect(code).toBe(0);
+    expect(out).toContain("Fréchet distance");
+  });
+
   it("tries a VAE alone, without a scorer", async () => {
     writeFamily("model", "koala-700m");
     const { code, out, err } = await run(
@@ -275,13 +303,10 @@ describe("koala eval refuses", () => {
     );
   });
 
-  it("a damaged picture, by name", async () => {
-    const bytes = readFileSync("data/train/3.png");
-    writeFileSync("data/train/3.png", bytes.subarray(0, 70));
-    const { code, err } = await run(...usual, "--split", "train");
-    expect(code).toBe(2);
-    expect(err).toMatch(
-      /data\/train: 3\.png: expected a PNG, JPEG or WebP file that is whole, got .* \[E_IMAGE\]/,
+  it("a folder to measure against that is not there, before anything is drawn", async () => {
+    expect(await says(...usual, "--split", "train", "--against", "other")).toBe(
+      "other: expected a folder, parquet or tar file of pictures, got no such file or folder [E_FILE]",
     );
+    expect(seeds).toEqual([]);
   });
 });

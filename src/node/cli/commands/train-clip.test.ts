@@ -87,7 +87,7 @@ describe("koala train --part clip", () => {
     rmSync("data/red.txt");
     writeFileSync("data/red.txt", "scarlet");
     expect((await koala("resume", "a")).err).toContain(
-      "a: expected the data that the run began with, got other pictures or captions [E_CONFIG]\n",
+      "a: expected the data that the run began with, got other pictures, captions or groups [E_CONFIG]\n",
     );
 
     // the result is where another run begins, with its tokenizer; the same words again and again are too many
@@ -98,6 +98,34 @@ describe("koala train --part clip", () => {
       /captions of more than 32 tokens are not learned to their ends, such as "(red ){10}…": red( red)+\n/,
     );
     expect(readFileSync("b/model/vocab.json", "utf8")).toBe(readFileSync("a/model/vocab.json", "utf8"));
+  });
+
+  it("with --flips keeps each picture in both ways", { timeout: 60_000 }, async () => {
+    await writeData("data", colours);
+    writeConfig(530);
+    const small = ["--clip", "clip.json", "--sample-every", "0", "--steps", "1", "--cache", "cache"];
+    await train(...flags, ...small, "--flips");
+    const [pictures = ""] = readdirSync("cache").filter((name) => name.startsWith("pictures-"));
+    const shard = await openSafetensors(await openFolder(`cache/${pictures}`), "00000.safetensors");
+    const both = [...shard.tensors.keys()].map((name) => name.replace(/^\w+\./, "")).sort();
+    expect(both).toEqual([...colours.map(() => "0.states"), ...colours.map(() => "1.states")]);
+  });
+
+  it("goes on only with the groups that it began with, by which it is balanced", {
+    timeout: 60_000,
+  }, async () => {
+    await writeData("data", colours);
+    writeConfig(530);
+    const records = colours.map((colour, i) =>
+      JSON.stringify({ file_name: `${colour}.png`, text: `a ${colour} square`, kind: i < 2 ? "a" : "b" }),
+    );
+    writeFileSync("data/metadata.jsonl", records.join("\n"));
+    const made = await train(...flags, "--clip", "clip.json", "--sample-every", "0", "--group", "kind");
+    expect(made.code).toBe(0);
+    writeFileSync("data/metadata.jsonl", records.join("\n").replace('"kind":"a"', '"kind":"b"'));
+    expect((await koala("resume", "a", "--steps", "3")).err).toContain(
+      "a: expected the data that the run began with, got other pictures, captions or groups [E_CONFIG]\n",
+    );
   });
 
   it("tells a mistake before it makes a folder", { timeout: 60_000 }, async () => {

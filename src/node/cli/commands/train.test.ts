@@ -127,7 +127,7 @@ describe("koala train", () => {
 
     writeFileSync("data/0.txt", "another caption");
     expect((await koala("resume", "a")).err).toContain(
-      "a: expected the data that the run began with, got other pictures or captions [E_CONFIG]\nBring the old data back, or begin a new run.\n",
+      "a: expected the data that the run began with, got other pictures, captions or groups [E_CONFIG]\nBring the old data back, or begin a new run.\n",
     );
   });
 

@@ -27,7 +27,7 @@ export const ditKd: Study = {
   design(facts) {
     const blocks = Math.max(1, Math.round(keptShare * deepest(facts)));
     return {
-      made: [{ name: "student", how: { kind: "cut", rule: `pixart-${blocks}`, keep: "first" } }],
+      made: [{ name: "student", how: { kind: "cut", rule: `pixart-${blocks}`, keep: "interleaved" } }],
       variants: [],
       arms: [
         baseline({ features: "none: no teacher" }),
@@ -41,7 +41,9 @@ export const ditKd: Study = {
       draws: [{ steps: fewerSteps }],
       baseline: "none",
       shows: "arms",
-      remarks: [`The student has the first ${blocks} of the teacher's ${deepest(facts)} blocks.`],
+      remarks: [
+        `The student has ${blocks} of the teacher's ${deepest(facts)} blocks, spread over its depth. The first ones would be copies that read what the teacher's read: SA, CA and FFN would begin at 0, and only hold them in place.`,
+      ],
     };
   },
 };
