@@ -89,6 +89,10 @@ describe("a mistake in a run's configuration", () => {
       { kind: "unet", modle: "m", data: ["d"] },
       "modle: expected a field of a run of kind unet, got an unknown name [E_CONFIG]\nDid you mean model?",
     ],
+    [
+      { ...unet, patch: 8 },
+      "patch: expected a field of a run of kind unet, got an unknown name [E_CONFIG]\npatch is of runs of kind vae.",
+    ],
     [{ ...unet, steps: 0 }, "steps: expected a whole number from 1 to 100000000, got 0 [E_CONFIG]"],
     [{ ...unet, rate: -1 }, "rate: expected a number above 0 to 1, got -1 [E_CONFIG]"],
     [{ ...unet, rate: Number.NaN }, "rate: expected a number above 0 to 1, got NaN [E_CONFIG]"],

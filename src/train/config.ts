@@ -344,15 +344,18 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
 
 function unknownKey(kind: RunKind, key: string, nameOf: (key: string) => string): KoalaError {
   const known = runFields(kind).map((field) => field.key);
+  const others = runKinds.filter((other) => runFields(other).some((field) => field.key === key));
   const [near] = nearest(key, known);
   return new KoalaError("E_CONFIG", {
     where: key,
     expected: `a field of a run of kind ${kind}`,
     got: "an unknown name",
     hint:
-      near === undefined
-        ? `The fields are ${known.map(nameOf).join(", ")}.`
-        : `Did you mean ${nameOf(near)}?`,
+      others.length > 0
+        ? `${nameOf(key)} is of runs of kind ${others.join(", ")}.`
+        : near === undefined
+          ? `The fields are ${known.map(nameOf).join(", ")}.`
+          : `Did you mean ${nameOf(near)}?`,
   });
 }
 

@@ -1,6 +1,7 @@
 /** The schema of training runs as command line flags, and back: flags go over the YAML file, which goes over defaults. */
 
 import { type Command, Option } from "commander";
+import { check } from "../../core/assert.ts";
 import { type RunField, type RunKind, runFields } from "../../train/config.ts";
 import { readConfigFile } from "../runs/folder.ts";
 
@@ -67,6 +68,13 @@ export async function runInput(
   const input = file === undefined ? {} : await readConfigFile(file);
   for (const { key, flag, type } of fieldsOf(kinds)) {
     const value = options[camelCase(flag)];
+    const yaml = Array.isArray(value) ? value.find((one) => /\.ya?ml$/.test(String(one))) : undefined;
+    check(yaml === undefined || file !== undefined, "E_FLAG", () => ({
+      where: `--${flag}`,
+      expected: "what is listed to be no file of a run",
+      got: `${yaml}`,
+      hint: `--${flag} takes all that follows it: put ${yaml} first.`,
+    }));
     if (value !== undefined) input[key] = fromText(value, type);
   }
   return input;

@@ -128,10 +128,19 @@ async function encodersOf(
 /** Pixels that sides are a multiple of: latent cells, and patches where the network has them. */
 const cellOf = ({ vae, network }: Base): number => vaeFactor(vae.config) * network.unit;
 
+/** Sides of a request for a picture are multiples of it. */
+const SAMPLE_UNIT = 8;
+
 /** The run with what its model says filled in, and paths that hold from any folder. @throws KoalaError E_CONFIG */
 export function resolved<R extends PromptedRun>(run: R, base: Base): R {
   const resolution = run.resolution ?? base.resolution;
   checkSide("resolution", resolution, cellOf(base), base.network.unit === 1 ? "latent cell" : "patch");
+  check(run.sampleEvery === 0 || resolution % SAMPLE_UNIT === 0, "E_CONFIG", () => ({
+    where: "resolution",
+    expected: `a multiple of ${SAMPLE_UNIT} px, as sides of drawn samples are`,
+    got: `${resolution}`,
+    hint: "--sample-every 0 draws none.",
+  }));
   return {
     ...run,
     data: run.data.map(absolute),

@@ -1,6 +1,6 @@
 /** `koala lab`: what is listed, and what is refused before anything is timed. */
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
 import { writeFamily } from "../../../../test/model-folder.ts";
@@ -65,6 +65,11 @@ describe("koala lab", () => {
     expect([dit.code, dit.err]).toEqual([
       2,
       "dit-kd, unet: expected a teacher with a transformer, in PixArt's layout, got one with a U-Net [E_MODEL]\nName another one with --teacher.\n",
+    ]);
+    const dataless = await lab("pcm", "--teacher", "unet", "--data", "d", "--out", "o");
+    expect([dataless.err, existsSync("o")]).toEqual([
+      "--data: expected captions with pictures, got d, where there is nothing [E_FLAG]\n",
+      false,
     ]);
     mkdirSync("empty");
     writeFileSync("empty/model_index.json", "{}");

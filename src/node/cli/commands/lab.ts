@@ -212,6 +212,11 @@ async function run(name: string | undefined, o: Options, command: Command, world
     const hosted = { isOffline: o.offline === true, signal: stop.signal };
     const facts = await teacherFacts(await world.openModel(settings.teacher, hosted));
     checkTeacher(study, settings.teacher, facts);
+    check(existsSync(settings.data), "E_FLAG", () => ({
+      where: "--data",
+      expected: "captions with pictures",
+      got: `${settings.data}, where there is nothing`,
+    }));
     const outcome = await runStudy({
       ...{ study, facts, settings, out, version: packageVersion() },
       command: commandLine("lab", [name], command),

@@ -212,6 +212,14 @@ describe("koala train", () => {
     expect(await failing("--out", "a", "--resolution", "63")).toMatch(
       /resolution: expected a multiple of \d px, the size of this model's latent cell, got 63 \[E_CONFIG\]\n/,
     );
+    const fine = ["--model", "koala-emoji", "--data", "data"]; // latent cells of 4 px
+    expect((await koala("train", ...fine, "--out", "a", "--resolution", "60")).err).toContain(
+      "resolution: expected a multiple of 8 px, as sides of drawn samples are, got 60 [E_CONFIG]\n--sample-every 0 draws none.\n",
+    );
+    const swallowed = await koala("train", "--out", "a", "--data", "data", "run.yaml");
+    expect(swallowed.err).toBe(
+      "--data: expected what is listed to be no file of a run, got run.yaml [E_FLAG]\n--data takes all that follows it: put run.yaml first.\n",
+    );
     mkdirSync("empty");
     const empty = await koala("train", "--model", "model", "--data", "empty", "--out", "a");
     expect(empty.err).toContain("empty: expected pictures to learn from, got none [E_FILE]\n");
