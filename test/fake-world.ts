@@ -45,7 +45,8 @@ export class FakeGenerator implements Generator {
   }
 
   async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
-    const { count, seed, width, height, steps, preview } = this.resolve(input);
+    const request = this.resolve(input);
+    const { count, seed, width, height, steps, preview } = request;
     const picture = (byte: number, w: number, h: number) => ({
       width: w,
       height: h,
@@ -67,6 +68,7 @@ export class FakeGenerator implements Generator {
         type: "image",
         index,
         seed: seed + index,
+        request: { ...request, seed: seed + index, count: 1 },
         picture: picture((seed + index) % 256, width, height),
         latents,
       };

@@ -111,6 +111,21 @@ describe("a network that overflows in bf16", () => {
     const first = all.find(({ type }) => type === "image");
     expect(first?.type === "image" && Buffer.compare(first.picture.data, exact.data)).toBe(0);
   });
+
+  it("is told of at each later request, whose pictures are in f32 too", async () => {
+    const spy = vi.spyOn(host, "engine").mockResolvedValue(overflowing("picture"));
+    const pipeline = await Pipeline.load(emojiModel, { precision: "bf16" });
+    const warnings: string[] = [];
+    for (let i = 0; i < 2; i++)
+      for await (const event of pipeline.generate(request))
+        if (event.type === "warning") warnings.push(event.message);
+    await pipeline.dispose();
+    spy.mockRestore();
+    expect(warnings).toEqual([
+      "vae gave NaN or infinity in bf16: it is computed in f32 from here on",
+      "vae has given NaN or infinity in bf16 before: it is computed in f32",
+    ]);
+  });
 });
 
 it("a precision that the engine has not is refused before anything is drawn", async () => {

@@ -13,14 +13,16 @@ import { type Program, program } from "./program.ts";
 export interface ChainOptions extends CompileOptions {
   /** Which output of a piece becomes which input of the next. */
   readonly carry: { readonly output: string; readonly input: string };
+  /** Ends a run before its next piece. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Runs `pieces` in turn and gives the last one's outputs. Nothing is compiled before a run, or kept after it.
- * @throws KoalaError at a run, what compiling throws
+ * @throws KoalaError at a run, what compiling throws; the signal's reason
  */
 export function chain(pieces: readonly Readonly<Record<string, Value>>[], o: ChainOptions): Program {
-  const { carry, ...options } = o;
+  const { carry, signal, ...options } = o;
   const leaves = pieces.map((piece) =>
     topological(Object.values(piece)).filter(({ op }) => op.name === "input"),
   );
@@ -36,6 +38,7 @@ export function chain(pieces: readonly Readonly<Record<string, Value>>[], o: Cha
     async run(feeds, into) {
       let results: Record<string, Tensor> = {};
       for (const [i, piece] of pieces.entries()) {
+        signal?.throwIfAborted();
         const all = { ...feeds, [carry.input]: results[carry.output] as Tensor };
         const made = await compile(piece, options);
         try {

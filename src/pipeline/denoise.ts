@@ -13,7 +13,7 @@ import type { Denoiser } from "./networks.ts";
 import type { Request } from "./request.ts";
 
 /** Whether the network runs twice a step. A network that is told the guidance scale (LCM) does not need it. */
-export const isGuided = (request: Request, denoiser: Denoiser): boolean =>
+export const isGuided = (request: Request, denoiser: Pick<Denoiser, "isToldGuidance">): boolean =>
   request.guidance > 1 && !denoiser.isToldGuidance;
 
 /** Whether the request leaves guidance out at some noise levels. */

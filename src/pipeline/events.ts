@@ -2,6 +2,7 @@
 
 import type { Picture } from "../image/pixels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Request } from "./request.ts";
 
 export type { Picture };
 
@@ -28,6 +29,8 @@ export type PipelineEvent =
       readonly type: "image";
       readonly index: number;
       readonly seed: number;
+      /** For the picture to record: what drew it, with its own seed, less what had no effect. */
+      readonly request: Request;
       readonly picture: Picture;
       /** What was decoded, [1, L, h, w], as the U-Net sees latents. */
       readonly latents: Tensor;

@@ -33,6 +33,8 @@ export interface LoadOptions extends Budget {
 
 export interface GenerateOptions {
   readonly signal?: AbortSignal;
+  /** Whether an abort drops the pictures that are denoised and wait for the decoder, rather than that they are decoded first. */
+  readonly dropsFinished?: boolean;
   /** Shown what the U-Net is fed at each step: what quantization calibrates on. */
   watch?(feeds: Readonly<Record<string, Tensor>>): void;
   /** Values inside the U-Net to be shown at each step, by the names that `taps()` lists. */

@@ -18,20 +18,12 @@ import type { Engine } from "../runtime/session.ts";
 import type { Shape } from "../tensor/shape.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
-import {
-  type Conditions,
-  type EncodedText,
-  encodeTexts,
-  entries,
-  joinStates,
-  positionsOf,
-  rows,
-  stack,
-  zerosLike,
-} from "./conditions.ts";
+import { entries, positionsOf } from "./conditions.ts";
 import { decodeLatents } from "./decode.ts";
-import { denoise, isGuided } from "./denoise.ts";
+import { denoise } from "./denoise.ts";
+import { encodePrompts } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
+import { idleWarnings, usedRequest } from "./idle.ts";
 import { withLoras } from "./loras.ts";
 import { type MemoryPlan, outOfMemory } from "./memory.ts";
 import { denoiserGraph, type Model, openDrawable, schedulerFor } from "./model.ts";
@@ -39,6 +31,7 @@ import type { TextEncoder } from "./networks.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
 import { explainBase, float32Bytes, storesOf, usualResidentBytes } from "./parts-of.ts";
+import { pictures } from "./pictures.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { checkOffered, computedIn, inPrecision, precisionsOf } from "./precision.ts";
 import { Previews } from "./previews.ts";
@@ -197,8 +190,13 @@ export class Pipeline {
   }
 
   /**
-   * Runs a request; ends after its last image. Aborting throws the signal's reason within one step, and at once
-   * where the call still waits for its turn.
+   * Runs a request; ends after its last image. Aborting throws the signal's reason within one step, or the loading of a network,
+   * and at once where the call still waits for its turn.
+   *
+   * Of a model whose programs do not stay loaded, all pictures are denoised before the first is decoded. Those that are denoised when
+   * the run is aborted or fails are still decoded before it throws, and that takes its time: seconds each, minutes for large ones in
+   * stripes. With `dropsFinished` an abort does not wait for them, and who leaves the loop waits for one at most. An abort that comes
+   * with the last step of the last picture, or after it, ends nothing any more and throws nothing.
    * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE, E_MEMORY
    */
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
@@ -209,6 +207,8 @@ export class Pipeline {
   private async *planned(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
     try {
       await this.turnTo(request.precision ?? "f32");
+      for (const name of this.precision === "bf16" ? this.overflowed : [])
+        this.untold.push(`${name} has given NaN or infinity in bf16 before: it is computed in f32`);
       const plan = this.plan(request);
       if (this.isResident && !plan.isTogether) await this.freeStages(); // what stayed is not in the new plan
       this.isResident = plan.isTogether;
@@ -277,81 +277,95 @@ export class Pipeline {
   }
 
   private async *run(request: Request, plan: MemoryPlan, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
-    const { signal } = o;
+    const { signal, dropsFinished } = o;
     signal?.throwIfAborted();
     yield {
       type: "stage",
       stage: "text",
       detail: `${this.parts.texts.length} text encoder${this.parts.texts.length === 1 ? "" : "s"}`,
     };
+    for (const message of idleWarnings(request, this.parts, this.defaults))
+      yield { type: "warning", message };
     const warnings: string[] = [];
-    const encoded = await this.encode(request, (message) => warnings.push(message));
+    const encoded = await encodePrompts(request, this.parts, {
+      ...{ stages: this.textStages, staysLoaded: this.isResident },
+      ...(signal === undefined ? {} : { signal }),
+      compile: (part, batch) => this.compileText(part, batch, signal),
+      warn: (message) => warnings.push(message),
+      blame: (...at) => this.blame(...at),
+    });
     const conditions = plan.isInTurns ? entries(encoded, 2) : [encoded];
     for (const message of new Set(warnings)) yield { type: "warning", message };
     yield* this.tellWarnings();
 
-    const { title, store } = this.parts.denoiser;
-    const { factor, latentChannels } = this.parts.vae;
-    const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
-    const decode = async (latents: Tensor): Promise<Tensor> => {
+    const decode = async (latents: Tensor, stop: AbortSignal | undefined): Promise<Tensor> => {
       const began = performance.now();
-      const pixels = await this.decode(latents, plan.stripes, signal);
+      const pixels = await this.decode(latents, plan.stripes, stop);
       if (request.preview) this.previews.learn(latents, pixels, (performance.now() - began) / 1000);
       return pixels;
     };
-    const finished: Tensor[] = [];
-    const steps = schedulerFor(this.parts, request, this.defaults).plan(request.steps).steps.length;
+    const used = { ...usedRequest(request, this.parts, this.defaults), count: 1 };
+    const tellWarnings = () => this.tellWarnings();
+    yield* pictures({
+      ...{ count: request.count, isTogether: this.isResident },
+      ...(signal === undefined ? {} : { signal }),
+      ...(dropsFinished === undefined ? {} : { dropsFinished }),
+      denoise: (index) => this.denoise(request, index, conditions, (its) => decode(its, signal), o),
+      freeDenoiser: () => this.denoiserStage.free(),
+      decode: async function* (index, latents, stop) {
+        const picture = toPictures(await decode(latents, stop))[0] as Picture;
+        yield* tellWarnings();
+        const seed = request.seed + index;
+        yield { type: "image", index, seed, request: { ...used, seed }, picture, latents };
+      },
+    });
+  }
 
-    for (let index = 0; index < request.count; index++) {
-      signal?.throwIfAborted();
-      yield { type: "stage", stage: "load", detail: title };
-      const program = await this.denoiserProgram(request, conditions, o.taps ?? []);
-      signal?.throwIfAborted();
-      yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
-      const denoising = denoise({
-        request,
-        denoiser: this.parts.denoiser,
-        program,
-        scheduler: schedulerFor(this.parts, request, this.defaults),
-        seed: request.seed + index,
-        latentShape,
-        conditions,
-        ...(o.watch === undefined ? {} : { watch: o.watch }),
-        ...(o.hear === undefined ? {} : { hear: o.hear }),
-        blame: (feeds) =>
-          this.blame(this.denoiserStage, denoiserGraph(this.parts, request, feeds), feeds, store),
-      });
-      let latents: Float32Array = new Float32Array(0);
-      let last = performance.now();
-      for await (const step of denoising) {
-        signal?.throwIfAborted();
-        latents = step.x;
-        const now = performance.now();
-        yield* this.tellWarnings();
-        const { timestep, sigma } = step;
-        yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
-        if (request.preview && step.step < steps) {
-          signal?.throwIfAborted(); // a caller may have stopped at the step just told
-          const guess = float32(latentShape, step.denoised);
-          const picture = await this.previews.of(guess, (now - last) / 1000, decode);
-          if (picture !== null) yield { type: "preview", index, step: step.step, picture };
-        }
-        last = performance.now();
+  /** The steps of one picture, and its latents. */
+  private async *denoise(
+    request: Request,
+    index: number,
+    conditions: readonly Readonly<Record<string, Tensor>>[],
+    decode: (latents: Tensor) => Promise<Tensor>,
+    { signal, taps = [], watch, hear }: GenerateOptions,
+  ): AsyncGenerator<PipelineEvent, Tensor> {
+    const { title, store } = this.parts.denoiser;
+    const { factor, latentChannels } = this.parts.vae;
+    const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
+    const scheduler = schedulerFor(this.parts, request, this.defaults);
+    const steps = scheduler.plan(request.steps).steps.length;
+    signal?.throwIfAborted();
+    yield { type: "stage", stage: "load", detail: title };
+    const program = await this.denoiserProgram(request, conditions, taps);
+    signal?.throwIfAborted();
+    yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
+    const denoising = denoise({
+      ...{ request, denoiser: this.parts.denoiser, program, scheduler },
+      ...{ seed: request.seed + index, latentShape, conditions },
+      ...(watch === undefined ? {} : { watch }),
+      ...(hear === undefined ? {} : { hear }),
+      blame: (feeds) =>
+        this.blame(this.denoiserStage, denoiserGraph(this.parts, request, feeds), feeds, store),
+    });
+    let latents: Float32Array = new Float32Array(0);
+    let last = performance.now();
+    for await (const step of denoising) {
+      const isLast = step.step === steps; // then its picture is not lost by an abort
+      if (!isLast) signal?.throwIfAborted();
+      latents = step.x;
+      const now = performance.now();
+      yield* this.tellWarnings();
+      const { timestep, sigma } = step;
+      yield { type: "step", index, step: step.step, steps, timestep, sigma, seconds: (now - last) / 1000 };
+      if (!isLast) signal?.throwIfAborted(); // a caller may have stopped at the step just told
+      if (request.preview && !isLast) {
+        const guess = float32(latentShape, step.denoised);
+        const picture = await this.previews.of(guess, (now - last) / 1000, decode);
+        if (picture !== null) yield { type: "preview", index, step: step.step, picture };
       }
-      finished.push(float32(latentShape, latents));
-      if (!this.isResident && index < request.count - 1) continue; // the decoder waits until the U-Net is done
-
-      if (!this.isResident) await this.denoiserStage.free();
-      yield { type: "stage", stage: "decode", detail: "VAE" };
-      const first = this.isResident ? index : 0;
-      for (let i = first; i <= index; i++) {
-        signal?.throwIfAborted();
-        const its = finished[i] as Tensor;
-        const picture = toPictures(await decode(its))[0] as Picture;
-        yield* this.tellWarnings();
-        yield { type: "image", index: i, seed: request.seed + i, picture, latents: its };
-      }
+      last = performance.now();
     }
+    return float32(latentShape, latents);
   }
 
   /** Programs of one precision make room for those of another. */
@@ -406,50 +420,19 @@ export class Pipeline {
     };
   }
 
-  /** Both prompts through all encoders: what the denoiser is fed at every step, as [unconditional, conditional] where guided. */
-  private async encode(request: Request, warn: (message: string) => void): Promise<Record<string, Tensor>> {
-    const { isXL, texts, hasZeroForEmpty } = this.parts;
-    const { denoiser } = this.parts;
-    const guided = isGuided(request, denoiser);
-    const isZero = isXL && request.negativePrompt === undefined && hasZeroForEmpty;
-    const prompts = guided && !isZero ? [request.negativePrompt ?? "", request.prompt] : [request.prompt];
-
-    const encoded: EncodedText[] = [];
-    for (const [i, part] of texts.entries()) {
-      const stage = this.textStages[i] as Stage;
-      const outputs = part.graph(prompts.length);
-      const program = await stage.use(`${prompts.length}`, () => this.compileText(part, prompts.length));
-      encoded.push(
-        await encodeTexts(part, program, prompts, {
-          warn,
-          blame: (feeds) => this.blame(stage, outputs, feeds, part.store),
-        }),
-      );
-      if (!this.isResident) await stage.free();
-    }
-    const states: Conditions = isXL
-      ? joinStates(encoded)
-      : { text: (encoded[0] as EncodedText).last as Tensor, pooled: null };
-    const whole = (t: Tensor): Tensor => (guided && isZero ? stack(zerosLike(rows(t, 0, 1)), t) : t);
-    const mask = encoded[0]?.mask ?? null;
-    return {
-      text: whole(states.text),
-      ...(states.pooled === null ? {} : { pooled: whole(states.pooled) }),
-      ...(mask === null ? {} : { mask }),
-      ...denoiser.steady(request, guided ? 2 : 1),
-    };
-  }
-
   private isInPieces(part: TextEncoder): boolean {
     return float32Bytes(part.store) >= this.residentBytes;
   }
 
-  /** An encoder too large to be kept in memory runs in pieces, where it has them. */
-  private compileText(part: TextEncoder, batch: number): Promise<Program> {
+  /**
+   * An encoder too large to be kept in memory runs in pieces, where it has them. Its program is freed with its request, whose signal
+   * it may so hear.
+   */
+  private compileText(part: TextEncoder, batch: number, signal?: AbortSignal): Promise<Program> {
     const pieces = this.isInPieces(part) ? part.pieces(batch) : null;
     if (pieces === null) return this.compile(part.name, part.graph(batch), part.store);
-    const carry = { output: "last", input: "states" };
-    return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, carry }));
+    const own = { carry: { output: "last", input: "states" }, ...(signal === undefined ? {} : { signal }) };
+    return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, ...own }));
   }
 
   private denoiserProgram(

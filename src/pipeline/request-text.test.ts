@@ -29,6 +29,10 @@ describe("the parameters text", () => {
     );
   });
 
+  it("names no schedule for a sampler that has timesteps of its own", () => {
+    expect(parametersText({ ...request, scheduler: "lcm" }, maker)).toContain("Sampler: LCM, CFG scale: 3.5");
+  });
+
   it("leaves out an empty negative prompt and quotes what holds commas", () => {
     const text = parametersText(
       { ...request, prompt: "", negativePrompt: "", scheduler: "dpmpp-2m-karras", guidanceRescale: 0.7 },
@@ -45,6 +49,7 @@ describe("the parameters text", () => {
       'Steps: 25, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, Model hash: 6ce0161689, Model: v1-5-pruned, Lora hashes: "a: 1, b: 2", Version: v1.9.4';
     expect(readPictureText({ parameters: text }, "x.png")).toEqual({
       model: "v1-5-pruned",
+      missing: ['Lora hashes: "a: 1, b: 2"'],
       request: {
         prompt: "masterpiece, a cat\nsecond line",
         negativePrompt: "bad, worse",
@@ -72,6 +77,38 @@ describe("the parameters text", () => {
     expect(missingIn("Sampler: Euler, Schedule type: Exponential")).toEqual(["Schedule type: Exponential"]);
     expect(missingIn("Sampler: Euler, Schedule type: Automatic, Clip skip: 1")).toBeUndefined();
     expect(missingIn("Sampler: DPM++ 2M, Schedule type: Karras")).toBeUndefined();
+  });
+
+  it("says what was drawn over, added or guided by a net, which we do not do", () => {
+    const missingIn = (rest: string) =>
+      readPictureText({ parameters: `a\nSteps: 3, Sampler: Euler, ${rest}` }, "x.png").missing;
+    expect(missingIn("Denoising strength: 0.7, Mask blur: 4")).toEqual([
+      ...["Denoising strength: 0.7", "Mask blur: 4"],
+    ]);
+    expect(missingIn("Denoising strength: 0")).toBeUndefined(); // as versions before 1.6 wrote for text alone
+    expect(missingIn('TI hashes: "easynegative: c74b4e810b03", Lora hashes: "a: 1, b: 2"')).toEqual([
+      ...['Lora hashes: "a: 1, b: 2"', 'TI hashes: "easynegative: c74b4e810b03"'],
+    ]);
+    const unit = "Module: canny, Model: control_v11p_sd15_canny [d14c016b], Weight: 1, Resize Mode: Crop";
+    expect(missingIn(`ControlNet 0: "${unit}", Version: v1.9.4`)).toEqual([
+      `ControlNet 0: "${unit.slice(0, 78)}…`,
+    ]);
+    expect(missingIn("ControlNet Enabled: True, ControlNet Module: canny")).toEqual([
+      ...["ControlNet Enabled: True", "ControlNet Module: canny"],
+    ]);
+  });
+
+  it("says what its prompts say beside words, and keeps them as they are, unless we wrote it", () => {
+    const prompt = "(red:1.2) apple BREAK a table <lora:style:0.8>";
+    const text = `${prompt}\nNegative prompt: [worm:bird:0.5]\nSteps: 3, Sampler: Euler, Version: `;
+    const { request: read, missing } = readPictureText({ parameters: `${text}v1.9.4` }, "x.png");
+    expect(read).toMatchObject({ prompt, negativePrompt: "[worm:bird:0.5]" });
+    expect(missing).toEqual([
+      ...["<lora:style:0.8> in the prompt", "(red:1.2) in the prompt", "BREAK in the prompt"],
+      "[worm:bird:0.5] in the negative prompt",
+    ]);
+    const ours = readPictureText({ parameters: `${text}koala-diffusion 0.1.0` }, "x.png");
+    expect(ours.missing).toBeUndefined();
   });
 
   it("may be a prompt alone", () => {

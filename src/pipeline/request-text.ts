@@ -5,7 +5,8 @@
 
 import { check } from "../core/assert.ts";
 import type { SchedulerName } from "../diffusion/scheduler.ts";
-import { parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
+import { foreignSyntax, shortened } from "./foreign-syntax.ts";
+import { hasSpacing, parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
 
 /** The web UI's names of our samplers. */
 export const samplers: Readonly<Record<SchedulerName, string>> = {
@@ -40,10 +41,12 @@ const quote = (value: string): string => (/[,\n:]/.test(value) ? JSON.stringify(
 
 /** The `parameters` text. */
 export function parametersText(r: Request, maker: Maker): string {
+  const spacing = hasSpacing(r.scheduler) ? scheduleTypes[r.spacing] : undefined;
+  const type = r.scheduler === "dpmpp-2m-karras" ? "Karras" : spacing;
   const values: Record<string, string> = {
     Steps: String(r.steps),
     Sampler: samplers[r.scheduler],
-    "Schedule type": r.scheduler === "dpmpp-2m-karras" ? "Karras" : scheduleTypes[r.spacing],
+    ...(type === undefined ? {} : { "Schedule type": type }),
     "CFG scale": String(r.guidance),
     Seed: String(r.seed),
     Size: `${r.width}x${r.height}`,
@@ -72,7 +75,10 @@ export interface Recorded {
   readonly model?: string;
   /** `name:weight` each. */
   readonly loras?: readonly string[];
-  /** What its maker did that is not done here, as "Clip skip: 2": the request alone draws another picture. Absent: nothing. */
+  /**
+   * What its maker did that is not done here, as "Clip skip: 2" or "BREAK in the prompt", which is a word here: the request alone
+   * draws another picture. Absent: nothing.
+   */
   readonly missing?: readonly string[];
 }
 
@@ -89,8 +95,11 @@ export function samplerOf(sampler: string, type = ""): SchedulerName | undefined
   );
 }
 
-/** Fields of the web UI that change the picture by what we do not do, unless they are as here. */
-const foreign: Readonly<Record<string, string>> = {
+/**
+ * Fields of the web UI that change the picture by what we do not do, unless they are as here; null: whatever they are. Denoising
+ * strength is that of a picture drawn over, or of its own enlarged; older versions wrote 0 where there was neither.
+ */
+const foreign: Readonly<Record<string, string | null>> = {
   "Clip skip": "1",
   "Hires upscale": "1",
   "Face restoration": "none",
@@ -98,7 +107,14 @@ const foreign: Readonly<Record<string, string>> = {
   Refiner: "none",
   Tiling: "False",
   Eta: "0",
+  "Denoising strength": "0",
+  "Mask blur": null,
+  "Lora hashes": null,
+  "TI hashes": null,
 };
+
+/** ControlNet's extension writes a field a unit, or a field a setting in older versions. */
+const isControlNet = (name: string): boolean => name.startsWith("ControlNet");
 
 /** `parameters` text of any tool → the fields that we share with it, and what we do not share. */
 function readParameters(text: string): Recorded {
@@ -125,25 +141,29 @@ function readParameters(text: string): Recorded {
   const spacing = (Object.keys(scheduleTypes) as Spacing[]).find((name) => scheduleTypes[name] === type);
   const [width, height] = values.get("Size")?.split("x").map(Number) ?? [];
   const model = values.get("Model");
-  const request = {
+  const request = parseRequest({
     prompt: prompt.trim(),
     negativePrompt: negative?.trim(),
     steps: number("Steps"),
     guidance: number("CFG scale"),
     guidanceRescale: number("CFG Rescale"),
     ...{ seed: number("Seed"), width, height, scheduler, spacing },
-  };
+  });
+  const isOurs = values.get("Version")?.startsWith("koala-diffusion") === true; // then its prompt was words alone
   const isTypeKnown = type === undefined || spacing !== undefined || /^(karras|automatic)$/i.test(type);
   const missing = [
     ...(sampler === undefined || scheduler !== undefined ? [] : [`Sampler: ${sampler}`]),
     ...(isTypeKnown ? [] : [`Schedule type: ${type}`]),
     ...Object.entries(foreign).flatMap(([name, neutral]) => {
       const value = values.get(name) ?? neutral;
-      return value === neutral ? [] : [`${name}: ${value}`];
+      return value === neutral || value === null ? [] : [`${name}: ${shortened(value)}`];
     }),
+    ...[...values].flatMap(([name, value]) => (isControlNet(name) ? [`${name}: ${shortened(value)}`] : [])),
+    ...(isOurs ? [] : foreignSyntax(request.prompt, "prompt")),
+    ...(isOurs ? [] : foreignSyntax(request.negativePrompt ?? "", "negative prompt")),
   ];
   return {
-    request: parseRequest(request),
+    request,
     ...(model === undefined ? {} : { model }),
     ...(missing.length === 0 ? {} : { missing }),
   };
@@ -177,6 +197,6 @@ export function readPictureText(texts: Readonly<Record<string, string>>, where: 
   return {
     request: parseRequest(recorded.request),
     ...(typeof model === "string" ? { model } : {}),
-    ...(Array.isArray(loras) ? { loras: loras.map(String) } : {}),
+    ...(Array.isArray(loras) ? { loras: loras.filter((one) => typeof one === "string") } : {}),
   };
 }

@@ -91,6 +91,16 @@ describe("a request", () => {
 });
 
 describe("what is wrong with a request is said in one sentence", () => {
+  it("even where JSON cannot quote it", () => {
+    const nested: unknown = JSON.parse("[".repeat(120_000) + "]".repeat(120_000));
+    expect(sentence({ prompt: nested })).toBe(
+      "prompt: expected text of at most 10000 characters, got array [E_REQUEST]",
+    );
+    expect(sentence({ prompt: "a", seed: 1n })).toBe(
+      "seed: expected a whole number from 0 to 4294967295, got bigint [E_REQUEST]",
+    );
+  });
+
   const cases: [unknown, string][] = [
     [null, "request: expected an object with a prompt, got null [E_REQUEST]"],
     [{}, "prompt: expected text of at most 10000 characters, got nothing [E_REQUEST]"],

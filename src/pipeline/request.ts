@@ -8,6 +8,7 @@ import { z } from "zod";
 import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
+import { quoted } from "../core/quoted.ts";
 import { type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
 
 export const spacings = ["leading", "trailing", "linspace"] as const;
@@ -32,7 +33,7 @@ export interface Offset {
   readonly top: number;
 }
 
-/** A request with every default filled in: what runs, and what a picture's metadata records. */
+/** A request with every default filled in: what runs. A picture records it without what has no effect (idle.ts). */
 export interface Request {
   readonly prompt: string;
   /** Absent: the model's own idea of "no prompt", which for SDXL is zeros and not the encoding of "". */
@@ -253,13 +254,6 @@ const bounds = ({ minimum, maximum, multipleOf, type }: FieldSchema) => ({
   multipleOf: multipleOf ?? (type === "integer" ? 1 : undefined),
 });
 
-/** A value as an error quotes it: JSON, cut where it is long. */
-function quote(value: unknown): string {
-  if (value === undefined) return "nothing";
-  const said = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
-  return said.length <= 80 ? said : `${said.slice(0, 79)}…`;
-}
-
 const reach = (value: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((v, key) => (v as Record<PropertyKey, unknown> | undefined)?.[key], value);
 
@@ -322,7 +316,7 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
     throw new KoalaError("E_REQUEST", {
       where: path.length === 0 ? "request" : [nameOf(String(path[0])), ...path.slice(1)].join("."),
       expected: path.length === 0 ? "an object with a prompt" : allowed(field),
-      got: quote(value),
+      got: quoted(value),
       ...hintFor(field, value),
     });
   }
@@ -347,6 +341,16 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
   ) as unknown as RequestInput;
 }
 
+/** Whether the sampler follows the spacing: LCM's timesteps are those it was distilled on, and Karras' levels span the whole table. */
+export const hasSpacing = (scheduler: SchedulerName): boolean =>
+  scheduler !== "lcm" && scheduler !== "dpmpp-2m-karras";
+
+/** Of a request that names none. */
+export const usualSpacing = (
+  { usualSpacings, spacing }: Pick<Defaults, "usualSpacings" | "spacing">,
+  scheduler: string,
+): string => usualSpacings?.[scheduler] ?? spacing;
+
 /** A seed for a request that names none; it leaves room for `count` pictures. */
 export const randomSeed = (): number => Math.floor(Math.random() * (largestSeed - 64));
 
@@ -357,7 +361,7 @@ export const randomSeed = (): number => Math.floor(Math.random() * (largestSeed 
 export function resolveRequest(input: RequestInput, defaults: Defaults): Request {
   const { prompt: _, ...said } = parseRequest(input);
   const { steps, guidance, width, height, scheduler, negativePrompt } = defaults;
-  const spacing = defaults.usualSpacings?.[said.scheduler ?? scheduler] ?? defaults.spacing;
+  const spacing = usualSpacing(defaults, said.scheduler ?? scheduler);
   const model = { steps, guidance, width, height, scheduler, spacing, negativePrompt };
   return parseRequest({ prompt: input.prompt, ...model, seed: randomSeed(), ...said }) as Request;
 }

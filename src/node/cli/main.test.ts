@@ -198,17 +198,59 @@ describe("koala generate", () => {
     });
   });
 
+  it("names the pictures that were made before an error, and says on Ctrl-C how it stops", async () => {
+    let steps = 0;
+    const generator = new FakeGenerator(() => {
+      if (++steps > 4) throw new Error("the engine is gone");
+    });
+    const { code, out, err } = await run(["generate", "apple", "--seed", "1", "--count", "3"], { generator });
+    expect([code, out]).toEqual([1, "koala-apple-1-0.png\n"]);
+    expect(err).toContain("the engine is gone");
+    let interrupt = (): void => {};
+    const stopped = await run(["generate", "apple"], {
+      generator: new FakeGenerator(() => interrupt()),
+      world: {
+        onInterrupt(stop) {
+          interrupt = stop;
+          return () => {};
+        },
+      },
+    });
+    expect(stopped.err).toContain(
+      "stops after this step, with the pictures that are done by then; a second Ctrl-C ends at once\n",
+    );
+  });
+
+  it("records in a picture what its drawer says that drew it", async () => {
+    class Deaf extends FakeGenerator {
+      override async *generate(...[input, o]: Parameters<FakeGenerator["generate"]>) {
+        for await (const event of super.generate(input, o)) {
+          if (event.type !== "image") yield event;
+          else {
+            const { negativePrompt: _, ...request } = event.request;
+            yield { ...event, request };
+          }
+        }
+      }
+    }
+    const flags = ["--negative", "worm", "--guidance", "1", "--output", "a.png"];
+    await run(["generate", "apple", ...flags], { generator: new Deaf() });
+    const { parameters, koala = "" } = readText(readFileSync("a.png"), "a.png");
+    expect(parameters).not.toContain("worm");
+    expect(JSON.parse(koala).request).not.toHaveProperty("negativePrompt");
+  });
+
   it("warns of a picture that another tool drew with what is not done here", async () => {
-    const parameters = "apple\nSteps: 3, Sampler: UniPC, Seed: 4, Size: 16x8, Clip skip: 2";
+    const parameters = "apple BREAK\nSteps: 3, Sampler: UniPC, Seed: 4, Size: 16x8, Clip skip: 2";
     const white = { width: 16, height: 8, data: new Uint8Array(3 * 16 * 8).fill(255) };
     writeFileSync("other.png", await encodePicture(white, "png", { parameters }));
     const { code, err } = await run(["generate", "--from", "other.png"]);
     expect(code).toBe(0);
     expect(err).toContain(
-      "warning: other.png was drawn with Sampler: UniPC, Clip skip: 2, which is not done here: another picture\n",
+      "warning: other.png was drawn with Sampler: UniPC, Clip skip: 2, BREAK in the prompt, which is not done here: another picture\n",
     );
     const { out } = await run(["inspect", "other.png"]);
-    expect(out).toContain("\nNot done here: Sampler: UniPC, Clip skip: 2\n");
+    expect(out).toContain("\nNot done here: Sampler: UniPC, Clip skip: 2, BREAK in the prompt\n");
   });
 
   it("hands its flags to the loader", async () => {

@@ -53,7 +53,7 @@ export async function drawMissing(
       if (event.type === "step") o.onStep(i * event.steps + event.step, missing.length * event.steps);
       if (event.type === "warning") o.onWarning(event.message);
       if (event.type !== "image") continue;
-      const bytes = await encodePicture(event.picture, "png", { ...pictureText(request, o.maker) });
+      const bytes = await encodePicture(event.picture, "png", { ...pictureText(event.request, o.maker) });
       await writeAtomically(fileOf(folder, task), bytes);
     }
     o.signal.throwIfAborted();

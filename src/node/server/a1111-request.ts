@@ -5,10 +5,11 @@
 
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import { quoted } from "../../core/quoted.ts";
 import { type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
 import { type Spacing, spacings } from "../../pipeline/request.ts";
 import { samplerOf, samplers, scheduleTypes } from "../../pipeline/request-text.ts";
-import { type JsonObject, quoted } from "./body.ts";
+import type { JsonObject } from "./body.ts";
 import type { Models } from "./models.ts";
 
 /** The web UI's names for fields of ours. */

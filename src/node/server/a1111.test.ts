@@ -93,6 +93,18 @@ it("keeps its options when it is sent all that it told", async () => {
   expect(await (await s.ask("GET", "/sdapi/v1/options")).json()).toEqual(told);
 });
 
+it("draws with the first model where the chosen one is no longer served, and keeps the other options", async () => {
+  const s = await scene();
+  s.store.saveSettings("a1111 ", { sd_model_checkpoint: "gone", live_previews_enable: true });
+  const told = await (await s.ask("GET", "/sdapi/v1/options")).json();
+  expect(told).toMatchObject({ sd_model_checkpoint: "koala-emoji", live_previews_enable: true });
+  const answer = await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a" });
+  expect(JSON.parse(((await answer.json()) as { info: string }).info)).toMatchObject({
+    sd_model_name: "koala-emoji",
+  });
+  expect((await s.ask("POST", "/sdapi/v1/options", told)).status).toBe(200);
+});
+
 describe("progress and interrupt", () => {
   it("are of the asker's own jobs, not of everyone's who has no token", async () => {
     const s = await scene();

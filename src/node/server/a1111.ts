@@ -5,6 +5,7 @@
 
 import { type Context, Hono } from "hono";
 import { check } from "../../core/assert.ts";
+import { quoted } from "../../core/quoted.ts";
 import { schedulerNames } from "../../diffusion/scheduler.ts";
 import { parametersText, samplers } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
@@ -12,7 +13,7 @@ import { readText } from "../png-text.ts";
 import { checkEta, nameOf, type Options, optionsFrom, read } from "./a1111-request.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { pictureBytes, quoted, readJsonObject } from "./body.ts";
+import { pictureBytes, readJsonObject } from "./body.ts";
 import type { Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 
@@ -51,7 +52,12 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
   const { jobs, store, models } = parts;
   const door = new Hono<Env>();
   const settingsKey = (c: Context<Env>): string => `a1111 ${c.var.asker.owner}`;
-  const optionsOf = (c: Context<Env>): Options => store.settings(settingsKey(c)) as Options;
+  /** As they are kept, without a model that an earlier start offered and this one does not. */
+  function optionsOf(c: Context<Env>): Options {
+    const { sd_model_checkpoint: name, ...rest } = store.settings(settingsKey(c)) as Options;
+    const isServed = name !== undefined && models.all.some((model) => model.name === name);
+    return isServed ? { ...rest, sd_model_checkpoint: name } : rest;
+  }
 
   door.post("/txt2img", async (c) => {
     const body = await readJsonObject(c);

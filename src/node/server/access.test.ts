@@ -1,7 +1,9 @@
-/** Behind a proxy that speaks TLS, and a browser's way in. */
+/** Behind a proxy that speaks TLS, a browser's way in, and whose history is whose. */
 
+import { cpSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Scene, says, scenes } from "../../../test/server-scene.ts";
+import { accepted, type Scene, says, scenes } from "../../../test/server-scene.ts";
+import type { JobView } from "./job.ts";
 
 const scene = scenes();
 
@@ -65,6 +67,35 @@ describe("a page without a token", () => {
 
   it("needs none where the server has none", async () => {
     expect((await (await scene()).ask("GET", "/?token=any")).status).toBe(200);
+  });
+});
+
+describe("a history", () => {
+  const listed = async (s: Scene, secret: string): Promise<unknown> => {
+    const answer = await s.ask("GET", "/api/jobs", undefined, { authorization: `Bearer ${secret}` });
+    if (answer.status !== 200) return answer.status;
+    return ((await answer.json()) as { jobs: JobView[] }).jobs.map(({ request }) => request.prompt);
+  };
+  /** The next start of a server, with other tokens. */
+  const again = async (s: Scene, tokens: readonly string[]): Promise<Scene> => {
+    await s.jobs.close();
+    const folder = `${s.folder}-again`;
+    cpSync(s.folder, folder, { recursive: true });
+    return scene({ folder, access: { tokens } });
+  };
+
+  it("is still there with a first token, with a second one, and with another secret of a name", async () => {
+    let s = await scene();
+    await s.jobs.ended((await accepted(s, { prompt: "apple" })).id);
+    s = await again(s, ["one"]);
+    expect(await listed(s, "one")).toEqual(["apple"]);
+    s = await again(s, ["bob=two", "one"]);
+    expect([await listed(s, "one"), await listed(s, "two")]).toEqual([["apple"], []]);
+    const ofBob = await accepted(s, { prompt: "pear" }, { authorization: "Bearer two" });
+    await s.jobs.ended(ofBob.id);
+    s = await again(s, ["uno", "bob=new"]);
+    expect([await listed(s, "uno"), await listed(s, "new")]).toEqual([["apple"], ["pear"]]);
+    expect([await listed(s, "two"), await listed(s, "bob=new")]).toEqual([401, 401]);
   });
 });
 

@@ -3,20 +3,21 @@
  * rebound to our address is not), and what a browser sends from another page is refused unless that page is allowed.
  */
 
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { getConnInfo } from "@hono/node-server/conninfo";
 import type { Context, MiddlewareHandler } from "hono";
 import { getCookie, setCookie } from "hono/cookie";
 import { check } from "../../core/assert.ts";
+import { hash, holdersOf } from "./tokens.ts";
 
 export interface AccessOptions {
   /** The address that the server binds to. */
   readonly host: string;
   /** Other names under which it may be asked for. */
   readonly names: readonly string[];
-  /** Any of them opens the API; each is a client of its own. None: everyone who reaches the port. */
+  /** SECRET or NAME=SECRET. Any secret opens the API; each is a client of its own. None: everyone who reaches the port. */
   readonly tokens: readonly string[];
   /** Origins whose pages may use the API. */
   readonly origins: readonly string[];
@@ -62,8 +63,6 @@ const originsOf = (authority: string): string[] =>
     .filter((url) => URL.canParse(url))
     .map((url) => new URL(url).origin); // without the scheme's own port
 
-const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
-
 /** The token that a request carries: bearer, the password of basic (A1111's clients), or the page's cookie. */
 function tokenOf(c: Context): string | undefined {
   const [, kind, value = ""] = /^(Bearer|Basic) +(\S+)$/i.exec(c.req.header("authorization") ?? "") ?? [];
@@ -85,9 +84,13 @@ const isOpen = (path: string): boolean =>
   path.startsWith("/pictures/") ||
   !/^\/(api|v1|sdapi|metrics|openapi\.json)(\/|$)/.test(path);
 
-/** Refuses those who may not ask, and remembers who does. @throws KoalaError E_HOST, E_ACCESS */
+/**
+ * Refuses those who may not ask, with E_HOST or E_ACCESS, and remembers who does.
+ * @throws KoalaError E_FLAG as `holdersOf`
+ */
 export function access(o: AccessOptions): MiddlewareHandler<Env> {
-  const hashes = o.tokens.map(hash);
+  const holders = holdersOf(o.tokens);
+  const hashes = holders.map(({ secret }) => hash(secret));
   const own = o.url === undefined ? [] : [nameOf(new URL(o.url).host)];
   const bound = isLoopback(o.host) ? [] : [o.host, hostname()];
   const names = [...o.names, ...own, ...bound].map((name) => name.toLowerCase());
@@ -140,8 +143,8 @@ export function access(o: AccessOptions): MiddlewareHandler<Env> {
     const index = holder(token);
     const isLetIn = hashes.length === 0 || isOpen(path) || index >= 0;
     checkToken(isLetIn, "Authorization", "Bearer and a token of this server", token);
-    const owner = hashes.length > 1 && index >= 0 ? (hashes[index]?.toString("hex").slice(0, 16) ?? "") : "";
-    c.set("asker", { owner, client: owner === "" ? addressOf(c) : owner });
+    const owner = holders[index]?.owner ?? "";
+    c.set("asker", { owner, client: holders.length > 1 && index >= 0 ? owner : addressOf(c) });
     return next();
   };
 }

@@ -4,6 +4,7 @@ import { type Context, Hono } from "hono";
 import { pack } from "../../analyze/packed.ts";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import { quoted } from "../../core/quoted.ts";
 import { presetNames } from "../../models/presets.ts";
 import { requestFields, requestJsonSchema } from "../../pipeline/request.ts";
 import { readPictureText } from "../../pipeline/request-text.ts";
@@ -94,7 +95,7 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
     check(typeof isFavourite === "boolean" && Object.keys(rest).length === 0, "E_REQUEST", () => ({
       where: "isFavourite",
       expected: "true or false, and nothing else",
-      got: JSON.stringify({ isFavourite, ...rest }).slice(0, 80),
+      got: quoted({ isFavourite, ...rest }),
     }));
     return isFavourite;
   }

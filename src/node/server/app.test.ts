@@ -274,6 +274,26 @@ describe("every door", () => {
     expect(await says(await s.ask("POST", path, body))).toEqual([status, sentence]);
   });
 
+  it.each([
+    ["POST", "/api/jobs", "prompt", 400],
+    ["POST", "/v1/images/generations", "size", 400],
+    ["POST", "/sdapi/v1/txt2img", "prompt", 400],
+    ["POST", "/sdapi/v1/txt2img", "a field that nobody reads and the answer repeats", 200],
+    ["PUT", "/api/settings", "anything", 204],
+  ])("%s %s refuses arrays in arrays without end as %s", async (method, path, field, shallow) => {
+    const s = await scene();
+    const ask = (levels: number): Promise<Response> => {
+      const arrays = `${"[".repeat(levels - 1)}${"]".repeat(levels - 1)}`; // in one object
+      return s.ask(method, path, `{"prompt": "a", ${JSON.stringify(field)}: ${arrays}}`);
+    };
+    for (const levels of [101, 120_000])
+      expect(await says(await ask(levels))).toEqual([
+        400,
+        "body: expected a JSON object of at most 100 levels, got more [E_REQUEST]",
+      ]);
+    expect((await ask(100)).status).toBe(shallow);
+  });
+
   it("refuses a body that is too large", async () => {
     const s = await scene();
     expect(await says(await s.ask("POST", "/api/jobs", "x".repeat(600_000)))).toEqual([

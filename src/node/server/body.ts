@@ -3,11 +3,14 @@
 import type { Context } from "hono";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import { quoted } from "../../core/quoted.ts";
 
 /** Two texts of 10,000 characters, each of at most 12 bytes as an escape, and everything else many times over. */
 export const jsonBytes: number = 512 * 1024;
 /** A PNG of 2048 x 2048 px that does not compress takes 12.6 MB; in base64 a third more. */
 export const pictureBytes: number = 32 * 1024 * 1024;
+/** Of arrays and objects in one another. Clients send fewer than ten; what echoes or keeps a body has stack for thousands. */
+const mostLevels = 100;
 
 /** @throws KoalaError E_TOO_LARGE */
 export async function readBody(c: Context, most: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -26,12 +29,15 @@ export async function readBody(c: Context, most: number): Promise<Uint8Array<Arr
   return new Uint8Array(Buffer.concat(chunks));
 }
 
-/** A value from outside, as an error tells it. */
-export const quoted = (value: unknown): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
+/** Whether it holds more than `room` arrays and objects in one another. */
+const isDeeper = (value: unknown, room: number): boolean =>
+  typeof value === "object" &&
+  value !== null &&
+  (room === 0 || Object.values(value).some((one) => isDeeper(one, room - 1)));
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** @throws KoalaError E_REQUEST when it is no JSON object, E_TOO_LARGE */
+/** @throws KoalaError E_REQUEST when it is no JSON object, or one nested too deeply; E_TOO_LARGE */
 export async function readJsonObject(c: Context, most: number = jsonBytes): Promise<JsonObject> {
   const bytes = await readBody(c, most);
   let value: unknown;
@@ -44,6 +50,11 @@ export async function readJsonObject(c: Context, most: number = jsonBytes): Prom
     where: "body",
     expected: "a JSON object",
     got: bytes.length === 0 ? "nothing" : value === undefined ? "something else" : quoted(value),
+  }));
+  check(!isDeeper(value, mostLevels), "E_REQUEST", () => ({
+    where: "body",
+    expected: `a JSON object of at most ${mostLevels} levels`,
+    got: "more",
   }));
   return value as JsonObject;
 }

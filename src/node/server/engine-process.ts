@@ -51,7 +51,8 @@ async function* eventsOf(
   yield { type: "stage", stage: "load", detail: model };
   const pipeline = await pipelineFor(model);
   const maker = { model, version: packageVersion() };
-  for await (const event of pipeline.generate(request, { signal })) {
+  // a job that is cancelled has ended, and takes no more pictures
+  for await (const event of pipeline.generate(request, { signal, dropsFinished: true })) {
     switch (event.type) {
       case "stage":
       case "warning":
@@ -72,7 +73,7 @@ async function* eventsOf(
       case "image": {
         const { index, seed } = event;
         const its = nsfw === "off" ? null : await judged(event.picture, nsfw);
-        const text = pictureText({ ...request, seed }, maker);
+        const text = pictureText(event.request, maker);
         const png = await encodePicture(
           its?.picture ?? event.picture,
           "png",

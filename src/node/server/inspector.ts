@@ -3,7 +3,6 @@
  * its own that loads the model and ends with the answer, and there is one at a time: it takes as much memory as a drawer.
  */
 
-import { fork } from "node:child_process";
 import { join } from "node:path";
 import type { Exploration } from "../../analyze/explore.ts";
 import { check } from "../../core/assert.ts";
@@ -14,6 +13,7 @@ import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { EngineLost, errorFrom } from "./crew.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
 import type { JobError } from "./job.ts";
+import { startProcess } from "./start-process.ts";
 
 export interface Inspector {
   /** @throws KoalaError E_BUSY while another call runs, E_REQUEST for too many steps, and as `explore` */
@@ -87,24 +87,20 @@ export class LocalInspector implements Inspector {
       got: "one more",
       hint: "Try again when the other one is done.",
     }));
+    const child = startProcess(processPath, "ignore");
     this.isBusy = true;
-    const child = fork(processPath, [], {
-      serialization: "advanced", // maps are arrays of numbers
-      stdio: ["ignore", "ignore", "ignore", "ipc"],
-      execArgv: [],
-    });
     const stop = (): void => void child.kill("SIGKILL");
     signal.addEventListener("abort", stop, { once: true });
     try {
       const place = this.models[model] as ModelPlace;
       const threads = this.threads === undefined ? {} : { threads: this.threads };
-      child.send({ place, ...threads, nsfw: this.nsfw, ...what } satisfies ToInspector, () => {});
+      const asked: ToInspector = { place, ...threads, nsfw: this.nsfw, ...what };
+      if (child.connected) child.send(asked, () => {});
       const answer = await new Promise<FromInspector>((resolve, reject) => {
         child.once("message", (message) => resolve(message as FromInspector));
-        child.once("error", reject);
-        child.once("exit", (code, killed) =>
-          reject(signal.aborted ? signal.reason : new EngineLost(killed ?? `exit code ${code}`)),
-        );
+        const lose = (how: string): void => reject(signal.aborted ? signal.reason : new EngineLost(how));
+        child.once("error", ({ message }) => lose(message));
+        child.once("exit", (code, killed) => lose(killed ?? `exit code ${code}`));
       });
       if ("error" in answer) throw errorFrom(answer.error);
       return answer.result;

@@ -29,7 +29,7 @@ export interface KeptPicture extends JobPicture {
 export interface Job {
   /** 128 random bits: who knows it may see the pictures. */
   readonly id: string;
-  /** Which token it came with; only that one lists, cancels or removes it. */
+  /** Whose token it came with; only they list, cancel or remove it. */
   readonly owner: string;
   /** Whose turn in the queue it takes. */
   readonly client: string;
@@ -45,6 +45,8 @@ export interface Job {
   readonly started: number | null;
   readonly ended: number | null;
   readonly error: JobError | null;
+  /** How often it was begun, but for those times that an orderly stop of the server cut short. */
+  readonly tries: number;
   readonly pictures: readonly KeptPicture[];
 }
 
@@ -57,14 +59,14 @@ export const picturePath = (id: string, index: number, format: PictureFormat = "
   `/pictures/${id}/${index}.${format === "jpeg" ? "jpg" : format}`;
 
 /** A job as `/api/jobs` shows it. */
-export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "pictures"> {
+export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "tries" | "pictures"> {
   /** Jobs that come before it; null unless it waits. */
   readonly position: number | null;
   readonly pictures: readonly (KeptPicture & { readonly url: string })[];
 }
 
 export function viewOf(job: Job, position: number | null): JobView {
-  const { owner: _owner, client: _client, isAwaited: _isAwaited, pictures, ...shown } = job;
+  const { owner: _owner, client: _client, isAwaited: _isAwaited, tries: _tries, pictures, ...shown } = job;
   return {
     ...shown,
     position,

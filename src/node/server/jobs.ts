@@ -11,7 +11,7 @@ import type { Meters } from "./metrics.ts";
 import { FairQueue } from "./queue.ts";
 import type { Store } from "./store.ts";
 
-/** A request that takes its engine along this often is not tried again. */
+/** A request that takes its engine or the whole server along this often is not tried again. */
 const mostTries = 3;
 /** How often a full disk is tried again, in milliseconds. */
 const keepMs = 5_000;
@@ -51,7 +51,6 @@ export class Jobs {
   private readonly queue: FairQueue<string>;
   private readonly running = new Map<string, { stop: AbortController; ended: Promise<void> }>();
   private readonly logs = new Map<string, JobLog>();
-  private readonly tries = new Map<string, number>();
   private readonly listeners = new Map<string, (() => void)[]>();
   /** Of the last jobs, for the answer to how long a full queue takes. */
   private meanSeconds = 1;
@@ -71,11 +70,15 @@ export class Jobs {
     o.crew.onFree(() => this.pump());
   }
 
-  /** Takes up what a crash or stop left behind. */
+  /** Takes up what a crash or stop left behind, but for what may have been the reason of several crashes. */
   resume(): void {
     for (const job of this.o.store.unfinished()) {
       if (isOrphan(job)) {
         this.o.store.end(job.id, "cancelled", Date.now());
+        continue;
+      }
+      if (job.tries >= mostTries) {
+        this.fail(job.id, new EngineLost(`an end before it, in each of ${job.tries} tries`));
         continue;
       }
       this.o.store.putBack(job.id);
@@ -97,7 +100,7 @@ export class Jobs {
     const job: Job = {
       ...{ id: newJobId(), owner, client, isAwaited, model, request },
       ...{ state: "waiting", isFavourite: false, created: Date.now(), started: null, ended: null },
-      ...{ error: null, pictures: [] },
+      ...{ error: null, tries: 0, pictures: [] },
     };
     this.o.store.add(job);
     this.queue.push(client, job.id);
@@ -180,7 +183,7 @@ export class Jobs {
         this.fail(id, thrown); // the disk is full, say
         continue;
       }
-      const job: Job = { ...waiting, state: "running", started: now };
+      const job: Job = { ...waiting, state: "running", started: now, tries: waiting.tries + 1 };
       const stop = new AbortController();
       this.o.meters.waitSeconds.observe((now - job.created) / 1000);
       this.logOf(id).append("state", this.view(job));
@@ -195,7 +198,7 @@ export class Jobs {
 
   private async run(job: Job, signal: AbortSignal): Promise<void> {
     const { store, crew, log, meters } = this.o;
-    const { id, model, request } = job;
+    const { id, model, request, tries } = job;
     const { nsfw = "off" } = this.o;
     const task = { id, model, request, ...(nsfw === "off" ? {} : { nsfw }) };
     try {
@@ -208,10 +211,9 @@ export class Jobs {
       this.finish(id);
     } catch (thrown) {
       if (signal.aborted && !(signal.reason instanceof Closing)) return; // `cancel` has ended it
-      if (signal.aborted) return this.keep(job);
-      const tries = (this.tries.get(id) ?? 0) + 1;
-      this.tries.set(id, tries);
-      if (thrown instanceof EngineLost && tries < mostTries && store.putBack(id)) {
+      const isLost = thrown instanceof EngineLost;
+      if (signal.aborted) return this.keep(job, isLost);
+      if (isLost && tries < mostTries && store.putBack(id)) {
         log.warn({ job: id, tries, error: thrown.message }, "engine lost, job waits for another");
         this.queue.push(job.client, id);
         return;
@@ -259,9 +261,12 @@ export class Jobs {
     return job === null ? null : { ...job, ...this.unkept.get(id) };
   }
 
-  /** The server closes: the job waits for the next one, unless its client goes with this one. */
-  private keep(job: Job): void {
-    if (!isOrphan(job)) this.o.store.putBack(job.id);
+  /**
+   * The server closes: the job waits for the next one, unless its client goes with this one. What was cut short is no
+   * try of the job's, unless its engine was lost at that moment.
+   */
+  private keep(job: Job, isLost: boolean): void {
+    if (!isOrphan(job)) this.o.store.putBack(job.id, isLost);
     else if (this.end(job.id, "cancelled")) this.finish(job.id);
   }
 
@@ -300,7 +305,6 @@ export class Jobs {
     if (job === null) return;
     this.o.meters.jobs.inc({ state: job.state });
     this.logOf(id).append("end", this.view(job));
-    this.tries.delete(id);
     for (const listener of this.listeners.get(id) ?? []) listener();
     this.listeners.delete(id);
     const over = [...this.logs].filter(([, log]) => log.isOver).map(([key]) => key);

@@ -1,10 +1,11 @@
 /** Drawers on this machine: child processes, started when first needed and again when one dies. */
 
-import { type ChildProcess, fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { packageRoot } from "../cli/package.ts";
 import { type Crew, type DrawEvent, EngineLost, errorFrom, type Task } from "./crew.ts";
 import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
+import { startProcess } from "./start-process.ts";
 
 export interface LocalCrewOptions {
   readonly models: ModelPlaces;
@@ -31,18 +32,15 @@ class Drawer {
   }
 
   private start(): ChildProcess {
-    const child = fork(enginePath, [], {
-      serialization: "advanced", // pictures are bytes
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
-      execArgv: [],
-    });
+    const child = startProcess(enginePath, "pipe");
     child.stderr?.setEncoding("utf8").on("data", (text: string) => this.o.onSaid(text.trimEnd()));
-    child.on("error", () => {}); // told by `exit` too
-    child.once("exit", () => {
+    const forget = (): void => {
       if (this.child === child) this.child = null;
-    });
+    };
+    child.once("exit", forget);
+    child.once("error", forget); // of one that was never started there is no `exit`
     const setup: ToEngine = { type: "setup", models: this.o.models, threads: this.o.threads };
-    child.send(setup);
+    if (child.connected) child.send(setup, () => {});
     this.child = child;
     return child;
   }
@@ -51,7 +49,7 @@ class Drawer {
     signal.throwIfAborted();
     const child = this.child ?? this.start();
     const send = (message: ToEngine): void => {
-      if (child.connected) child.send(message, () => {}); // a dead one is told by `exit`
+      if (child.connected) child.send(message, () => {}); // a dead one is told by `exit` or `error`
     };
     let told = Promise.resolve();
     const { promise, resolve, reject } = deferred();
@@ -61,10 +59,15 @@ class Drawer {
         told = told.then(() => tell(message.event));
         told.catch(reject);
       } else if (message.type === "done") told.then(resolve, reject);
-      else reject(signal.aborted ? signal.reason : errorFrom(message.error));
+      else {
+        const { error } = message; // told once the pictures before it are stored
+        told.finally(() => reject(signal.aborted ? signal.reason : errorFrom(error)));
+      }
     };
+    const lose = (how: string): void => reject(signal.aborted ? signal.reason : new EngineLost(how));
     const die = (code: number | null, killed: NodeJS.Signals | null): void =>
-      reject(signal.aborted ? signal.reason : new EngineLost(killed ?? `exit code ${code}`));
+      lose(killed ?? `exit code ${code}`);
+    const fail = (error: Error): void => lose(error.message);
     let patience: NodeJS.Timeout | undefined;
     const stop = (): void => {
       send({ type: "stop", id: task.id });
@@ -72,6 +75,7 @@ class Drawer {
     };
     child.on("message", listen);
     child.once("exit", die);
+    child.once("error", fail);
     signal.addEventListener("abort", stop, { once: true });
     send({ type: "draw", task });
     try {
@@ -80,6 +84,7 @@ class Drawer {
       clearTimeout(patience);
       child.off("message", listen);
       child.off("exit", die);
+      child.off("error", fail);
       signal.removeEventListener("abort", stop);
     }
   }

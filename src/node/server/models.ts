@@ -5,6 +5,7 @@ import { basename, resolve } from "node:path";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { nearest } from "../../core/nearest.ts";
+import { quoted } from "../../core/quoted.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
 import {
   type Defaults,
@@ -18,7 +19,6 @@ import { type Structure, unetStructure } from "../../pipeline/structure.ts";
 import { modelAnatomy } from "../cli/anatomy.ts";
 import { modelFacts } from "../cli/model-facts.ts";
 import { openModel } from "../open-model.ts";
-import { quoted } from "./body.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
 
 /** What the server knows of a model. */

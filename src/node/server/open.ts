@@ -18,6 +18,7 @@ import { Meters } from "./metrics.ts";
 import { type Limits, Models, openServed } from "./models.ts";
 import { Store } from "./store.ts";
 import { isBuilt, openStudio } from "./studio.ts";
+import { holdersOf } from "./tokens.ts";
 
 export interface AppOptions extends CrewOptions, AccessOptions {
   /** Jobs that may wait. */
@@ -59,6 +60,7 @@ export async function openApp(options: AppOptions): Promise<OpenApp> {
     got: `${o.host} without one`,
     hint: "Others could use this machine: --token SECRET lets in only those who know it.",
   }));
+  holdersOf(o.tokens); // refuses tokens that cannot be told apart before anything is opened
   const { nsfw = "off" } = o;
   if (nsfw !== "off" && o.redis === undefined) nsfwBundle(); // says now that it is missing, and not at the first picture
   const models = new Models(

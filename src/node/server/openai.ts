@@ -6,11 +6,12 @@
 import { Hono } from "hono";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
+import { quoted } from "../../core/quoted.ts";
 import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { type JsonObject, quoted, readJsonObject } from "./body.ts";
+import { type JsonObject, readJsonObject } from "./body.ts";
 import { type JobPicture, picturePath } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 

@@ -26,7 +26,7 @@ it("searches prompts without regard to case and to how a letter is written", asy
   expect(found(s.store, "%")).toEqual([]);
 });
 
-it("opens a folder of before pictures had marks and prompts were folded", async () => {
+it("opens a folder of before pictures had marks, prompts were folded and tries counted", async () => {
   const old = new Database(join(folder, "koala.db"));
   old.exec(`
     create table jobs (
@@ -44,6 +44,7 @@ it("opens a folder of before pictures had marks and prompts were folded", async 
   for (let i = 0; i < 2; i++) {
     const store = await Store.open(folder);
     expect(found(store, "äpfel")).toEqual(["Äpfel"]);
+    expect(store.get("a")?.tries).toBe(0);
     expect(store.get("a")?.pictures).toEqual([{ index: 0, seed: 7, isFavourite: true }]);
     store.close();
   }

@@ -14,7 +14,8 @@ const tables = `
 create table if not exists jobs (
   id text primary key, owner text not null, client text not null, awaited integer not null, model text not null,
   request text not null, prompt text not null, state text not null, favourite integer not null default 0,
-  created integer not null, started integer, ended integer, error text, folded text
+  created integer not null, started integer, ended integer, error text, folded text,
+  tries integer not null default 0
 );
 create index if not exists jobs_by_time on jobs (owner, created);
 create index if not exists jobs_by_state on jobs (state);
@@ -68,6 +69,7 @@ interface Row {
   readonly started: number | null;
   readonly ended: number | null;
   readonly error: string | null;
+  readonly tries: number;
 }
 
 interface PictureRow {
@@ -126,6 +128,7 @@ export class Store {
       addColumn(db, "pictures", "facts", "text");
       addColumn(db, "pictures", "favourite", "integer");
       addColumn(db, "jobs", "folded", "text");
+      addColumn(db, "jobs", "tries", "integer not null default 0");
       foldPrompts(db);
       db.exec("create table if not exists format (number integer)");
       const row = db.prepare("select number from format").get() as { number: number } | undefined;
@@ -215,16 +218,18 @@ export class Store {
     return rows.map((row) => this.jobOf(row));
   }
 
-  /** waiting → running. False when it was cancelled meanwhile. */
+  /** waiting → running, a try more: it is counted before anything can die of it. False when it was cancelled meanwhile. */
   start(id: string, now: number): boolean {
-    const change = "update jobs set state = 'running', started = ? where id = ? and state = 'waiting'";
+    const change =
+      "update jobs set state = 'running', started = ?, tries = tries + 1 where id = ? and state = 'waiting'";
     return this.change(change, now, id) === 1;
   }
 
-  /** running → waiting: its turn ended without a result, and it shall have another. */
-  putBack(id: string): boolean {
-    const change = "update jobs set state = 'waiting', started = null where id = ? and state = 'running'";
-    return this.change(change, id) === 1;
+  /** running → waiting: its turn ended without a result, and it shall have another. Was that one a try, or cut short? */
+  putBack(id: string, isTry = true): boolean {
+    const change =
+      "update jobs set state = 'waiting', started = null, tries = tries - ? where id = ? and state = 'running'";
+    return this.change(change, isTry ? 0 : 1, id) === 1;
   }
 
   /** Ends a job that has not ended; false when it has. This is where a second result is turned away. */
@@ -309,12 +314,12 @@ export class Store {
   }
 
   private jobOf(row: Row): Job {
-    const { id, owner, client, model, state, created, started, ended } = row;
+    const { id, owner, client, model, state, created, started, ended, tries } = row;
     const pictures = this.sql(
       "select number, seed, facts, favourite from pictures where job = ? order by number",
     ).all(id) as PictureRow[];
     return {
-      ...{ id, owner, client, model, state, created, started, ended },
+      ...{ id, owner, client, model, state, created, started, ended, tries },
       isAwaited: row.awaited === 1,
       isFavourite: row.favourite === 1,
       request: JSON.parse(row.request) as Job["request"],

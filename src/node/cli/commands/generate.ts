@@ -8,7 +8,13 @@ import { check } from "../../../core/assert.ts";
 import { enlarge } from "../../../image/resize.ts";
 import type { PipelineEvent } from "../../../pipeline/events.ts";
 import { planText, vaeChoices } from "../../../pipeline/memory.ts";
-import { parseRequest, type Request, type RequestInput, randomSeed } from "../../../pipeline/request.ts";
+import {
+  hasSpacing,
+  parseRequest,
+  type Request,
+  type RequestInput,
+  randomSeed,
+} from "../../../pipeline/request.ts";
 import { type Maker, pictureText, readPictureText } from "../../../pipeline/request-text.ts";
 import { checkWritable, writeAtomically } from "../../files.ts";
 import { encodePicture, pictureFormat, readPictureBytes } from "../../image-file.ts";
@@ -67,7 +73,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
     .option(
       "--output <FILE>",
-      "file (.png, .jpg, .webp) or folder; several pictures are numbered (default koala-PROMPT-SEED.png)",
+      "file (.png, .jpg, .webp), which is replaced, or folder; several are numbered (default koala-PROMPT-SEED.png)",
     )
     .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
     .option("--threads <N>", "threads that compute (default: one a core)")
@@ -139,7 +145,8 @@ const modelName = (location: string): string =>
 function describe(r: Request): string {
   const pictures =
     r.count === 1 ? `seed ${r.seed}` : `${r.count} pictures, seeds ${r.seed} to ${r.seed + r.count - 1}`;
-  return `${r.steps} steps, ${r.scheduler} ${r.spacing}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
+  const sampler = hasSpacing(r.scheduler) ? `${r.scheduler} ${r.spacing}` : r.scheduler;
+  return `${r.steps} steps, ${sampler}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
 }
 
 /** Seconds spent in each phase, by the events that begin them. */
@@ -183,7 +190,7 @@ async function writePreview(run: Run, event: PipelineEvent & { type: "preview" }
 
 async function writePicture(run: Run, event: PipelineEvent & { type: "image" }): Promise<void> {
   const file = run.paths[event.index] ?? "";
-  const texts = pictureText({ ...run.request, seed: event.seed }, run.maker);
+  const texts = pictureText(event.request, run.maker);
   await writeAtomically(file, await encodePicture(event.picture, pictureFormat(file), texts));
   run.files.push({ file, seed: event.seed });
 }
@@ -240,7 +247,7 @@ function report(run: Run, generator: Generator): Record<string, unknown> {
   };
 }
 
-/** The pictures that are made, all or those before an interruption. */
+/** The pictures that are made, all or those before what ended the run. */
 function tell(run: Run, generator: Generator, o: Options, world: World): void {
   if (o.json) world.stdout.write(`${JSON.stringify(report(run, generator))}\n`);
   else for (const { file } of run.files) world.stdout.write(`${file}\n`);
@@ -261,7 +268,12 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
 
   const progress = progressFor(world.stderr, o.quiet === true);
   const stop = new AbortController();
-  const ignoreInterrupt = world.onInterrupt(() => stop.abort());
+  const ignoreInterrupt = world.onInterrupt(() => {
+    progress.note(
+      "stops after this step, with the pictures that are done by then; a second Ctrl-C ends at once",
+    );
+    stop.abort();
+  });
   const stopwatch = new Stopwatch();
   const warnings: string[] = [];
   const previews = new Map<number, string>();
@@ -321,8 +333,11 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     return 0;
   } catch (error) {
     progress.end();
-    if (!stop.signal.aborted) throw error;
-    if (run !== undefined && generator !== undefined) tell(run, generator, o, world);
+    const { aborted } = stop.signal;
+    // with --json an error is the one object that is printed
+    if (run !== undefined && generator !== undefined && (aborted || o.json !== true))
+      tell(run, generator, o, world);
+    if (!aborted) throw error;
     progress.note("Stopped; nothing half-made is left.");
     return interrupted;
   } finally {

@@ -2,12 +2,12 @@
 
 import type { Command } from "commander";
 import type { Logger } from "pino";
-import { check } from "../../../core/assert.ts";
 import { KoalaError } from "../../../core/errors.ts";
 import { type PrecisionName, precisionNames } from "../../../pipeline/request.ts";
 import { type NsfwPolicy, nsfwPolicies } from "../../nsfw/policy.ts";
 import type { ModelPlaces } from "../../server/engine-messages.ts";
 import type { RunningServer } from "../../server/serve.ts";
+import { holdersOf } from "../../server/tokens.ts";
 import { usual, usualData } from "../../server/usual.ts";
 import { someOf, threadsFrom } from "../flags.ts";
 import { numberOf, whole } from "../numbers.ts";
@@ -80,7 +80,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     .option("--port <N>", `port, 0 for any that is free (default ${usual.port})`)
     .option(
       "--token <SECRET>",
-      "who knows it may use the API; again for more, each with a history of its own",
+      "who knows it may use the API; again for more, each with a history of its own, which NAME=SECRET keeps for NAME when the secret is replaced",
       collect,
     )
     .option(
@@ -109,8 +109,8 @@ export function welcome(
   models: readonly string[],
   { tokens, data }: { readonly tokens: readonly string[]; readonly data: string },
 ): string {
-  const [token] = tokens;
-  const page = token === undefined ? `${url}/` : `${url}/?token=${encodeURIComponent(token)}`;
+  const [holder] = holdersOf(tokens);
+  const page = holder === undefined ? `${url}/` : `${url}/?token=${encodeURIComponent(holder.secret)}`;
   const lines = [
     ["Studio", hasPage ? page : notBuilt],
     ["OpenAI", `${url}/v1`],
@@ -173,12 +173,7 @@ export function untilStopped(world: World): Promise<void> {
 
 async function serve(o: Options, world: World): Promise<number> {
   const threads = threadsFrom(o.threads);
-  for (const token of o.token ?? [])
-    check(/^[\x21-\x7e]+$/.test(token), "E_FLAG", () => ({
-      where: "--token",
-      expected: "printable letters without spaces",
-      got: token === "" ? "nothing" : "others",
-    }));
+  holdersOf(o.token ?? []); // says what is wrong with them now, and not after models were looked for
   const options = {
     host: o.host ?? usual.host,
     port: numberOf("--port", o.port, usual.port, whole(0, 65_535)),
