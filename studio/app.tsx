@@ -153,7 +153,7 @@ const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
 
 /** What the page has to say: a download on its way, warnings, what went wrong and the way on. */
 function Said({ studio }: { readonly studio: Studio }) {
-  const { engine, isOnline, loading, notes, problem, model } = studio;
+  const { engine, isOnline, loading, notes, problem, broken, model } = studio;
   const { value: failure } = problem;
   /** Next to its field, which Draw has all of and the other views only the prompt. */
   const isSaidThere = failure?.field != null && (studio.view.value === "draw" || failure.field === "prompt");
@@ -183,10 +183,8 @@ function Said({ studio }: { readonly studio: Studio }) {
         {failure !== null && !isSaidThere && (
           <p class="note bad">
             {failure.message}. {failure.hint}{" "}
-            {failure.code === "E_FILE" && engine.storage !== null ? (
-              <button type="button" onClick={() => void studio.fetchAgain()}>
-                Fetch it again
-              </button>
+            {broken.value !== null ? (
+              <Reopen studio={studio} isWrong={failure.code === "E_FILE"} />
             ) : (
               model.value === null && (
                 <button type="button" onClick={() => void studio.start()}>
@@ -213,3 +211,15 @@ function Said({ studio }: { readonly studio: Studio }) {
     </div>
   );
 }
+
+interface ReopenProps {
+  readonly studio: Studio;
+  /** Whether a file is, and not only in use elsewhere. */
+  readonly isWrong: boolean;
+}
+
+const Reopen = ({ studio, isWrong }: ReopenProps) => (
+  <button type="button" onClick={() => void studio.reopen(isWrong ? "anew" : "as it is")}>
+    {isWrong ? "Fetch it again" : "Try again"}
+  </button>
+);

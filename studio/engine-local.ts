@@ -1,9 +1,16 @@
 /** Draws in a worker of this browser, with models in its storage. */
 
-import { type RequestInput, resolveRequest } from "koala-diffusion";
-import { encodePicture, type LoadedModel, readPicture, WorkerPipeline } from "koala-diffusion/web";
-import type { DrawEvent, Engine, Model } from "./engines.ts";
+import { KoalaError, type Request, type RequestInput, resolveRequest } from "koala-diffusion";
+import {
+  encodePicture,
+  type LoadCalls,
+  type LoadedModel,
+  readPicture,
+  WorkerPipeline,
+} from "koala-diffusion/web";
+import type { DrawEvent, Engine, Model, Progress } from "./engines.ts";
 import { localHistory } from "./history-local.ts";
+import { titleOf } from "./names.ts";
 
 declare const __VERSION__: string;
 
@@ -15,7 +22,15 @@ interface SiteList {
 /** Of a request that names none. */
 const usualPrecision: NonNullable<RequestInput["precision"]> = "f32";
 
-const titleOf = (name: string): string => name.split("/").filter(Boolean).at(-1) ?? name;
+/**
+ * Whether a worker is not to be asked again: ONNX Runtime remembers there that its WebAssembly did not come, and memory that ran out
+ * stays taken.
+ */
+const isOfWorker = (error: unknown): boolean =>
+  !(error instanceof KoalaError) || error.code === "E_INTERNAL" || error.code === "E_ENGINE";
+
+/** How a load is watched and ended. */
+type Telling = { readonly signal: AbortSignal } & Progress;
 
 export function localEngine(): Engine {
   const start = (): WorkerPipeline =>
@@ -23,45 +38,62 @@ export function localEngine(): Engine {
   let pipeline = start();
   const history = localHistory();
   let loaded: LoadedModel | null = null;
-  let locations = new Map<string, string>();
+  let titles = new Map<string, string>();
+
+  /** Ends the worker; the next call has another one. */
+  function letGo(): void {
+    pipeline.dispose();
+    loaded = null;
+  }
+
+  function worker(): WorkerPipeline {
+    if (pipeline.failure !== null) {
+      letGo(); // one whose script threw lives on
+      pipeline = start();
+    }
+    return pipeline;
+  }
+
+  /** Passes on why a load or a picture failed, so that the next one is tried in a worker that can do it. */
+  const blame = (error: unknown, { signal }: { readonly signal: AbortSignal }): never => {
+    if (!signal.aborted && isOfWorker(error)) letGo();
+    throw error;
+  };
 
   /** The worker asks for files from its own address: a folder of the site is named from the page's. */
   const locationOf = (name: string): string =>
     name.startsWith("./") ? new URL(name, document.baseURI).pathname : name;
 
-  const modelOf = (name: string, its: LoadedModel | null): Model => ({
-    ...{ name, title: locations.get(name) ?? titleOf(name) },
-    ...{ family: its?.family ?? null, engine: its?.engine ?? null, defaults: its?.defaults ?? null },
-    precisions: its?.precisions ?? null,
-  });
+  /** What the worker holds, if it is this model. */
+  const held = (name: string): LoadedModel | null =>
+    pipeline.failure === null && loaded?.location === locationOf(name) ? loaded : null;
+
+  function modelOf(name: string): Model {
+    const its = held(name);
+    return {
+      ...{ name, title: titles.get(name) ?? titleOf(name), location: locationOf(name) },
+      ...{ family: its?.family ?? null, engine: its?.engine ?? null, defaults: its?.defaults ?? null },
+      precisions: its?.precisions ?? null,
+    };
+  }
 
   /** Of the programs that the worker holds. */
   let precision = usualPrecision;
 
   /** The model in a worker that has held no other and no other precision. */
-  async function ensure(name: string, signal: AbortSignal, wanted = usualPrecision): Promise<void> {
-    const silent = { signal, onBytes() {}, onWarning() {} };
-    if (loaded?.location !== locationOf(name) || precision !== wanted) await load(name, silent);
+  async function ensure(name: string, o: Telling, wanted = usualPrecision): Promise<LoadedModel> {
+    const its = precision === wanted ? held(name) : null;
+    const found = its ?? (await load(name, o));
     precision = wanted;
+    return found;
   }
 
-  const open: Engine["open"] = async (name, o) =>
-    loaded?.location === locationOf(name) ? modelOf(name, loaded) : load(name, o);
-
-  const letGo = (): void => {
-    if (loaded !== null) {
-      pipeline.dispose(); // WebAssembly gives memory back only with its worker
-      pipeline = start();
-    }
-    loaded = null;
-  };
-
-  const load: Engine["open"] = async (name, o) => {
+  async function load(name: string, o: Telling): Promise<LoadedModel> {
     const files = new Map<string, readonly [number, number]>();
-    letGo();
+    if (loaded !== null) letGo(); // WebAssembly gives memory back only with its worker
     precision = usualPrecision;
     const location = locationOf(name);
-    const its = await pipeline.load(location, "auto", {
+    const calls: LoadCalls = {
       signal: o.signal,
       onDownload({ file, bytes, total }) {
         files.set(file, [bytes, total]);
@@ -69,22 +101,33 @@ export function localEngine(): Engine {
         o.onBytes(sum(0), sum(1));
       },
       onWarning: o.onWarning,
-    });
-    loaded = { ...its, location };
-    return modelOf(name, its);
-  };
+    };
+    loaded = await worker()
+      .load(location, "auto", calls)
+      .catch((error) => blame(error, o));
+    o.onReady();
+    return loaded;
+  }
 
-  async function* draw(name: string, input: RequestInput, signal: AbortSignal): AsyncGenerator<DrawEvent> {
+  async function* draw(name: string, input: RequestInput, o: Telling): AsyncGenerator<DrawEvent> {
     yield { type: "stage", stage: "load", detail: name };
-    await ensure(name, signal, input.precision);
-    const request = resolveRequest(input, (loaded as LoadedModel).defaults);
+    const { defaults } = await ensure(name, o, input.precision);
+    const request = resolveRequest(input, defaults);
+    try {
+      yield* drawn(name, request, o.signal);
+    } catch (error) {
+      blame(error, o);
+    }
+  }
+
+  async function* drawn(name: string, request: Request, signal: AbortSignal): AsyncGenerator<DrawEvent> {
     let began = performance.now();
     for await (const event of pipeline.generate(request, { signal })) {
       switch (event.type) {
         case "image": {
           const seconds = (performance.now() - began) / 1000;
           began = performance.now();
-          const own = { ...request, seed: event.seed, count: 1 };
+          const { request: own } = event;
           const maker = { model: titleOf(name), version: __VERSION__ };
           const png = new Blob([await encodePicture(event.picture, own, maker)], { type: "image/png" });
           const bytes = await pipeline.engineBytes();
@@ -106,34 +149,35 @@ export function localEngine(): Engine {
     async models() {
       const answer = await fetch("site.json").catch(() => null);
       const list = answer?.ok === true ? ((await answer.json()) as SiteList) : { models: [] };
-      locations = new Map(list.models.map(({ name, title }) => [name, title]));
-      const { models: kept } = await pipeline.surroundings();
+      titles = new Map(list.models.map(({ name, title }) => [name, title]));
+      const { models: kept } = await worker().surroundings();
       const others = kept
         .map(({ location }) => location)
         .filter((location) => !list.models.some(({ name }) => locationOf(name) === location));
-      return [...list.models.map(({ name }) => name), ...others].map((name) =>
-        modelOf(name, loaded?.location === locationOf(name) ? loaded : null),
-      );
+      return [...list.models.map(({ name }) => name), ...others].map(modelOf);
     },
-    open,
-    draw: (name, request, { signal }) => draw(name, request, signal),
+    async open(name, o) {
+      if (held(name) === null) await load(name, o);
+      return modelOf(name);
+    },
+    draw,
     history,
     readPicture: async (file) => readPicture(new Uint8Array(await file.arrayBuffer()), file.name),
-    structure: (of) => pipeline.structure("model" in of ? { model: locationOf(of.model) } : of),
+    structure: (of) => worker().structure("model" in of ? { model: locationOf(of.model) } : of),
     async times(name, o) {
-      await ensure(name, o.signal);
-      return pipeline.times(o);
+      await ensure(name, o);
+      return pipeline.times(o).catch((error) => blame(error, o));
     },
     async explore(name, request, o) {
-      await ensure(name, o.signal, request.precision);
-      return pipeline.explore(request, o);
+      await ensure(name, o, request.precision);
+      return pipeline.explore(request, o).catch((error) => blame(error, o));
     },
     storage: {
-      surroundings: () => pipeline.surroundings(),
-      needs: () => pipeline.needs("koala-lightning-700m", 1024),
+      surroundings: () => worker().surroundings(),
+      needs: () => worker().needs("koala-lightning-700m", 1024),
       async remove(name) {
-        await pipeline.remove(locationOf(name));
-        if (loaded?.location === locationOf(name)) letGo();
+        await worker().remove(locationOf(name));
+        if (held(name) !== null) letGo();
       },
     },
     runs: null,

@@ -3,6 +3,7 @@
 import { KoalaError, type Request, type RequestInput } from "koala-diffusion";
 import { type Exploration, type Recorded, type Structure, unpack } from "koala-diffusion/web";
 import type { DrawEvent, Drawing, Engine, Model, Run, RunDetails } from "./engines.ts";
+import { inAddress } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
 
 interface JobView {
@@ -157,10 +158,9 @@ const pathOf = ({ id }: Drawing): string => `api/jobs/${id.replace("/", "/pictur
 
 export function remoteEngine(): Engine {
   const models = async (): Promise<readonly Model[]> =>
-    (await ask<{ models: readonly Omit<Model, "title">[] }>("api/models")).models.map((model) => ({
-      ...model,
-      title: model.name,
-    }));
+    (await ask<{ models: readonly Omit<Model, "title" | "location">[] }>("api/models")).models.map(
+      (model) => ({ ...model, title: model.name, location: model.name }),
+    );
   return {
     kind: "server",
     models,
@@ -204,11 +204,11 @@ export function remoteEngine(): Engine {
     readPicture: (file) => ask<Recorded>("api/png-info", { method: "POST", body: file }),
     async structure(of) {
       return ask<Structure>(
-        "model" in of ? `api/structure/model/${of.model}` : `api/structure/preset/${of.preset}`,
+        "model" in of ? `api/structure/model/${inAddress(of.model)}` : `api/structure/preset/${of.preset}`,
       );
     },
     async times(name, { signal }) {
-      const answer = await ask<{ stages: Readonly<Record<string, number>> }>(`api/times/${name}`, {
+      const answer = await ask<{ stages: Readonly<Record<string, number>> }>(`api/times/${inAddress(name)}`, {
         ...{ method: "POST", signal },
       });
       return answer.stages;

@@ -49,6 +49,8 @@ export interface Model {
   readonly name: string;
   /** What people call it. */
   readonly title: string;
+  /** What its files are kept under and errors call it: a name may stand for an address of the site. */
+  readonly location: string;
   /** Null until it is opened. */
   readonly family: string | null;
   readonly engine: string | null;
@@ -57,9 +59,12 @@ export interface Model {
   readonly precisions: readonly string[] | null;
 }
 
+/** What is told while a model is made ready; an engine elsewhere tells none of it. */
 export interface Progress {
   /** Of all files together. */
   onBytes(bytes: number, total: number): void;
+  /** Nothing more is fetched. */
+  onReady(): void;
   onWarning(message: string): void;
 }
 
@@ -96,7 +101,7 @@ export interface RunDetails extends Run {
 }
 
 /** A call that takes a while; `onStep` is not called by all of them. */
-export interface Watched {
+export interface Watched extends Progress {
   readonly signal: AbortSignal;
   onStep(step: number, steps: number): void;
 }
@@ -107,7 +112,11 @@ export interface Engine {
   models(): Promise<readonly Model[]>;
   /** Makes a model ready, fetching it where needed, in place of the one before. */
   open(name: string, o: { readonly signal: AbortSignal } & Progress): Promise<Model>;
-  draw(model: string, request: RequestInput, o: { readonly signal: AbortSignal }): AsyncGenerator<DrawEvent>;
+  draw(
+    model: string,
+    request: RequestInput,
+    o: { readonly signal: AbortSignal } & Progress,
+  ): AsyncGenerator<DrawEvent>;
   readonly history: History;
   readPicture(file: File): Promise<Recorded>;
   structure(of: StructureRequest): Promise<Structure>;

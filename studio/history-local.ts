@@ -2,6 +2,7 @@
 
 import type { Request } from "koala-diffusion";
 import type { Drawing, History } from "./engines.ts";
+import { titleOf } from "./names.ts";
 
 interface Kept {
   readonly id: string;
@@ -76,7 +77,9 @@ export function localHistory(): LocalHistory {
       const wanted = search.trim().toLowerCase();
       const found = (await all())
         .filter((kept) => !onlyFavourites || kept.isFavourite)
-        .filter(({ request, model }) => `${request.prompt} ${model}`.toLowerCase().includes(wanted))
+        .filter(({ request, model }) =>
+          `${request.prompt} ${model} ${titleOf(model)}`.toLowerCase().includes(wanted),
+        )
         .sort((a, b) => b.created - a.created);
       return { drawings: found.slice(0, most).map(shown), isMore: found.length > most };
     },

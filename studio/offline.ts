@@ -23,9 +23,17 @@ export async function isolate(): Promise<boolean> {
 /** Keeps the page and its engine for the time without a network. */
 export async function keepOffline(): Promise<void> {
   if (!hasWorker) return;
+  const { serviceWorker } = navigator;
+  let told: ServiceWorker | null = null;
+  const tell = (worker: ServiceWorker | null): void => {
+    if (worker === null || worker === told) return;
+    told = worker;
+    worker.postMessage({ keep: import.meta.url }); // this script, by which the page's version is known
+  };
   try {
-    await navigator.serviceWorker.register("sw.js");
-    (await navigator.serviceWorker.ready).active?.postMessage("keep");
+    serviceWorker.addEventListener("controllerchange", () => tell(serviceWorker.controller));
+    await serviceWorker.register("sw.js");
+    tell((await serviceWorker.ready).active);
   } catch {
     // refused: the page works, with a network
   }

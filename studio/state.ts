@@ -8,7 +8,8 @@ import {
   type RequestInput,
   requestFields,
 } from "koala-diffusion";
-import type { DrawEvent, Drawing, Engine, Model, Shown } from "./engines.ts";
+import type { DrawEvent, Drawing, Engine, Model, Progress, Shown } from "./engines.ts";
+import { titleOf } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
 
 export const views = ["draw", "compare", "inside", "runs", "models"] as const;
@@ -35,17 +36,28 @@ export interface Problem {
   readonly field: string | null;
   /** Null for what is no error of the package. */
   readonly code: KoalaError["code"] | null;
+  /** Null as well then. Of a model's file it begins with the model's location. */
+  readonly where: string | null;
   readonly message: string;
   readonly hint: string | null;
 }
 
 export function problemOf(error: unknown): Problem {
   if (!(error instanceof KoalaError))
-    return { field: null, code: null, message: String((error as Error)?.message ?? error), hint: null };
+    return {
+      ...{ field: null, code: null, where: null, hint: null },
+      message: String((error as Error)?.message ?? error),
+    };
   const { code, where, expected, got, hint = null } = error;
   const field = where.split(".")[0] ?? "";
   const isField = requestFields().some(({ key }) => key === field);
-  return { field: isField ? field : null, code, message: `${where}: expected ${expected}, got ${got}`, hint };
+  return {
+    field: isField ? field : null,
+    code,
+    where,
+    message: `${where}: expected ${expected}, got ${got}`,
+    hint,
+  };
 }
 
 const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
@@ -60,6 +72,8 @@ export interface Studio {
   readonly loading: Signal<{ readonly bytes: number; readonly total: number } | null>;
   readonly work: Signal<Work | null>;
   readonly problem: Signal<Problem | null>;
+  /** The name of the model that the problem is a file of, if this page keeps it; null: of none that is known. */
+  readonly broken: ReadonlySignal<string | null>;
   readonly notes: Signal<readonly string[]>;
   readonly current: Signal<Drawing | null>;
   readonly drawings: Signal<readonly Drawing[]>;
@@ -70,13 +84,17 @@ export interface Studio {
   readonly presets: Signal<Readonly<Record<string, Form>>>;
   readonly isBusy: ReadonlySignal<boolean>;
   readonly isOnline: Signal<boolean>;
+  /** Says above the views what an engine tells of a model on its way. */
+  readonly progress: Progress;
   start(): Promise<void>;
   set(key: string, value: unknown): void;
+  /** Puts other values in place of all that is typed. */
+  use(form: Form): void;
   /** The typed request. @throws KoalaError E_REQUEST */
   request(): RequestInput;
   choose(name: string): Promise<void>;
-  /** Takes the chosen model out of the browser's storage and fetches it again. */
-  fetchAgain(): Promise<void>;
+  /** Opens the broken model once more; anew: fetched again, for its files are taken out of the browser's storage first. */
+  reopen(how: "anew" | "as it is"): Promise<void>;
   draw(): Promise<void>;
   cancel(): void;
   /**
@@ -89,7 +107,10 @@ export interface Studio {
   /** Changes the history, and shows it. */
   change(work: Promise<void>): Promise<void>;
   readFile(file: File): Promise<void>;
-  take(drawing: Drawing): void;
+  /** Types a picture's settings, and chooses the model that drew it. */
+  take(drawing: Drawing): Promise<void>;
+  /** Draws by a picture's settings with another seed. */
+  drawAnother(drawing: Drawing): Promise<void>;
   savePreset(name: string): void;
 }
 
@@ -145,8 +166,7 @@ export function createStudio(engine: Engine): Studio {
   });
   // the page's life cycle: a browser may stop a tab that nobody looks at, and go on later
   document.addEventListener("resume", () => {
-    if (stop.value !== null)
-      s.notes.value = [...s.notes.value, "The browser had suspended this tab; what it draws goes on now."];
+    if (stop.value !== null) note("The browser had suspended this tab; what it draws goes on now.");
   });
 
   function set(key: string, value: unknown): void {
@@ -160,6 +180,26 @@ export function createStudio(engine: Engine): Studio {
     if (s.problem.value?.field === key) s.problem.value = null;
     remember("form", s.form.value);
   }
+
+  function use(form: Form): void {
+    s.form.value = form;
+    remember("form", form);
+    if (s.problem.value?.field != null) s.problem.value = null; // what was wrong is not there any more
+  }
+
+  function note(text: string): void {
+    if (!s.notes.value.includes(text)) s.notes.value = [...s.notes.value, text];
+  }
+
+  const progress: Progress = {
+    onBytes(bytes, total) {
+      s.loading.value = { bytes, total };
+    },
+    onReady() {
+      s.loading.value = null;
+    },
+    onWarning: note,
+  };
 
   let most = galleryPage;
   let lists = 0;
@@ -195,22 +235,32 @@ export function createStudio(engine: Engine): Studio {
   };
 
   /** The one that is open, or that could not be opened. */
-  let wantedModel = "";
+  let wantedModel: string | null = null;
 
   async function open(name: string, signal: AbortSignal): Promise<void> {
     wantedModel = name;
-    s.model.value = await engine.open(name, {
-      signal,
-      onBytes: (bytes, total) => {
-        s.loading.value = { bytes, total };
-      },
-      onWarning: (message) => {
-        s.notes.value = [...s.notes.value, message];
-      },
-    });
-    s.loading.value = null;
+    s.model.value = await engine.open(name, { signal, ...progress });
     remember("model", name);
     s.models.value = await engine.models();
+  }
+
+  const broken = computed(() => {
+    const { code = null, where } = s.problem.value ?? {};
+    if (engine.storage === null || (code !== "E_FILE" && code !== "E_CONFLICT")) return null;
+    const isIts = (location: string | null): boolean => where?.startsWith(`${location}/`) === true;
+    const its = s.models.value.find(({ location }) => isIts(location));
+    return its?.name ?? (isIts(wantedModel) ? wantedModel : null); // one of the hub is not listed before it is here
+  });
+
+  async function reopen(how: "anew" | "as it is"): Promise<void> {
+    const name = broken.value;
+    if (name === null) return;
+    await exclusively(async (signal) => {
+      if (how === "anew") await engine.storage?.remove(name);
+      if (name === wantedModel) return open(name, signal);
+      await engine.open(name, { signal, ...progress }); // of a comparison: the chosen one stays
+      s.models.value = await engine.models();
+    });
   }
 
   function hear(event: DrawEvent): void {
@@ -245,7 +295,7 @@ export function createStudio(engine: Engine): Studio {
         s.work.value = { ...work, shown: event.shown };
         break;
       case "warning":
-        s.notes.value = [...s.notes.value, event.message];
+        note(event.message);
         break;
       case "picture":
         s.current.value = event.drawing;
@@ -259,11 +309,47 @@ export function createStudio(engine: Engine): Studio {
 
   const request = (): RequestInput => parseRequest({ ...s.form.value, preview: true });
 
+  async function draw(signal: AbortSignal): Promise<void> {
+    const asked = request();
+    const model = s.model.value;
+    if (model === null)
+      throw new KoalaError("E_MODEL", {
+        where: "model",
+        expected: "one to draw with",
+        got: "none",
+        hint: "Choose one under Models.",
+      });
+    s.work.value = { ...noWorkYet, what: "Starting" };
+    await follow(engine.draw(model.name, asked, { signal, ...progress }));
+  }
+
+  /** Says where settings are from, and which model they were for where that is not the one that is open. */
+  function sayRead(from: string, maker: string | undefined): void {
+    const { name, title } = s.model.value ?? {};
+    const isOther = maker !== undefined && maker !== title && maker !== name;
+    note(`Settings read from ${from}${isOther ? `, which ${maker} drew` : ""}.`);
+  }
+
+  function typeSettings({ request: its }: Drawing): void {
+    const { preview: _, count: _count, ...kept } = its;
+    use(kept);
+    location.hash = "#draw";
+  }
+
+  async function openMaker({ model: name }: Drawing, signal: AbortSignal): Promise<void> {
+    if (name === s.model.value?.name) return;
+    if (s.models.value.some((one) => one.name === name)) await open(name, signal);
+    else sayRead("the picture", name.startsWith("./") ? titleOf(name) : name);
+  }
+
   return {
     ...s,
     engine,
     fields,
+    broken,
+    progress,
     set,
+    use,
     request,
     refresh,
     showMore() {
@@ -305,53 +391,37 @@ export function createStudio(engine: Engine): Studio {
       }
     },
     choose: (name) => exclusively((signal) => open(name, signal)),
-    fetchAgain: () =>
-      exclusively(async (signal) => {
-        await engine.storage?.remove(wantedModel);
-        await open(wantedModel, signal);
-      }),
-    draw: () =>
-      exclusively(async (signal) => {
-        const asked = request();
-        const model = s.model.value;
-        if (model === null)
-          throw new KoalaError("E_MODEL", {
-            where: "model",
-            expected: "one to draw with",
-            got: "none",
-            hint: "Choose one under Models.",
-          });
-        s.work.value = { ...noWorkYet, what: "Starting" };
-        await follow(engine.draw(model.name, asked, { signal }));
-      }, "picture"),
+    reopen,
+    draw: () => exclusively(draw, "picture"),
     cancel: () => stop.value?.abort(),
     async readFile(file) {
       try {
         const recorded = await engine.readPicture(file);
-        s.form.value = { ...recorded.request };
-        remember("form", s.form.value);
+        use({ ...recorded.request });
         s.problem.value = null;
-        const other =
-          recorded.model !== undefined &&
-          recorded.model !== s.model.value?.title &&
-          recorded.model !== s.model.value?.name;
-        s.notes.value = [
-          `Settings read from ${file.name}${other ? `, which ${recorded.model} drew` : ""}.`,
-          ...(recorded.missing ?? []).map((what) => `It was drawn with ${what}, which is not done here.`),
-        ];
+        s.notes.value = [];
+        sayRead(file.name, recorded.model);
+        for (const what of recorded.missing ?? []) note(`It was drawn with ${what}, which is not done here.`);
       } catch (error) {
         s.problem.value = problemOf(error);
       }
     },
     take(drawing) {
-      const { preview: _, count: _count, ...kept } = drawing.request;
-      s.form.value = kept;
-      remember("form", kept);
-      location.hash = "#draw";
+      typeSettings(drawing);
+      return exclusively((signal) => openMaker(drawing, signal));
+    },
+    drawAnother(drawing) {
+      typeSettings(drawing);
+      set("seed", undefined);
+      return exclusively(async (signal) => {
+        await openMaker(drawing, signal);
+        await draw(signal);
+      }, "picture");
     },
     savePreset(name) {
       const { prompt: _, seed: _seed, ...kept } = s.form.value;
-      s.presets.value = { ...s.presets.value, [name]: kept };
+      // another tab may have saved some since; a browser that remembers nothing has this page's alone
+      s.presets.value = { ...s.presets.value, ...remembered("presets", {}), [name]: kept };
       remember("presets", s.presets.value);
     },
   };

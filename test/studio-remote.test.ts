@@ -82,10 +82,20 @@ it("passes on each picture once, as it is done, and the last with the time that 
   for await (const event of remoteEngine().draw(
     "koala-emoji",
     { prompt: "apple", seed: 5, count: 3 },
-    { signal },
+    { signal, onBytes() {}, onReady() {}, onWarning() {} },
   ))
     events.push(event);
   const pictures = events.flatMap((event) => (event.type === "picture" ? [event.drawing] : []));
   expect(seeds(pictures)).toEqual([5, 6, 7]);
   expect(pictures.map(({ seconds }) => seconds === null)).toEqual([true, true, false]);
+});
+
+it("asks for a model by its whole name, whatever its folder is called", async () => {
+  const { models, structure, times } = remoteEngine();
+  const name = "猫 #1?50%/x";
+  const { signal } = new AbortController();
+  const watched = { signal, onBytes() {}, onReady() {}, onWarning() {}, onStep() {} };
+  await expect(structure({ model: name })).rejects.toThrow(`got ${JSON.stringify(name)}`);
+  await expect(times(name, watched)).rejects.toThrow(`got ${JSON.stringify(name)}`);
+  expect((await models()).map(({ location }) => location)).toEqual(["koala-emoji", "other/model"]);
 });

@@ -40,7 +40,10 @@ export async function buildSite(folder, others = []) {
   });
   const offered = [join(root, "models/koala-emoji"), ...others.map((other) => resolve(other))];
   for (const model of offered) await addModel(folder, model, basename(model));
-  const models = offered.map((model) => ({ name: `./models/${basename(model)}`, title: basename(model) }));
+  const models = offered.map((model) => ({
+    name: `./models/${encodeURIComponent(basename(model))}`, // an address
+    title: basename(model),
+  }));
   await writeFile(join(folder, "site.json"), JSON.stringify({ models }));
 
   const assets = (await readdir(join(folder, "assets"))).map((name) => `assets/${name}`);

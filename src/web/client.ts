@@ -35,12 +35,20 @@ export class WorkerPipeline {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #calls = 0;
+  #failure: KoalaError | null = null;
 
   /** `worker` runs `worker.ts`: `new Worker(new URL("koala-diffusion/web/worker", import.meta.url), { type: "module" })`. */
   constructor(worker: Worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
-    worker.onerror = ({ message }) => this.#fail(message);
+    // a script that cannot be had is told by an event that says nothing
+    worker.onerror = ({ message }: { readonly message?: string }) =>
+      this.#fail(message ?? "a script that did not load");
+  }
+
+  /** Why the worker answers no more, which every later call throws too; null while it does. */
+  get failure(): KoalaError | null {
+    return this.#failure;
   }
 
   /**
@@ -54,7 +62,10 @@ export class WorkerPipeline {
     });
   }
 
-  /** Runs a request; aborting ends it within one step. @throws KoalaError as `Pipeline.generate`, the signal's reason */
+  /**
+   * Runs a request; aborting ends it within one step, and decodes pictures that are done by then.
+   * @throws KoalaError as `Pipeline.generate`, the signal's reason
+   */
   async *generate(
     request: RequestInput,
     o: { readonly signal?: AbortSignal } = {},
@@ -126,7 +137,7 @@ export class WorkerPipeline {
     await this.#call("remove", location);
   }
 
-  /** Ends the worker; what runs in it fails. */
+  /** Ends the worker; what runs in it fails, and so does what is asked of it later. */
   dispose(): void {
     this.#worker.terminate();
     this.#fail("it was ended");
@@ -141,6 +152,7 @@ export class WorkerPipeline {
     const id = ++this.#calls;
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) return reject(signal.reason);
+      if (this.#failure !== null) return reject(this.#failure);
       const abort = (): void => this.#post({ id, call: "abort" });
       signal?.addEventListener("abort", abort, { once: true });
       const settle = (): void => signal?.removeEventListener("abort", abort);
@@ -176,13 +188,13 @@ export class WorkerPipeline {
   }
 
   #fail(reason: string): void {
-    const error = new KoalaError("E_INTERNAL", {
+    this.#failure ??= new KoalaError("E_INTERNAL", {
       where: "worker",
       expected: "an answer",
       got: reason,
-      hint: "Reload the page; a model that needs more memory than the browser gives ends this way.",
+      hint: "Try again, or reload the page; a model that needs more memory than the browser gives ends this way.",
     });
-    for (const { reject } of this.#pending.values()) reject(error);
+    for (const { reject } of this.#pending.values()) reject(this.#failure);
     this.#pending.clear();
   }
 }

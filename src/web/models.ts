@@ -68,7 +68,7 @@ const isSame = (record: ShelfRecord, remote: readonly RemoteFile[]): boolean =>
 /**
  * Opens a model, fetching what is not here. A model of the hub that is whole here is not asked for again; one of a site
  * is looked up, and used as it is when the site does not answer.
- * @throws KoalaError E_MODEL, E_HUB, E_OFFLINE, E_CHECKSUM, E_DISK
+ * @throws KoalaError E_MODEL, E_HUB, E_OFFLINE, E_CHECKSUM, E_DISK, E_CONFLICT
  */
 export async function openModel(location: string, o: OpenOptions = {}): Promise<ModelFiles> {
   check(isSite(location) || /^\w[\w.-]*\/\w[\w.-]*$/.test(location), "E_MODEL", () => ({

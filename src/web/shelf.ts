@@ -30,7 +30,7 @@ export interface Shelf {
   write(record: ShelfRecord): Promise<void>;
   /** Bytes of a file that are here, checked or not. */
   begun(location: string, path: string): Promise<number>;
-  /** The file as it is, to go on with. The caller closes it. */
+  /** The file as it is, to go on with. The caller closes it. @throws KoalaError E_CONFLICT while another tab writes it */
   grow(location: string, path: string, expected: Expected): Promise<GrowingFile & { close(): void }>;
   /** The checked files of a model. */
   files(record: ShelfRecord): ModelFiles;
@@ -205,7 +205,7 @@ export async function opfsShelf(): Promise<Shelf | null> {
     async grow(location, path, expected) {
       const handle = await fileOf(location, path, true);
       const access = await handle.createSyncAccessHandle().catch((cause: unknown) => {
-        throw new KoalaError("E_FILE", {
+        throw new KoalaError("E_CONFLICT", {
           where: `${location}/${path}`,
           expected: "a file that only this page writes",
           got: "one that another tab is writing",

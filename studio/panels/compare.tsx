@@ -63,8 +63,10 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     );
 
   async function drawOne({ column, row, model: name, request }: Asked, signal: AbortSignal): Promise<void> {
-    await studio.engine.open(name, { signal, onBytes() {}, onWarning() {} });
-    for await (const event of studio.engine.draw(name, request, { signal })) {
+    const o = { signal, ...studio.progress };
+    await studio.engine.open(name, o);
+    for await (const event of studio.engine.draw(name, request, o)) {
+      if (event.type === "warning") o.onWarning(event.message);
       if (event.type === "preview") put(column, row, { shown: event.shown });
       if (event.type === "picture") put(column, row, { drawing: event.drawing });
     }
@@ -73,7 +75,9 @@ export function Compare({ studio }: { readonly studio: Studio }) {
   async function drawStrip(name: string, request: Asked["request"], signal: AbortSignal): Promise<void> {
     drawn.value = { across: null, down: null, cells: [] };
     const add = (cell: Omit<Cell, "row">): void => show([...drawn.value.cells, { ...cell, row: "" }]);
-    for await (const event of studio.engine.draw(name, request, { signal })) {
+    const o = { signal, ...studio.progress };
+    for await (const event of studio.engine.draw(name, request, o)) {
+      if (event.type === "warning") o.onWarning(event.message);
       if (event.type === "preview" && event.step % stripEvery === 0)
         add({ column: `step ${event.step}`, shown: event.shown, drawing: null });
       if (event.type === "picture") add({ column: "done", shown: null, drawing: event.drawing });

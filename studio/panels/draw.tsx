@@ -89,7 +89,7 @@ function timeLeft(seconds: number | null): string {
 
 /** The picture being drawn, else the last one; its box keeps its shape whatever is in it. */
 function Stage({ studio }: { readonly studio: Studio }) {
-  const { work, current, model, form } = studio;
+  const { work, current, model, form, isBusy } = studio;
   const { value: now } = work;
   const { value: last } = current;
   const usual = model.value?.defaults;
@@ -144,22 +144,10 @@ function Stage({ studio }: { readonly studio: Studio }) {
             <a class="button" href={last.url} download={`koala-${last.request.seed}.png`}>
               Download
             </a>
-            <button
-              type="button"
-              onClick={() => {
-                studio.take(last);
-              }}
-            >
+            <button type="button" disabled={isBusy.value} onClick={() => void studio.take(last)}>
               Use settings
             </button>
-            <button
-              type="button"
-              onClick={() => {
-                studio.take(last);
-                studio.set("seed", undefined);
-                void studio.draw();
-              }}
-            >
+            <button type="button" disabled={isBusy.value} onClick={() => void studio.drawAnother(last)}>
               Another seed
             </button>
           </>

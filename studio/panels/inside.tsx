@@ -69,7 +69,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
           name,
           { seed: usualSeed, ...request },
           {
-            signal,
+            ...{ signal, ...studio.progress },
             onStep: (step, steps) => {
               done.value = `Step ${step} of ${steps}`;
             },

@@ -32,10 +32,8 @@ export function Models({ studio }: { readonly studio: Studio }) {
       <section class="card" aria-label="Models">
         <h2>Models</h2>
         <ul class="list">
-          {models.value.map(({ name, title, family, engine: by, defaults, precisions }) => {
-            const kept = here.value?.models.find(
-              ({ location }) => location === name || location.endsWith(name.replace(/^\./, "")),
-            );
+          {models.value.map(({ name, title, location, family, engine: by, defaults, precisions }) => {
+            const kept = here.value?.models.find((one) => one.location === location);
             return (
               <li key={name}>
                 <div>

@@ -22,7 +22,7 @@ export function Presets({ studio }: { readonly studio: Studio }) {
           onChange={(event) => {
             const { prompt, seed } = studio.form.value;
             const chosen = all[event.currentTarget.value] ?? {};
-            studio.form.value = { ...chosen, prompt, ...(seed === undefined ? {} : { seed }) };
+            studio.use({ ...chosen, prompt, ...(seed === undefined ? {} : { seed }) });
             event.currentTarget.value = "";
           }}
         >

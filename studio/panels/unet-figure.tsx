@@ -26,34 +26,35 @@ const measuring = signal("");
 
 export function UNetFigure({ studio }: { readonly studio: Studio }) {
   const { engine, model, models } = studio;
-  const name = model.value?.name;
+  const { name, location } = model.value ?? {};
   const load = async (of: { model: string } | { preset: string }, into: typeof own): Promise<void> => {
     try {
       into.value = await engine.structure(of);
     } catch (error) {
       studio.problem.value = problemOf(error);
+      if (into === beside) [beside.value, chosen.value] = [null, ""]; // so that it can be chosen again
     }
   };
   const isBusy = studio.isBusy.value;
   useEffect(() => {
-    if (name !== undefined && !isBusy && own.value?.name !== name) void load({ model: name }, own);
+    if (name !== undefined && !isBusy && own.value?.name !== location) void load({ model: name }, own);
   }, [name, isBusy]);
   const presets = own.value?.presets ?? [];
   const others = models.value.filter((one) => one.name !== name);
-  const titleOf = (structure: Structure): string =>
-    models.value.find((one) => structure.name.endsWith(one.name.replace(/^\./, "")))?.title ?? structure.name;
+  /** A structure is called by its model's location. */
+  const modelOf = (its: string) => models.value.find((one) => one.location === its);
   const figures = [own.value, beside.value].filter((found) => found !== null);
   const most = Math.max(1, ...figures.flatMap(({ census }) => Object.values(census.stages)));
 
   const measure = (): Promise<void> =>
     studio.exclusively(async (signal) => {
       for (const { name: its } of figures) {
-        const one = models.value.find(({ name: known }) => its.endsWith(known.replace(/^\./, "")));
+        const one = modelOf(its);
         if (one === undefined) continue; // a published model that is not here has no weights to run
         measuring.value = `Measuring ${one.title}`;
         try {
           const found = await engine.times(one.name, {
-            signal,
+            ...{ signal, ...studio.progress },
             onStep: (done, stages) => {
               measuring.value = `Measuring ${one.title}: ${done} of ${stages} stages`;
             },
@@ -113,7 +114,7 @@ export function UNetFigure({ studio }: { readonly studio: Studio }) {
             <Figure
               key={structure.name}
               structure={structure}
-              title={titleOf(structure)}
+              title={modelOf(structure.name)?.title ?? structure.name}
               most={most}
               times={times.value[structure.name] ?? null}
             />

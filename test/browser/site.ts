@@ -21,6 +21,8 @@ export interface Site {
   readonly url: string;
   /** What was asked for, with its byte range. */
   readonly asked: { readonly path: string; readonly range: string | undefined }[];
+  /** The folder at `/`: another one is another version of the site. */
+  page: string;
   /** After so many bytes of a file of this name the connection breaks, once. */
   breakOnce: { name: string; after: number } | null;
   /** Answers nothing any more. */
@@ -37,7 +39,7 @@ export async function startSite(page: string, models: Readonly<Record<string, st
       ),
     ),
   );
-  const site: Omit<Site, "url" | "stop"> = { asked: [], breakOnce: null, isDown: false };
+  const site: Omit<Site, "url" | "stop"> = { asked: [], page, breakOnce: null, isDown: false };
 
   async function answer(path: string, range: string | undefined, response: ServerResponse): Promise<void> {
     response.setHeader("cross-origin-opener-policy", "same-origin");
@@ -48,7 +50,7 @@ export async function startSite(page: string, models: Readonly<Record<string, st
       response.end(lists.get(name));
       return;
     }
-    const root = models[name] ?? page;
+    const root = models[name] ?? site.page;
     const file = join(
       root,
       normalize(models[name] === undefined ? (path === "/" ? "index.html" : path) : rest),
