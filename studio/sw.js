@@ -21,7 +21,7 @@ async function install() {
   await self.skipWaiting();
 }
 
-/** An open page of the version before still asks for its files, as the script of each worker that it starts: they stay for now. */
+/** An open page of the version before still asks for its files, as the script of each worker that it starts: `keep` takes them away. */
 async function activate() {
   const old = await oldCaches();
   await Promise.all(old.slice(0, -1).map((other) => caches.delete(other)));

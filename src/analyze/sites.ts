@@ -1,5 +1,7 @@
 /** Where the transformer blocks of a denoiser are, read off the names of its taps, in the order of the network. */
 
+import { stageOfBlock, transformerStages } from "../pipeline/transformer-stages.ts";
+
 /** One block: a U-Net's `BasicTransformerBlock`, or one of a diffusion transformer. */
 export interface Site {
   /**
@@ -20,19 +22,16 @@ export interface Site {
 const inUNet = /^(((?:down|up)_blocks\.\d+|mid_block)\.attentions\.\d+)\.transformer_blocks\.(\d+)$/;
 const inTransformer = /^transformer_blocks\.(\d+)$/;
 
-/** As `train/distill/blocks.ts` divides them, which may not be imported here. */
-const THIRDS = 3;
-
 export function sitesOf(taps: Iterable<string>): Site[] {
   const names = [...taps];
   const layers = names.filter((name) => inTransformer.test(name)).length;
+  const thirds = transformerStages(layers);
   return names.flatMap((path): Site[] => {
     const [, own] = inTransformer.exec(path) ?? [];
     if (own !== undefined) {
-      const third = Math.floor((Math.min(THIRDS, layers) * Number(own)) / layers);
-      return [
-        { stage: `TX-${third + 1}`, transformer: "transformer", block: path, layer: Number(own), path },
-      ];
+      const layer = Number(own);
+      const stage = thirds[stageOfBlock(layer, layers, thirds.length)] ?? "";
+      return [{ stage, transformer: "transformer", block: path, layer, path }];
     }
     const [, transformer, block, layer] = inUNet.exec(path) ?? [];
     if (transformer === undefined || block === undefined) return [];

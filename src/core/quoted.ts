@@ -3,6 +3,12 @@
 /** What kind of value it is, where JSON cannot tell it: a bigint, a circle, or nesting deeper than the stack. */
 const kindOf = (value: unknown): string => (Array.isArray(value) ? "array" : typeof value);
 
+/** What a sentence quotes of anything. */
+const quotedLength = 80;
+
+export const shortened = (text: string): string =>
+  text.length <= quotedLength ? text : `${text.slice(0, quotedLength - 1)}…`;
+
 /** A value as an error quotes it: JSON, cut where it is long. Never throws, whatever came from outside. */
 export function quoted(value: unknown): string {
   if (value === undefined) return "nothing";
@@ -13,5 +19,5 @@ export function quoted(value: unknown): string {
   } catch {
     said = kindOf(value);
   }
-  return said.length <= 80 ? said : `${said.slice(0, 79)}…`;
+  return shortened(said);
 }

@@ -101,8 +101,8 @@ function textsOfTiff(tiff: Uint8Array): StoredText[] {
   const directory = (at: number): Directory => {
     const entries = new Map<number, readonly [number, number]>();
     const count = at + 2 > tiff.length ? 0 : view.getUint16(at, isLittle);
-    for (let place = at + 2; place + ENTRY_BYTES <= tiff.length; place += ENTRY_BYTES) {
-      if (place >= at + 2 + count * ENTRY_BYTES) break;
+    const end = Math.min(at + 2 + count * ENTRY_BYTES, tiff.length);
+    for (let place = at + 2; place + ENTRY_BYTES <= end; place += ENTRY_BYTES) {
       const tag = view.getUint16(place, isLittle);
       if (!entries.has(tag))
         entries.set(tag, [view.getUint32(place + 4, isLittle), view.getUint32(place + 8, isLittle)]);

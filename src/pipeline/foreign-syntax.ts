@@ -3,6 +3,8 @@
  * modules/prompt_parser.py (weights, `[from:to:when]`, BREAK, AND) and modules/extra_networks.py (`<lora:name:weight>`).
  */
 
+import { shortened } from "../core/quoted.ts";
+
 /** What the web UI reads. After a backslash a bracket is one of the words there too. */
 const kinds: readonly RegExp[] = [
   /<\w+:[^<>]+>/g,
@@ -11,12 +13,6 @@ const kinds: readonly RegExp[] = [
   /(?<!\\)\[(?:\\.|[^[\]\\])+\]/g, // [from:to:when], [one|other], and [word], which weighs 1/1.1
   /\b(?:BREAK|AND)\b/g,
 ];
-
-/** What a sentence quotes of a prompt or of a field; those of extensions can be long. */
-const quotedLength = 80;
-
-export const shortened = (text: string): string =>
-  text.length <= quotedLength ? text : `${text.slice(0, quotedLength - 1)}…`;
 
 /** Each kind by the first of it and how many more there are, as "(red:1.2) and 2 more in the prompt". */
 export function foreignSyntax(prompt: string, where: string): string[] {

@@ -2,6 +2,7 @@
 
 import { check } from "../core/assert.ts";
 import type { TensorStore } from "../tensor/stored.ts";
+import { tellUnread } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { readJson } from "../weights/json.ts";
 import { type LoraMatch, loraContent, matchLora, withLora } from "../weights/lora.ts";
@@ -74,8 +75,7 @@ export async function withLoras(
     const lora = await openSafetensors(files, path);
     const scale = await scaleOf(files, path, lora);
     const { layers, unread } = loraContent(lora, location);
-    if (unread.length > 0)
-      o.warn(`${location} holds ${unread.length} tensors that nothing reads, such as ${unread[0]}`);
+    tellUnread(unread, location, o.warn);
     const used: LoraMatch["blocks"][number][] = [];
     const add = async (store: TensorStore, name: string): Promise<TensorStore> => {
       const own = layers.filter(({ part }) => isOf(part, name));

@@ -20,7 +20,7 @@ import {
   type TokenizerFiles,
   tokenizerFiles,
 } from "../text/tokenize.ts";
-import { checkWeights } from "../weights/check.ts";
+import { checkWeights, tellUnread } from "../weights/check.ts";
 import type { ModelFiles } from "../weights/files.ts";
 import { type ModelIndex, openComponent, openStore, readJson, readModelIndex } from "../weights/layout.ts";
 import { detectSingleFile, type Family as FileFamily, type SingleFile } from "../weights/ldm.ts";
@@ -207,10 +207,7 @@ async function fileSources(files: ModelFiles, o: PartsOptions): Promise<Sources>
   const store =
     weights.length === 1 ? await openStore(files, weights) : (await openComponent(files, "")).store;
   const single = await detectSingleFile(store, where);
-  if (single.surplus.length > 0)
-    o.warn(
-      `${where} holds ${single.surplus.length} tensors that nothing reads, such as ${single.surplus[0]}`,
-    );
+  tellUnread(single.surplus, where, o.warn);
   const own = hasConfig && single.layout === "diffusers" ? await readOwnConfig(files) : null;
   const lacking = networkNames.filter((name) => !single.parts.has(name));
   const base = await folderSources(await o.openBase(bases[single.family], lacking));

@@ -4,8 +4,9 @@
  */
 
 import { check } from "../core/assert.ts";
+import { shortened } from "../core/quoted.ts";
 import type { SchedulerName } from "../diffusion/scheduler.ts";
-import { foreignSyntax, shortened } from "./foreign-syntax.ts";
+import { foreignSyntax } from "./foreign-syntax.ts";
 import { hasSpacing, parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
 
 /** The web UI's names of our samplers. */

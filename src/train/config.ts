@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
+import { quoted } from "../core/quoted.ts";
 import type { Precision } from "../runtime/session.ts";
 import type { ConsistencyMethod } from "./consistency/path.ts";
 import type { LayerMap } from "./distill/layers.ts";
@@ -298,12 +299,6 @@ export function runFields(kind: RunKind): RunField[] {
     }));
 }
 
-function said(value: unknown): string {
-  if (value === undefined) return "nothing";
-  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
-  return text.length <= 80 ? text : `${text.slice(0, 79)}…`;
-}
-
 /**
  * Checks what came from outside and fills in the defaults. `nameOf` says what the caller calls a field, for the errors.
  * @throws KoalaError E_CONFIG that names the field, what it allows and what it got
@@ -317,7 +312,7 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
     throw new KoalaError("E_CONFIG", {
       where: isObject ? nameOf("kind") : "run",
       expected: isObject ? `one of ${runKinds.join(", ")}` : "an object of fields with a kind",
-      got: said(isObject ? given.kind : input),
+      got: quoted(isObject ? given.kind : input),
       ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
     });
   }
@@ -337,7 +332,7 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
   throw new KoalaError("E_CONFIG", {
     where: nameOf(key),
     expected: field?.allowed ?? "another value",
-    got: said(value),
+    got: quoted(value),
     ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
   });
 }

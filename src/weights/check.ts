@@ -126,3 +126,9 @@ function describe(findings: readonly Finding[]): string[] {
     `and ${left} more tensors in ${lines.length - maxLines + 1} other places`,
   ];
 }
+
+/** Tells of tensors in a file that nothing reads, where there are any. */
+export function tellUnread(names: readonly string[], where: string, warn: (message: string) => void): void {
+  if (names.length > 0)
+    warn(`${where} holds ${names.length} tensors that nothing reads, such as ${names[0]}`);
+}

@@ -31,6 +31,19 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** Keeps requests of the page waiting until what it gives is called. */
+async function hold(files: string): Promise<() => void> {
+  let letGo = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  await page.route(files, async (route) => {
+    await held;
+    await route.continue();
+  });
+  return letGo;
+}
+
 /** A context of its own; without a service worker every request is one that a test can see. */
 async function startContext(serviceWorkers: "allow" | "block"): Promise<void> {
   await context?.close();
@@ -119,14 +132,7 @@ describe.skipIf(!hasChromium)("the studio", () => {
 
   test("compares with a model that is to be fetched first, and says that and what it warns of", async () => {
     await open();
-    let letGo = (): void => {};
-    const held = new Promise<void>((resolve) => {
-      letGo = resolve;
-    });
-    await page.route("**/vae/*.safetensors", async (route) => {
-      await held;
-      await route.continue();
-    });
+    const letGo = await hold("**/vae/*.safetensors");
     await page.getByLabel("Prompt", { exact: true }).fill("apple ".repeat(100));
     await toView("Compare");
     await page.getByLabel("Across").selectOption("model");
@@ -138,14 +144,7 @@ describe.skipIf(!hasChromium)("the studio", () => {
   });
 
   test("waits for no tab that fetches the same model, and has it by a press once that one is done", async () => {
-    let letGo = (): void => {};
-    const held = new Promise<void>((resolve) => {
-      letGo = resolve;
-    });
-    await page.route("**/unet/*.safetensors", async (route) => {
-      await held;
-      await route.continue();
-    });
+    const letGo = await hold("**/unet/*.safetensors");
     const first = page;
     const isAsked = first.waitForRequest("**/unet/*.safetensors");
     await first.goto(site.url);

@@ -40,13 +40,13 @@ export function outputPaths(
   count: number,
 ): string[] {
   if (output === undefined) return freeNames("", prompt, seed, count);
-  check(output !== "" && (isFolder(output) || !/[\\/]$/.test(output)), "E_OUTPUT", () => ({
+  if (isFolder(output)) return freeNames(output, prompt, seed, count);
+  check(output !== "" && !/[\\/]$/.test(output), "E_OUTPUT", () => ({
     where: "--output",
     expected: "a picture's name or a folder that is there",
     got: output === "" ? "an empty one" : output,
     ...(output === "" ? {} : { hint: `Make it first: mkdir -p ${output}` }),
   }));
-  if (isFolder(output)) return freeNames(output, prompt, seed, count);
   const extension = extname(output);
   if (extension === "") return numbered(output, ".png", count);
   pictureFormat(output);

@@ -11,8 +11,18 @@ export function seconds(s: number): string {
 
 /** Time left, which nobody needs to a tenth: "8 s", "3 min". */
 export function roughSeconds(s: number): string {
-  if (s < 100) return `${Math.max(1, Math.ceil(s))} s`;
-  return s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
+  if (s < minutesFrom) return `${Math.max(1, Math.ceil(s))} s`;
+  return s < hoursFrom ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
+}
+
+/** Seconds from which it says minutes, and hours. */
+const minutesFrom = 100;
+const hoursFrom = 5400;
+
+/** Seconds up to the next that `roughSeconds` can say: what is asked for in its words must do. */
+export function roughlyUp(s: number): number {
+  const unit = s < minutesFrom ? 1 : s < hoursFrom ? 60 : 360;
+  return unit * Math.ceil(s / unit);
 }
 
 /** `n` to three digits in the largest of `units`, each 1000 times the one before, that leaves 1 or more. */

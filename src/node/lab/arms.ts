@@ -1,15 +1,12 @@
 /** Some of a study's arms: with the one that they are compared with, and only what they rest on. */
 
 import { check } from "../../core/assert.ts";
+import { isRef } from "./plan.ts";
 import type { Arm, Design, Fields } from "./study.ts";
 
 /** Names of models and data that a value speaks of: "@student" of "student". */
 const mentioned = (value: unknown): string[] =>
-  typeof value === "string" && value.startsWith("@")
-    ? [value.slice(1)]
-    : Array.isArray(value)
-      ? value.flatMap(mentioned)
-      : [];
+  isRef(value) ? [value.slice(1)] : Array.isArray(value) ? value.flatMap(mentioned) : [];
 
 const restsOn = (fields: Fields): string[] => Object.values(fields).flatMap(mentioned);
 

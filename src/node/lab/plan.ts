@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { check } from "../../core/assert.ts";
 import type { Precision } from "../../runtime/session.ts";
 import type { OptimizerName } from "../../train/run-fields.ts";
-import { roughSeconds } from "../cli/units.ts";
+import { roughlyUp, roughSeconds } from "../cli/units.ts";
 import type { Arm, Design, Draw, Fields, Made, Ref, Variant } from "./study.ts";
 
 /** What a study is asked with: all of it is told in the report, and a folder goes on only with the same. */
@@ -83,7 +83,7 @@ const ema = 0.99;
 
 export const trainPath = ({ data, split }: Settings): string => (split === "" ? data : join(data, split));
 
-const isRef = (value: unknown): value is Ref => typeof value === "string" && value.startsWith("@");
+export const isRef = (value: unknown): value is Ref => typeof value === "string" && value.startsWith("@");
 
 /** Where the thing of that name lies. */
 function placeOf(ref: Ref, out: string, { made }: Design, settings: Settings): string {
@@ -273,12 +273,6 @@ const leastSteps = 10;
 /** Of a budget, what drawing may take before it is shortened too. */
 const drawingShare = 0.4;
 
-/** Seconds up to the next that `roughSeconds` can say: a budget of what an error names must do. */
-function roundedUp(s: number): number {
-  const unit = s < 100 ? 1 : s < 5400 ? 60 : 360;
-  return unit * Math.ceil(s / unit);
-}
-
 /**
  * The longest study that the budget allows: first fewer captions where drawing takes too much of it, then fewer steps.
  * @throws KoalaError E_FLAG with the least budget that would do
@@ -307,7 +301,7 @@ export function fitBudget(
   const least = of({ steps: fewestSteps, count: fewestCaptions }).total;
   check(shorter >= fewestSteps, "E_FLAG", () => ({
     where: "--budget",
-    expected: `at least ${roughSeconds(roundedUp(least))} for ${whole.runs} runs on this machine`,
+    expected: `at least ${roughSeconds(roughlyUp(least))} for ${whole.runs} runs on this machine`,
     got: roughSeconds(budget),
     hint: "Fewer --seeds, a smaller --batch or a larger --budget would do.",
   }));

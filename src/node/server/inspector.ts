@@ -13,7 +13,7 @@ import type { NsfwPolicy } from "../nsfw/policy.ts";
 import { EngineLost, errorFrom } from "./crew.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
 import type { JobError } from "./job.ts";
-import { startProcess } from "./start-process.ts";
+import { onLost, startProcess } from "./start-process.ts";
 
 export interface Inspector {
   /** @throws KoalaError E_BUSY while another call runs, E_REQUEST for too many steps, and as `explore` */
@@ -99,8 +99,7 @@ export class LocalInspector implements Inspector {
       const answer = await new Promise<FromInspector>((resolve, reject) => {
         child.once("message", (message) => resolve(message as FromInspector));
         const lose = (how: string): void => reject(signal.aborted ? signal.reason : new EngineLost(how));
-        child.once("error", ({ message }) => lose(message));
-        child.once("exit", (code, killed) => lose(killed ?? `exit code ${code}`));
+        onLost(child, lose);
       });
       if ("error" in answer) throw errorFrom(answer.error);
       return answer.result;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { packageRoot } from "../cli/package.ts";
 import { type Crew, type DrawEvent, EngineLost, errorFrom, type Task } from "./crew.ts";
 import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
-import { startProcess } from "./start-process.ts";
+import { onLost, startProcess } from "./start-process.ts";
 
 export interface LocalCrewOptions {
   readonly models: ModelPlaces;
@@ -37,8 +37,7 @@ class Drawer {
     const forget = (): void => {
       if (this.child === child) this.child = null;
     };
-    child.once("exit", forget);
-    child.once("error", forget); // of one that was never started there is no `exit`
+    onLost(child, forget);
     const setup: ToEngine = { type: "setup", models: this.o.models, threads: this.o.threads };
     if (child.connected) child.send(setup, () => {});
     this.child = child;
@@ -65,17 +64,13 @@ class Drawer {
       }
     };
     const lose = (how: string): void => reject(signal.aborted ? signal.reason : new EngineLost(how));
-    const die = (code: number | null, killed: NodeJS.Signals | null): void =>
-      lose(killed ?? `exit code ${code}`);
-    const fail = (error: Error): void => lose(error.message);
     let patience: NodeJS.Timeout | undefined;
     const stop = (): void => {
       send({ type: "stop", id: task.id });
       patience = setTimeout(() => child.kill("SIGKILL"), stopMs);
     };
     child.on("message", listen);
-    child.once("exit", die);
-    child.once("error", fail);
+    const listenNoMore = onLost(child, lose);
     signal.addEventListener("abort", stop, { once: true });
     send({ type: "draw", task });
     try {
@@ -83,8 +78,7 @@ class Drawer {
     } finally {
       clearTimeout(patience);
       child.off("message", listen);
-      child.off("exit", die);
-      child.off("error", fail);
+      listenNoMore();
       signal.removeEventListener("abort", stop);
     }
   }

@@ -20,3 +20,16 @@ export function startProcess(path: string, stderr: "pipe" | "ignore"): ChildProc
     throw new EngineLost((thrown as Error).message);
   }
 }
+
+/** Calls `lose` with how the process ended, or why it was never there. Returns how to stop listening. */
+export function onLost(child: ChildProcess, lose: (how: string) => void): () => void {
+  const end = (code: number | null, killed: NodeJS.Signals | null): void =>
+    lose(killed ?? `exit code ${code}`);
+  const fail = ({ message }: Error): void => lose(message);
+  child.once("exit", end);
+  child.once("error", fail);
+  return () => {
+    child.off("exit", end);
+    child.off("error", fail);
+  };
+}

@@ -18,7 +18,7 @@ const named = /^([A-Za-z0-9_-]{1,32})=([^=].*)$/;
 
 export const hash = (text: string): Buffer => createHash("sha256").update(text).digest();
 
-/** The first one that `same` finds a second time. */
+/** The first one that is there a second time. */
 const repeated = (all: readonly string[]): string | undefined => all.find((one, i) => all.indexOf(one) !== i);
 
 /**

@@ -1,15 +1,13 @@
 /**
- * A diffusion transformer beside its teacher. Its blocks are all alike, and nothing divides them as samplers divide a U-Net:
- * its stages are thirds of its depth, TX-1 (nearest the input) to TX-3, on both sides; a network of fewer blocks has as many
- * stages as blocks. The last feature of a stage is what its last block gives, so that of TX-3 is the last of the network.
+ * A diffusion transformer beside its teacher, by stages that are thirds of the depth on both sides. The last feature of a stage is
+ * what its last block gives, so that of TX-3 is the last of the network.
  */
 
 import { check } from "../../core/assert.ts";
 import type { DitConfig } from "../../models/dit-config.ts";
+import { stageOfBlock, transformerStages } from "../../pipeline/transformer-stages.ts";
 import { matchedBlocks } from "./layers.ts";
 import { everything, type FeatureKind, type SiteOptions, type Sites, suffixes } from "./sites.ts";
-
-const STAGES = 3;
 
 /** @throws KoalaError E_CONFIG for a student that is said to be cut out of another network */
 export function ditSites(
@@ -22,8 +20,8 @@ export function ditSites(
     expected: "one that was cut out of a transformer",
     got: "blocks of a U-Net",
   }));
-  const count = Math.min(STAGES, own, theirs);
-  const stages = Array.from({ length: count }, (_, i) => `TX-${i + 1}`);
+  const stages = transformerStages(own, theirs);
+  const count = stages.length;
   const tap = (block: number, suffix = ""): string => `transformer_blocks.${block}${suffix}`;
   const blocks = Array.from({ length: own }, (_, l) => l);
   // A student deeper than its teacher has blocks without a match: their names show up as missing.
@@ -37,7 +35,7 @@ export function ditSites(
     if (kind === "Res") return [];
     const suffix = `.${suffixes[kind]}`;
     return blocks
-      .filter((l) => Math.floor((count * l) / own) === stage)
+      .filter((l) => stageOfBlock(l, own, count) === stage)
       .flatMap((l) =>
         (matched[l] ?? []).map((block): [string, string] => [tap(l, suffix), tap(block, suffix)]),
       );
