@@ -7,6 +7,7 @@ export type { ModelDefaults } from "./models/detect.ts";
 export type { PipelineEvent, StageName } from "./pipeline/events.ts";
 export { type LoadOptions, Pipeline } from "./pipeline/pipeline.ts";
 export {
+  listFromText,
   parseRequest,
   type Request,
   type RequestField,

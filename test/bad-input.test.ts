@@ -69,7 +69,7 @@ const real = { world: { load: realWorld.load, openModel: realWorld.openModel, en
 
 const others = "scheduler, text_encoder, text_encoder_2, tokenizer, tokenizer_2";
 const classes =
-  "EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler, LCMScheduler";
+  "EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler, LCMScheduler, TCDScheduler";
 const damaged = "The weights may be damaged, or stored in float16 where they need float32.";
 
 interface Case {
@@ -120,7 +120,7 @@ const cases: readonly Case[] = [
   {
     what: "a pipeline of another kind",
     mend: () => editJson("bad/model_index.json", { _class_name: "FluxPipeline" }),
-    says: "bad/model_index.json: expected a pipeline that koala runs: StableDiffusionXLPipeline, StableDiffusionPipeline, LatentConsistencyModelPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, got FluxPipeline [E_MODEL]",
+    says: "bad/model_index.json: expected a pipeline that koala runs: StableDiffusionXLPipeline, StableDiffusionPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionInpaintPipeline, LatentConsistencyModelPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, got FluxPipeline [E_MODEL]",
   },
   {
     what: "a config that is no JSON",
@@ -165,7 +165,7 @@ const cases: readonly Case[] = [
     what: "a scheduler that koala has not",
     mend: () =>
       editJson("bad/scheduler/scheduler_config.json", { _class_name: "FlowMatchEulerDiscreteScheduler" }),
-    says: `bad/scheduler/scheduler_config.json (_class_name): expected one of ${classes}, got "FlowMatchEulerDiscreteScheduler" [E_CONFIG]\nAny model can be sampled by another method: set the scheduler to one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm.`,
+    says: `bad/scheduler/scheduler_config.json (_class_name): expected one of ${classes}, got "FlowMatchEulerDiscreteScheduler" [E_CONFIG]\nAny model can be sampled by another method: set the scheduler to one of euler, euler-a, heun, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, dpmpp-2m-sde, dpmpp-2m-sde-karras, dpmpp-3m, unipc, lcm, tcd.`,
   },
   {
     what: "whole numbers as weights",

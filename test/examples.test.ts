@@ -33,6 +33,19 @@ const examples: Readonly<Record<string, () => Promise<void>>> = {
       [red, green] = [red + (data[i] ?? 0), green + (data[i + 1] ?? 0)];
     expect(red).toBeGreaterThan(green); // an apple that is red
   },
+  async "draw-over.js"() {
+    await runExample("draw.js", "a red apple", "apple.png");
+    expect(await runExample("draw-over.js", "apple.png")).toBe(
+      "over.png: 128 x 128 px\nupper.png: 128 x 128 px\n",
+    );
+    const [before, after] = [
+      await readPicture(join(work, "apple.png")),
+      await readPicture(join(work, "upper.png")),
+    ];
+    const half = before.data.length / 2;
+    expect(after.data.subarray(half)).toEqual(before.data.subarray(half));
+    expect(after.data.subarray(0, half)).not.toEqual(before.data.subarray(0, half));
+  },
   async "watch.js"() {
     expect(await runExample("watch.js")).toMatch(
       /^20 steps of euler at guidance 3\.5\ntext: 2 text encoders\nload: U-Net\ndenoise: picture 1 of 1\n(step [12] of 20, sigma [\d.]+\n {2}a rough picture of \d+ px\n){2}step 3 of 20, sigma [\d.]+\nstopped: three steps are enough\n$/,

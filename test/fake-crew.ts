@@ -4,6 +4,7 @@ import type { NsfwVerdict } from "../src/node/nsfw/policy.ts";
 import { type Crew, type DrawEvent, EngineLost, type Task } from "../src/node/server/crew.ts";
 import { Models, type ServedModel } from "../src/node/server/models.ts";
 import { resolveRequest } from "../src/pipeline/request.ts";
+import { sizeLike, withStart } from "../src/pipeline/start.ts";
 import { presetStructure } from "../src/pipeline/structure.ts";
 import { defaults } from "./fake-world.ts";
 
@@ -12,8 +13,10 @@ export const fakeModel = (name: string): ServedModel => ({
   family: "koala-small",
   engine: "fake",
   defaults,
+  isXL: false,
   precisions: ["f32", "int4"],
-  resolve: (input) => resolveRequest(input, defaults),
+  resolve: (input, start = {}) => withStart(resolveRequest(input, defaults), start, 0),
+  sizeLike: (picture, said) => sizeLike(picture, said, { pixels: defaults.width * defaults.height, unit: 8 }),
   facts: async () => ({ model: name, parameters: 1 }),
   structure: async () => presetStructure("koala-700m"),
 });

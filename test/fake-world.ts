@@ -9,7 +9,9 @@ import { main } from "../src/node/cli/main.ts";
 import type { Generator, GeneratorOptions, World } from "../src/node/cli/world.ts";
 import type { PipelineEvent } from "../src/pipeline/events.ts";
 import type { MemoryPlan } from "../src/pipeline/memory.ts";
-import { type RequestInput, resolveRequest } from "../src/pipeline/request.ts";
+import type { GenerateOptions } from "../src/pipeline/pipeline.ts";
+import { type RequestInput, resolveRequest, type Size } from "../src/pipeline/request.ts";
+import { type Start, sizeLike, withStart } from "../src/pipeline/start.ts";
 import { float32 } from "../src/tensor/tensor.ts";
 import { single } from "../src/train/parallel.ts";
 
@@ -35,8 +37,15 @@ export class FakeGenerator implements Generator {
     this.during = during;
   }
 
-  resolve(input: RequestInput): ReturnType<typeof resolveRequest> {
-    return resolveRequest(input, defaults);
+  /** What was started from, last. */
+  start: Start = {};
+
+  resolve(input: RequestInput, start: Start = {}): ReturnType<typeof resolveRequest> {
+    return withStart(resolveRequest(input, defaults), start, 0);
+  }
+
+  sizeLike(picture: Size, said: Pick<RequestInput, "width" | "height"> = {}): Size {
+    return sizeLike(picture, said, { pixels: defaults.width * defaults.height, unit: 8 });
   }
 
   plan(): MemoryPlan {
@@ -44,8 +53,9 @@ export class FakeGenerator implements Generator {
     return { stages, peak: 2e8, isTogether: true, stripes: null, isInTurns: false };
   }
 
-  async *generate(input: RequestInput, o: { signal?: AbortSignal } = {}): AsyncGenerator<PipelineEvent> {
-    const request = this.resolve(input);
+  async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
+    const request = this.resolve(input, o);
+    this.start = { image: o.image, mask: o.mask };
     const { count, seed, width, height, steps, preview } = request;
     const picture = (byte: number, w: number, h: number) => ({
       width: w,

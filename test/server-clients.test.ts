@@ -114,6 +114,27 @@ describe("openai", () => {
     expect(parameters).toMatch(/^blue car\nSteps: 2, .*Model: koala-emoji/);
   });
 
+  it("edits what a mask leaves transparent, and nothing else", async () => {
+    const paint = { width: 64, height: 64, channels: 4 } as const;
+    const image = await sharp({ create: { ...paint, background: "#3060c0" } })
+      .png()
+      .toBuffer();
+    const upper = Buffer.alloc(4 * 64 * 64, 255).fill(0, 0, 2 * 64 * 64); // transparent in its upper half
+    const mask = await sharp(upper, { raw: paint }).png().toBuffer();
+    const { data: [edited] = [] } = await client().images.edit({
+      ...{ prompt: "red apple", response_format: "b64_json" },
+      image: await OpenAI.toFile(image, "image.png"),
+      mask: await OpenAI.toFile(mask, "mask.png"),
+      ...({ size: "64x64", steps: 2, seed: 5 } as object),
+    });
+    const { data: pixels } = await sharp(Buffer.from(edited?.b64_json ?? "", "base64"))
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    const [drawn, kept] = [pixels.subarray(0, pixels.length / 2), pixels.subarray(pixels.length / 2)];
+    expect(kept.every((v, i) => v === [0x30, 0x60, 0xc0][i % 3])).toBe(true);
+    expect(drawn.every((v, i) => v === [0x30, 0x60, 0xc0][i % 3])).toBe(false);
+  });
+
   it("lists the models and meets errors as its own", async () => {
     expect((await client().models.list()).data.map(({ id }) => id)).toEqual(["koala-emoji"]);
     await expect(client().images.generate({ prompt: "a", n: 5 })).rejects.toMatchObject({

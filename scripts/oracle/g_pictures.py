@@ -59,7 +59,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "bk-sdm-v2-small": request("bk-sdm-v2-small", 3, 7.5, UNEVEN, 28),
     "lcm": request("lcm", 4, 8.5, EVEN, 29),
     "lcm-uneven-two": request("lcm", 3, 3.0, UNEVEN, 30, **TWO),
-    "odd": request("odd", 3, 5.0, UNEVEN, 31, prompt="a very long prompt " * 12),
+    "odd": request("odd", 3, 5.0, UNEVEN, 31, prompt="a very long prompt " * 3),
 }
 
 

@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched: weights are 
 import golden
 
 #: In the order of need: the fill rule first, because every other group stands on it.
-GROUPS = ["fill", "families", "vae", "text", "vision", "schedulers", "randn", "tokenizer", "pictures", "emoji", "ldm", "distill", "training", "autoencoder", "clip", "evaluation", "analysis", "lora", "consistency", "pixart", "pixart_lora", "dit"]
+GROUPS = ["fill", "families", "vae", "text", "vision", "schedulers", "solvers", "randn", "tokenizer", "pictures", "prompts", "starts", "emoji", "ldm", "distill", "training", "autoencoder", "clip", "evaluation", "analysis", "lora", "consistency", "pixart", "pixart_lora", "dit"]
 
 
 def check_versions() -> None:

@@ -73,6 +73,11 @@ export class Fields {
     return value as readonly number[] | null;
   }
 
+  /** A field that would change the result if it were off, and then is not supported. */
+  mustBeOn(key: string): void {
+    this.#check((this.json[key] ?? true) === true, key, "true or null, since its opposite is not supported");
+  }
+
   /** Fields that would change the result if they were on, and are not supported. */
   mustBeOff(...keys: readonly string[]): void {
     for (const key of keys) {

@@ -12,13 +12,20 @@ export interface PlanStep {
   readonly from: NoiseLevel;
   /** Where the update ends. */
   readonly to: NoiseLevel;
+  /** Where it lands before fresh noise takes it up to `to`; absent: it goes straight there, or the sampler knows. */
+  readonly via?: NoiseLevel;
 }
 
 export interface Plan {
   readonly steps: readonly PlanStep[];
+  /** Noise levels of the whole schedule: more than `steps` where a plan starts late, fewer where a method calls twice at one. */
+  readonly count: number;
   /** Standard deviation of the x to start from: unit noise is multiplied by it. */
   readonly initNoiseSigma: number;
 }
+
+/** How many steps, or the timesteps themselves: whole numbers, falling. */
+export type StepChoice = number | readonly number[];
 
 /** z₀ seen in `x` (any shape, flat) at `step.at`; the same length. */
 export type Denoise = (x: Float32Array, step: PlanStep) => Promise<Float32Array>;
@@ -27,7 +34,7 @@ export type Denoise = (x: Float32Array, step: PlanStep) => Promise<Float32Array>
 export type Noise = () => Float32Array;
 
 export interface SampleStep {
-  /** Network calls done, from 1. */
+  /** Steps of the plan done, from 1: as many calls of the network, but for Heun, which makes two a step. */
   readonly step: number;
   readonly timestep: number;
   /** σ after the step, in units of the data's standard deviation. */

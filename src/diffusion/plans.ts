@@ -4,10 +4,13 @@
  */
 
 import { check } from "../core/assert.ts";
-import type { Plan, PlanStep } from "./plan.ts";
+import type { Plan, PlanStep, StepChoice } from "./plan.ts";
 import { levelOfAlpha, levelOfSigma, type NoiseLevel } from "./prediction.ts";
 import {
+  checkCount,
   checkSteps,
+  checkTimesteps,
+  exponentialSigmas,
   interpolate,
   karrasSigmas,
   leadingTimesteps,
@@ -27,14 +30,42 @@ export interface SpacingOptions {
   readonly offset: number;
 }
 
+export type Curve = "karras" | "exponential";
+
 /** How noise levels are laid between the first and the last. */
 export interface SigmaOptions extends SpacingOptions {
-  readonly withKarras: boolean;
-  /** Ends of the Karras levels, in place of the table's. */
+  /** Those of the timesteps; or by a curve, which gives the timesteps. */
+  readonly curve: "timesteps" | Curve;
+  /** Ends of the curve, in place of the table's. */
   readonly sigmaMin: number | null;
   readonly sigmaMax: number | null;
   /** Where the last step ends: no noise, or the table's least. */
   readonly final: "zero" | "sigma_min";
+}
+
+/** Noise levels from `max` down to `min`, by a formula. */
+const curves: Readonly<Record<Curve, (min: number, max: number, count: number) => number[]>> = {
+  karras: karrasSigmas,
+  exponential: exponentialSigmas,
+};
+
+const planOf = (steps: readonly PlanStep[], o: Partial<Plan> = {}): Plan => ({
+  ...{ steps, count: steps.length, initNoiseSigma: 1 },
+  ...o,
+});
+
+/** The timesteps that were named, or `spaced`, at most `most`, where it was only their count. @throws KoalaError E_REQUEST */
+function timestepsOf(
+  steps: StepChoice,
+  { trainSteps, most }: { readonly trainSteps: number; readonly most: number },
+  spaced: (count: number) => readonly number[],
+): readonly number[] {
+  if (typeof steps === "number") {
+    checkSteps(steps, most);
+    return spaced(steps);
+  }
+  checkTimesteps(steps, trainSteps);
+  return steps;
 }
 
 /** Steps from each level to the next, `levels` being one longer than `timesteps`. */
@@ -45,57 +76,58 @@ function chain(timesteps: readonly number[], levels: readonly NoiseLevel[]): Pla
   });
 }
 
-/** Noise on top of the image: `EulerDiscreteScheduler`, `EulerAncestralDiscreteScheduler`. */
-export function eulerPlan(table: NoiseTable, steps: number, o: SigmaOptions): Plan {
+/** Noise on top of the image: `EulerDiscreteScheduler`, `EulerAncestralDiscreteScheduler`, `HeunDiscreteScheduler`. */
+export function eulerPlan(table: NoiseTable, steps: StepChoice, o: SigmaOptions): Plan {
   const trainSteps = table.sigmas.length;
-  checkSteps(steps, trainSteps);
-  let timesteps =
+  let timesteps = timestepsOf(steps, { trainSteps, most: trainSteps }, (count) =>
     o.spacing === "linspace"
-      ? linspace(0, trainSteps - 1, steps)
+      ? linspace(0, trainSteps - 1, count)
           .reverse()
           .map(f32)
       : o.spacing === "leading"
-        ? leadingTimesteps(steps, trainSteps, o.offset)
-        : trailingTimesteps(steps, trainSteps);
+        ? leadingTimesteps(count, trainSteps, o.offset)
+        : trailingTimesteps(count, trainSteps),
+  );
   let sigmas = timesteps.map((t) => interpolate(table.sigmas, t));
-  if (o.withKarras) {
-    sigmas = karrasSigmas(o.sigmaMin ?? sigmas.at(-1) ?? 0, o.sigmaMax ?? sigmas[0] ?? 0, steps);
+  if (o.curve !== "timesteps") {
+    checkCount(steps);
+    sigmas = curves[o.curve](o.sigmaMin ?? sigmas.at(-1) ?? 0, o.sigmaMax ?? sigmas[0] ?? 0, steps);
     timesteps = sigmas.map((sigma) => f32(timestepOfSigma(sigma, table.sigmas)));
   }
   sigmas = [...sigmas, o.final === "zero" ? 0 : (table.sigmas[0] ?? 0)].map(f32);
   const most = Math.max(...sigmas);
-  return {
-    steps: chain(timesteps, sigmas.map(levelOfSigma)),
+  return planOf(chain(timesteps, sigmas.map(levelOfSigma)), {
     initNoiseSigma: o.spacing === "leading" ? Math.sqrt(most ** 2 + 1) : most,
-  };
+  });
 }
 
 export interface DpmPlanOptions extends SigmaOptions {
   /** Training steps with less than this λ (half the log signal-to-noise ratio) are left out. */
   readonly lambdaMin: number;
-  /** Karras levels tell the network whole timesteps: rounded, or cut off under `squaredcos_cap_v2`. */
+  /** Levels by a curve tell the network whole timesteps: rounded, or cut off. */
   readonly wholeTimestep: (t: number) => number;
 }
 
-/** Variance 1, levels read off σ: `DPMSolverMultistepScheduler`. Its spacings count one level more than steps. */
-export function dpmPlan(table: NoiseTable, steps: number, o: DpmPlanOptions): Plan {
+/** Variance 1, levels read off σ: `DPMSolverMultistepScheduler`, `UniPCMultistepScheduler`. Their spacings count one level more than steps. */
+export function dpmPlan(table: NoiseTable, steps: StepChoice, o: DpmPlanOptions): Plan {
   const trainSteps = table.sigmas.length;
   const last = trainSteps - table.sigmas.filter((sigma) => -Math.log(sigma) < o.lambdaMin).length;
-  checkSteps(steps, last - 1);
-  let timesteps =
+  let timesteps = timestepsOf(steps, { trainSteps, most: last - 1 }, (count) =>
     o.spacing === "linspace"
-      ? linspace(0, last - 1, steps + 1)
+      ? linspace(0, last - 1, count + 1)
           .map(roundEven)
           .slice(1)
           .reverse()
       : o.spacing === "leading"
-        ? leadingTimesteps(steps + 1, last, o.offset).slice(0, -1)
-        : trailingTimesteps(steps, trainSteps, last);
+        ? leadingTimesteps(count + 1, last, o.offset).slice(0, -1)
+        : trailingTimesteps(count, trainSteps, last),
+  );
   let sigmas = timesteps.map((t) => interpolate(table.sigmas, t));
-  if (o.withKarras) {
+  if (o.curve !== "timesteps") {
+    checkCount(steps);
     const least = o.sigmaMin ?? table.sigmas[0] ?? 0;
     const most = o.sigmaMax ?? table.sigmas[trainSteps - 1] ?? 0;
-    sigmas = karrasSigmas(least, most, steps);
+    sigmas = curves[o.curve](least, most, steps);
     timesteps = sigmas.map((sigma) => o.wholeTimestep(timestepOfSigma(sigma, table.sigmas)));
   }
   const levels = [...sigmas, o.final === "zero" ? 0 : (table.sigmas[0] ?? 0)].map((value) => {
@@ -103,7 +135,7 @@ export function dpmPlan(table: NoiseTable, steps: number, o: DpmPlanOptions): Pl
     const signal = 1 / Math.sqrt(sigma ** 2 + 1);
     return { signal, noise: sigma * signal };
   });
-  return { steps: chain(timesteps, levels), initNoiseSigma: 1 };
+  return planOf(chain(timesteps, levels));
 }
 
 /** ᾱ at a training step as a level. @throws KoalaError E_REQUEST where the model was not trained */
@@ -136,18 +168,23 @@ function wholeTimesteps(steps: number, trainSteps: number, o: SpacingOptions): n
 const levelOrEnd = (table: NoiseTable, timestep: number, o: AlphaOptions): NoiseLevel =>
   timestep >= 0 ? levelAt(table, timestep) : o.endsClean ? levelOfAlpha(1) : levelAt(table, 0);
 
-/** Variance 1, each step a fixed number of training steps long whatever comes next: `DDIMScheduler`. */
-export function ddimPlan(table: NoiseTable, steps: number, o: AlphaOptions): Plan {
+/**
+ * Variance 1, each step a fixed number of training steps long whatever comes next: `DDIMScheduler`. Timesteps that are named, which
+ * diffusers' class does not take, go from each to the next.
+ */
+export function ddimPlan(table: NoiseTable, steps: StepChoice, o: AlphaOptions): Plan {
   const trainSteps = table.alphasCumprod.length;
-  checkSteps(steps, trainSteps);
-  const stride = Math.floor(trainSteps / steps);
-  return {
-    steps: wholeTimesteps(steps, trainSteps, o).map((timestep) => {
+  const timesteps = timestepsOf(steps, { trainSteps, most: trainSteps }, (count) =>
+    wholeTimesteps(count, trainSteps, o),
+  );
+  const endOf = (timestep: number, i: number): number =>
+    typeof steps === "number" ? timestep - Math.floor(trainSteps / steps) : (timesteps[i + 1] ?? -1);
+  return planOf(
+    timesteps.map((timestep, i) => {
       const at = levelAt(table, timestep);
-      return { timestep, at, from: at, to: levelOrEnd(table, timestep - stride, o) };
+      return { timestep, at, from: at, to: levelOrEnd(table, endOf(timestep, i), o) };
     }),
-    initNoiseSigma: 1,
-  };
+  );
 }
 
 /** Calls of the Runge-Kutta start of `pndmPlan`: three steps of four. */
@@ -156,9 +193,10 @@ export const rungeKuttaCalls = 12;
 /** As `ddimPlan`, with the second level twice (PLMS), or with a Runge-Kutta start: `PNDMScheduler`. */
 export function pndmPlan(
   table: NoiseTable,
-  steps: number,
+  steps: StepChoice,
   o: AlphaOptions & { readonly withRungeKutta: boolean },
 ): Plan {
+  checkCount(steps);
   const trainSteps = table.alphasCumprod.length;
   checkSteps(steps, trainSteps, o.withRungeKutta ? 4 : 1);
   const stride = Math.floor(trainSteps / steps);
@@ -175,7 +213,7 @@ export function pndmPlan(
       plan.push({ timestep: second, at, from: levelAt(table, second + stride), to: at });
       plan.push(...[second, ...rest].map(multistep));
     }
-    return { steps: plan, initNoiseSigma: 1 };
+    return planOf(plan, { count: timesteps.length });
   }
   const half = Math.floor(stride / 2);
   // ends and middles of the first three strides, the inner ones twice: the times of the four stages
@@ -190,17 +228,47 @@ export function pndmPlan(
     from: levelAt(table, stages[call - (call % 4)] ?? timestep),
     to: levelOrEnd(table, timestep - (call % 2 === 1 ? 0 : half), o),
   }));
-  return { steps: [...start, ...timesteps.slice(3).map(multistep)], initNoiseSigma: 1 };
+  return planOf([...start, ...timesteps.slice(3).map(multistep)], { count: timesteps.length });
 }
 
-/** Every k-th of the timesteps that the model was distilled on: `LCMScheduler`. */
-export function lcmPlan(table: NoiseTable, steps: number, originalSteps: number): Plan {
-  checkSteps(steps, originalSteps);
-  const stride = Math.floor(table.alphasCumprod.length / originalSteps);
-  const timesteps = Array.from(
-    { length: steps },
-    (_, i) => (originalSteps - Math.floor(i * (originalSteps / steps))) * stride - 1,
+/**
+ * The steps of `pndmPlan` with PLMS that are left after the first `skipped` > 0 levels, with a second level twice of their own.
+ * diffusers takes them as they stand, and so calls the network with a timestep that its x is not at.
+ */
+export function laterPndmSteps(steps: readonly PlanStep[], skipped: number): PlanStep[] {
+  const [first, second, ...rest] = steps.slice(skipped + 1); // one more, since the second is there twice
+  if (first === undefined || second === undefined) return steps.slice(-1);
+  return [first, { ...second, from: first.from, to: first.to }, second, ...rest];
+}
+
+/** Every k-th of the timesteps that the model was distilled on: `LCMScheduler`, `TCDScheduler`. */
+function distilledTimesteps(table: NoiseTable, steps: StepChoice, originalSteps: number): readonly number[] {
+  const trainSteps = table.alphasCumprod.length;
+  const stride = Math.floor(trainSteps / originalSteps);
+  return timestepsOf(steps, { trainSteps, most: originalSteps }, (count) =>
+    Array.from(
+      { length: count },
+      (_, i) => (originalSteps - Math.floor(i * (originalSteps / count))) * stride - 1,
+    ),
   );
+}
+
+/** To a clean image: `LCMScheduler`. */
+export function lcmPlan(table: NoiseTable, steps: StepChoice, originalSteps: number): Plan {
+  const timesteps = distilledTimesteps(table, steps, originalSteps);
   const levels = timesteps.map((t) => levelAt(table, t));
-  return { steps: chain(timesteps, [...levels, levelOfAlpha(1)]), initNoiseSigma: 1 };
+  return planOf(chain(timesteps, [...levels, levelOfAlpha(1)]));
+}
+
+/** To the table's least noise, each step by way of the share `1 - eta` of its end's timestep: `TCDScheduler`. */
+export function tcdPlan(table: NoiseTable, steps: StepChoice, originalSteps: number, eta: number): Plan {
+  const timesteps = distilledTimesteps(table, steps, originalSteps);
+  return planOf(
+    timesteps.map((timestep, i) => {
+      const at = levelAt(table, timestep);
+      const end = timesteps[i + 1] ?? 0;
+      const via = levelAt(table, Math.floor(f32(f32(1 - eta) * end))); // in float32, as torch
+      return { timestep, at, from: at, to: levelAt(table, end), via };
+    }),
+  );
 }

@@ -22,6 +22,9 @@ export interface NoiseLevel {
 /** σ of k-diffusion: noise over signal; infinite where nothing of the image is left. */
 export const sigmaOf = (level: NoiseLevel): number => level.noise / level.signal;
 
+/** λ of DPM-Solver: half the logarithm of the signal-to-noise ratio; infinite without noise. */
+export const halfLogSnr = (level: NoiseLevel): number => Math.log(level.signal / level.noise);
+
 /** The level of variance 1 with cumulative product ᾱ (`alphas_cumprod`). */
 export const levelOfAlpha = (alphaCumprod: number): NoiseLevel => ({
   signal: Math.sqrt(alphaCumprod),
@@ -38,6 +41,20 @@ export const inputScale = (level: NoiseLevel): number => 1 / Math.hypot(level.si
 export function combine(a: number, x: Float32Array, b: number, y: Float32Array): Float32Array<ArrayBuffer> {
   const out = new Float32Array(x.length);
   for (let i = 0; i < out.length; i++) out[i] = a * (x[i] ?? 0) + b * (y[i] ?? 0);
+  return out;
+}
+
+/** Σ weight · array, element by element; equal lengths. */
+export function weighted(
+  weights: readonly number[],
+  arrays: readonly Float32Array[],
+): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(arrays[0]?.length ?? 0);
+  for (let i = 0; i < out.length; i++) {
+    let sum = 0;
+    for (const [k, weight] of weights.entries()) sum += weight * (arrays[k]?.[i] ?? 0);
+    out[i] = sum;
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { check, unreachable } from "../core/assert.ts";
+import type { StepChoice } from "./plan.ts";
 
 const f32 = Math.fround;
 
@@ -138,6 +139,10 @@ export function karrasSigmas(min: number, max: number, n: number): number[] {
   return linspace(0, 1, n).map((ramp) => (high + ramp * (low - high)) ** rho);
 }
 
+/** Noise levels from `max` down to `min`, evenly spaced in log σ. */
+export const exponentialSigmas = (min: number, max: number, n: number): number[] =>
+  linspace(Math.log(max), Math.log(min), n).map(Math.exp);
+
 /** The (fractional) training step whose σ it is, by straight lines in log σ. */
 export function timestepOfSigma(sigma: number, sigmas: Float32Array): number {
   const target = Math.log(Math.max(sigma, 1e-10));
@@ -154,5 +159,26 @@ export function checkSteps(steps: number, most: number, least = 1): void {
     where: "steps",
     expected: `a whole number from ${least} to ${most} for this scheduler`,
     got: `${steps}`,
+  }));
+}
+
+/** @throws KoalaError E_REQUEST unless all are among the training steps of the model, and fall */
+export function checkTimesteps(timesteps: readonly number[], trainSteps: number): void {
+  const isRight = (t: number, i: number): boolean =>
+    Number.isInteger(t) && t >= 0 && t < (timesteps[i - 1] ?? trainSteps);
+  check(timesteps.length > 0 && timesteps.every(isRight), "E_REQUEST", () => ({
+    where: "timesteps",
+    expected: `falling whole numbers below ${trainSteps}, the training steps of the model`,
+    got: timesteps.length === 0 ? "none" : timesteps.join(", "),
+  }));
+}
+
+/** For methods whose timesteps follow from something else. @throws KoalaError E_REQUEST for a list of timesteps */
+export function checkCount(steps: StepChoice): asserts steps is number {
+  check(typeof steps === "number", "E_REQUEST", () => ({
+    where: "timesteps",
+    expected: "none with this scheduler, whose timesteps are its own",
+    got: String(steps),
+    hint: "Euler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver without Karras' levels take a list.",
   }));
 }

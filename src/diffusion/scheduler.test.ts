@@ -7,7 +7,7 @@ import { KoalaError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import { TorchGenerator } from "../tensor/random.ts";
 import type { Json } from "./fields.ts";
-import type { Plan, PlanStep } from "./plan.ts";
+import type { Plan, PlanStep, StepChoice } from "./plan.ts";
 import { fromDenoised } from "./prediction.ts";
 import {
   type Predict,
@@ -23,7 +23,7 @@ const where = "scheduler/scheduler_config.json";
 interface Case {
   readonly name: string;
   readonly config: Json;
-  readonly steps: number;
+  readonly steps: StepChoice;
   readonly timesteps: readonly number[];
   readonly sigmas?: readonly number[];
   readonly initNoiseSigma: number;
@@ -32,13 +32,13 @@ interface Case {
 
 const goldenFile = (name: string): Buffer =>
   readFileSync(new URL(`../../test/golden/${name}`, import.meta.url));
-const golden = parseJson(goldenFile("schedulers.json").toString()) as {
-  readonly cases: readonly Case[];
-};
+
+const casesOf = (group: string): readonly Case[] =>
+  (parseJson(goldenFile(`${group}.json`).toString()) as { readonly cases: readonly Case[] }).cases;
 
 /** Tensors of a safetensors file of float32, by name. */
-function trajectories(): ReadonlyMap<string, Float32Array> {
-  const bytes = new Uint8Array(goldenFile("schedulers.safetensors"));
+function trajectories(group: string): ReadonlyMap<string, Float32Array> {
+  const bytes = new Uint8Array(goldenFile(`${group}.safetensors`));
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
   const read = (from: number, to: number) =>
@@ -49,13 +49,17 @@ function trajectories(): ReadonlyMap<string, Float32Array> {
   );
 }
 
-test("every trajectory of diffusers is repeated within 1e-5 of its maximum", async () => {
-  const expected = trajectories();
+test.each([
+  "schedulers",
+  "solvers",
+])("diffusers' trajectories of the group %s are repeated within 1e-5", async (group) => {
+  const cases = casesOf(group);
+  const expected = trajectories(group);
   const c = fill("input.c", [1, 4, 3, 3]);
   const fake: Predict = async (x, { timestep }) =>
     x.map((v, i) => 0.3 * v + 0.1 * Math.sin(timestep / 100) * (c[i] ?? Number.NaN));
-  expect(golden.cases.length).toBe(expected.size);
-  for (const { name, config, steps, timesteps, sigmas, initNoiseSigma, maximum } of golden.cases) {
+  expect(cases.length).toBe(expected.size);
+  for (const { name, config, steps, timesteps, sigmas, initNoiseSigma, maximum } of cases) {
     const scheduler = schedulerFromConfig(config, where);
     const plan = scheduler.plan(steps);
     expect(
@@ -142,7 +146,9 @@ test("with the exact denoiser of a Gaussian, errors fall at each method's order"
   const orders: readonly [SchedulerName, number, Json][] = [
     ["euler", 1, {}],
     ["ddim", 1, { set_alpha_to_one: true }],
+    ["heun", 2, { use_karras_sigmas: true, sigma_min: 0.001, sigma_max: 14 }],
     ["dpmpp-2m-karras", 2, { final_sigmas_type: "sigma_min", lower_order_final: false }],
+    ["dpmpp-2m-karras", 2, { final_sigmas_type: "sigma_min", lower_order_final: false, solver_type: "heun" }],
   ];
   for (const [name, order, extra] of orders) {
     const config = withScheduler({ ...sdxl, timestep_spacing: "trailing" }, name);
@@ -187,6 +193,11 @@ async function endDeviation(name: SchedulerName, steps: number, count: number): 
 test("ancestral sampling of a perfect Gaussian ends with its spread", async () => {
   const [deviation] = await endDeviation("euler-a", 250, 6000);
   expect(Math.abs(deviation - spread)).toBeLessThan(0.03); // three standard errors, and the bias of 250 steps
+});
+
+test("stochastic DPM-Solver++ of a perfect Gaussian ends with its spread", async () => {
+  const [deviation] = await endDeviation("dpmpp-2m-sde-karras", 60, 6000);
+  expect(Math.abs(deviation - spread)).toBeLessThan(0.03); // three standard errors, and the bias of 60 steps
 });
 
 test("LCM sampling of a perfect Gaussian ends with the variance that its formula gives", async () => {
@@ -262,8 +273,9 @@ test("a file of DPM-Solver++ keeps its own order, and is drawn by the first wher
   expect(withScheduler(dpm(1), "dpmpp-2m")).toMatchObject({ solver_order: 1, use_karras_sigmas: false });
   expect(withScheduler(dpm(1), "dpmpp-2m-karras")).toEqual({
     ...dpm(1),
-    ...{ algorithm_type: "dpmsolver++", solver_type: "midpoint" },
+    ...{ algorithm_type: "dpmsolver++", use_exponential_sigmas: false },
   });
+  expect(withScheduler(dpm(1), "dpmpp-3m")).toMatchObject({ solver_order: 3, use_karras_sigmas: true });
   expect(withScheduler(dpm(3), "dpmpp-2m")).toMatchObject({ solver_order: 2 });
   expect(withScheduler(dpm(), "dpmpp-2m")).toMatchObject({ solver_order: 2 });
   expect(withScheduler({ ...sdxl, solver_order: 1 }, "dpmpp-2m")).toMatchObject({ solver_order: 2 });
@@ -326,11 +338,11 @@ function messageOf(run: () => unknown): string {
 
 test("an unknown class is named, with those supported", () => {
   const hint =
-    "Any model can be sampled by another method: set the scheduler to one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm.";
+    "Any model can be sampled by another method: set the scheduler to one of euler, euler-a, heun, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, dpmpp-2m-sde, dpmpp-2m-sde-karras, dpmpp-3m, unipc, lcm, tcd.";
   const classes =
-    "EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler, LCMScheduler";
+    "EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, DDIMScheduler, PNDMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler, LCMScheduler, TCDScheduler";
   for (const [name, got] of [
-    ["UniPCMultistepScheduler", '"UniPCMultistepScheduler"'],
+    ["DDPMScheduler", '"DDPMScheduler"'],
     ["constructor", '"constructor"'],
     [undefined, "nothing"],
   ]) {
@@ -350,11 +362,17 @@ test("a value that would change the picture and is not supported is named", () =
     `${where} (prediction_type): expected one of "epsilon", "v_prediction", got "sample" [E_CONFIG]`,
   );
   const others = `Any model can be sampled by another method: set the scheduler to one of ${schedulerNames.join(", ")}.`;
-  expect(said({ _class_name: dpm, algorithm_type: "sde-dpmsolver++" })).toBe(
-    `${where} (algorithm_type): expected one of "dpmsolver++", "deis", got "sde-dpmsolver++" [E_CONFIG]\n${others}`,
+  expect(said({ _class_name: dpm, algorithm_type: "dpmsolver" })).toBe(
+    `${where} (algorithm_type): expected one of "dpmsolver++", "sde-dpmsolver++", "deis", got "dpmsolver" [E_CONFIG]\n${others}`,
   );
-  expect(said({ _class_name: dpm, solver_order: 3 })).toBe(
+  expect(said({ _class_name: dpm, algorithm_type: "sde-dpmsolver++", solver_order: 3 })).toBe(
     `${where} (solver_order): expected one of 1, 2, got 3 [E_CONFIG]\n${others}`,
+  );
+  expect(said({ _class_name: "UniPCMultistepScheduler", predict_x0: false })).toBe(
+    `${where} (predict_x0): expected true or null, since its opposite is not supported, got false [E_CONFIG]`,
+  );
+  expect(said({ use_karras_sigmas: true, use_exponential_sigmas: true })).toBe(
+    `${where} (use_exponential_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
   );
   expect(said({ use_beta_sigmas: true })).toBe(
     `${where} (use_beta_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
@@ -386,6 +404,50 @@ test("a network that predicts noise cannot start where there is nothing else", (
   expect(messageOf(() => scheduler.plan(10))).toBe(
     `${where} (prediction_type): expected "v_prediction" or "sample" with rescale_betas_zero_snr, since timestep 999 is all noise, got "epsilon" [E_CONFIG]`,
   );
+});
+
+test("a list of timesteps is visited as it is, by every method that can", () => {
+  const list = [800, 500, 20];
+  const visits = (name: SchedulerName) =>
+    schedulerFromConfig(withScheduler(sdxl, name), where)
+      .plan(list)
+      .steps.map((s) => s.timestep);
+  const own: readonly SchedulerName[] = ["pndm", "dpmpp-2m-karras", "dpmpp-2m-sde-karras"];
+  for (const name of schedulerNames.filter((n) => !own.includes(n)))
+    expect([name, visits(name)]).toEqual([name, list]);
+  for (const name of own)
+    expect(
+      messageOf(() => visits(name)),
+      name,
+    ).toBe(
+      "timesteps: expected none with this scheduler, whose timesteps are its own, got 800,500,20 [E_REQUEST]\nEuler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver without Karras' levels take a list.",
+    );
+});
+
+test("DDIM goes from each timestep of a list to the next, and from the last to its end", () => {
+  const scheduler = schedulerFromConfig(withScheduler(sdxl, "ddim"), where);
+  const { steps } = scheduler.plan([800, 500, 20]);
+  expect(steps.map((s) => s.to)).toEqual([steps[1]?.at, steps[2]?.at, scheduler.plan([0]).steps[0]?.at]);
+});
+
+test("a list of timesteps falls, within the training steps", () => {
+  const scheduler = schedulerFromConfig(sdxl, where);
+  for (const [list, got] of [
+    [[1000], "1000"],
+    [[500, 500], "500, 500"],
+    [[500.5], "500.5"],
+    [[5, -1], "5, -1"],
+    [[], "none"],
+  ] as const)
+    expect(messageOf(() => scheduler.plan(list))).toBe(
+      `timesteps: expected falling whole numbers below 1000, the training steps of the model, got ${got} [E_REQUEST]`,
+    );
+});
+
+test("a plan knows the steps of its whole schedule where it starts late", () => {
+  const scheduler = schedulerFromConfig(withScheduler(sdxl, "dpmpp-2m"), where);
+  const late = scheduler.later(scheduler.plan(20), 12);
+  expect([late.steps.length, late.count]).toEqual([8, 20]);
 });
 
 test("an offset past the training steps is refused", () => {

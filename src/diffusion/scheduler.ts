@@ -5,28 +5,50 @@
 
 import { check } from "../core/assert.ts";
 import { Fields, type Json } from "./fields.ts";
-import type { Denoise, Noise, Plan, PlanStep, SampleStep } from "./plan.ts";
-import { ddimPlan, dpmPlan, eulerPlan, lcmPlan, pndmPlan, rungeKuttaCalls } from "./plans.ts";
+import type { Denoise, Noise, Plan, PlanStep, SampleStep, StepChoice } from "./plan.ts";
+import {
+  ddimPlan,
+  dpmPlan,
+  eulerPlan,
+  laterPndmSteps,
+  lcmPlan,
+  pndmPlan,
+  rungeKuttaCalls,
+  type SigmaOptions,
+  tcdPlan,
+} from "./plans.ts";
 import { inputScale, type Prediction, predictions, toDenoised } from "./prediction.ts";
 import { ddim } from "./samplers/ddim.ts";
-import { dpmpp2m } from "./samplers/dpmpp-2m.ts";
+import { dpmpp } from "./samplers/dpmpp.ts";
 import { euler } from "./samplers/euler.ts";
 import { eulerAncestral } from "./samplers/euler-ancestral.ts";
+import { heun } from "./samplers/heun.ts";
 import { lcm } from "./samplers/lcm.ts";
 import { pndm } from "./samplers/pndm.ts";
+import { tcd } from "./samplers/tcd.ts";
+import { unipc } from "./samplers/unipc.ts";
 import { type NoiseTable, noiseTable, roundEven, type Spacing } from "./schedule.ts";
 
 /** The names that a request may give. */
 export const schedulerNames = [
   "euler",
   "euler-a",
+  "heun",
   "ddim",
   "pndm",
   "dpmpp-2m",
   "dpmpp-2m-karras",
+  "dpmpp-2m-sde",
+  "dpmpp-2m-sde-karras",
+  "dpmpp-3m",
+  "unipc",
   "lcm",
+  "tcd",
 ] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
+
+/** Whether its noise levels are Karras', whatever the spacing. */
+export const isKarras = (name: SchedulerName): boolean => name.endsWith("-karras");
 
 /** What the network says (after guidance) to `x`, which is scaled as it was trained; flat, the same length. */
 export type Predict = (x: Float32Array, step: PlanStep) => Promise<Float32Array>;
@@ -34,24 +56,40 @@ export type Predict = (x: Float32Array, step: PlanStep) => Promise<Float32Array>
 export interface Scheduler {
   readonly name: SchedulerName;
   readonly prediction: Prediction;
-  /** The levels of a run. @throws KoalaError E_REQUEST for a count that the method cannot take */
-  plan(steps: number): Plan;
+  /** The levels of a run. @throws KoalaError E_REQUEST for a count, or a list, that the method cannot take */
+  plan(steps: StepChoice): Plan;
   /**
-   * Runs `plan` from `x` (flat; unit noise times `plan.initNoiseSigma`). `noise` gives fresh unit noise of the
-   * same length; only some samplers ask.
+   * What is left of a plan without its first `skipped` steps: of a picture that is noised no further.
+   * @throws KoalaError E_REQUEST for a method that cannot start late
    */
-  sample(predict: Predict, x: Float32Array, plan: Plan, noise: Noise): AsyncGenerator<SampleStep>;
+  later(plan: Plan, skipped: number): Plan;
+  /**
+   * Runs `plan` from `x` (flat; unit noise times `plan.initNoiseSigma`, or a picture at the plan's first level). `noise` gives
+   * fresh unit noise of the same length; only some samplers ask. `keep` may change the z₀ that each step heads for: where a part of
+   * a picture is to stay.
+   */
+  sample(
+    predict: Predict,
+    x: Float32Array,
+    plan: Plan,
+    noise: Noise,
+    keep?: (denoised: Float32Array) => Float32Array,
+  ): AsyncGenerator<SampleStep>;
 }
 
 /** A method with its levels, blind to the network. */
 interface Method {
   readonly name: SchedulerName;
   readonly prediction: Prediction;
-  plan(steps: number): Plan;
+  plan(steps: StepChoice): Plan;
+  /** `Scheduler.later` of the steps; absent: those that are left, as they are. */
+  readonly later?: (steps: readonly PlanStep[], skipped: number) => readonly PlanStep[];
   run(denoise: Denoise, x: Float32Array, plan: Plan, noise: Noise): AsyncGenerator<SampleStep>;
 }
 
 type Maker = (f: Fields) => Method;
+
+const drop = (steps: readonly PlanStep[], skipped: number): readonly PlanStep[] => steps.slice(skipped);
 
 /** What to do where a model's own method is not there. */
 const otherMethods = `Any model can be sampled by another method: set the scheduler to one of ${schedulerNames.join(", ")}.`;
@@ -88,20 +126,36 @@ const spacingOf = (f: Fields, fallback: Spacing): { spacing: Spacing; offset: nu
 const predictionOf = (f: Fields, supported: readonly Prediction[] = predictions): Prediction =>
   f.oneOf("prediction_type", supported, "epsilon");
 
+/** Levels by Karras' curve, by an exponential one, or those of the timesteps; diffusers refuses two at once too. */
+function curveOf(f: Fields): SigmaOptions["curve"] {
+  f.mustBeOff("use_beta_sigmas");
+  if (!f.flag("use_karras_sigmas", false))
+    return f.flag("use_exponential_sigmas", false) ? "exponential" : "timesteps";
+  f.mustBeOff("use_exponential_sigmas");
+  return "karras";
+}
+
+/** Ends of the curve of levels. */
+const curveEnds = (f: Fields): Pick<SigmaOptions, "sigmaMin" | "sigmaMax"> => ({
+  sigmaMin: f.number("sigma_min", null),
+  sigmaMax: f.number("sigma_max", null),
+});
+
+/** η of `ddim` and γ of `tcd`. diffusers is told it at every step; here it is a field of ours in the file. */
+const etaOf = (f: Fields, fallback: number): number => f.number("eta", fallback);
+
 const clipOf = (f: Fields, fallback: boolean): number | null =>
   f.flag("clip_sample", fallback) ? f.number("clip_sample_range", 1) : null;
 
 const makers: Readonly<Record<string, Maker>> = {
   EulerDiscreteScheduler: (f) => {
-    f.mustBeOff("use_exponential_sigmas", "use_beta_sigmas");
     f.oneOf("interpolation_type", ["linear"], "linear");
     f.oneOf("timestep_type", ["discrete"], "discrete");
     const table = tableOf(f, { last: leastAlpha });
     const o = {
       ...spacingOf(f, "linspace"),
-      withKarras: f.flag("use_karras_sigmas", false),
-      sigmaMin: f.number("sigma_min", null),
-      sigmaMax: f.number("sigma_max", null),
+      ...curveEnds(f),
+      curve: curveOf(f),
       final: f.oneOf("final_sigmas_type", ["zero", "sigma_min"], "zero"),
     };
     return {
@@ -114,7 +168,7 @@ const makers: Readonly<Record<string, Maker>> = {
 
   EulerAncestralDiscreteScheduler: (f) => {
     const table = tableOf(f, { last: leastAlpha });
-    const plain = { withKarras: false, sigmaMin: null, sigmaMax: null, final: "zero" } as const;
+    const plain = { curve: "timesteps", sigmaMin: null, sigmaMax: null, final: "zero" } as const;
     const o = { ...spacingOf(f, "linspace"), ...plain };
     return {
       name: "euler-a",
@@ -124,16 +178,28 @@ const makers: Readonly<Record<string, Maker>> = {
     };
   },
 
+  HeunDiscreteScheduler: (f) => {
+    f.mustBeOff("clip_sample");
+    const table = tableOf(f, { betaStart: 0.00085, betaEnd: 0.012 });
+    const o = { ...spacingOf(f, "linspace"), ...curveEnds(f), curve: curveOf(f), final: "zero" } as const;
+    return {
+      name: "heun",
+      prediction: predictionOf(f),
+      plan: (steps) => eulerPlan(table, steps, o),
+      run: heun,
+    };
+  },
+
   DDIMScheduler: (f) => {
     f.mustBeOff("thresholding");
     const table = tableOf(f, { last: 0 });
     const o = { ...spacingOf(f, "leading"), endsClean: f.flag("set_alpha_to_one", true) };
-    const clip = clipOf(f, true);
+    const options = { clip: clipOf(f, true), eta: etaOf(f, 0) };
     return {
       name: "ddim",
       prediction: predictionOf(f),
       plan: (steps) => ddimPlan(table, steps, o),
-      run: (denoise, x, plan) => ddim(denoise, x, plan, clip),
+      run: (denoise, x, plan, noise) => ddim(denoise, x, plan, noise, options),
     };
   },
 
@@ -147,43 +213,84 @@ const makers: Readonly<Record<string, Maker>> = {
       name: "pndm",
       prediction,
       plan: (steps) => pndmPlan(table, steps, o),
+      later(steps, skipped) {
+        check(!withRungeKutta, "E_REQUEST", () => ({
+          where: "scheduler",
+          expected: "one that can start at a picture",
+          got: "pndm, which this model starts by Runge-Kutta steps",
+          hint: "Take another, such as ddim.",
+        }));
+        return laterPndmSteps(steps, skipped);
+      },
       run: (denoise, x, plan) => pndm(denoise, x, plan, options),
     };
   },
 
   DPMSolverMultistepScheduler: (f) => {
-    f.mustBeOff(
-      "thresholding",
-      "use_exponential_sigmas",
-      "use_beta_sigmas",
-      "use_lu_lambdas",
-      "use_flow_sigmas",
-    );
-    f.mustBeOff("variance_type");
-    // all names but the first are other solvers', and diffusers reads them as the first
-    f.oneOf("algorithm_type", ["dpmsolver++", "deis"], "dpmsolver++", otherMethods);
-    f.oneOf("solver_type", ["midpoint", "logrho", "bh1", "bh2"], "midpoint", otherMethods);
+    f.mustBeOff("thresholding", "use_flow_sigmas", "variance_type");
+    // diffusers reads "deis", another solver's name, as the first
+    const kinds = ["dpmsolver++", "sde-dpmsolver++", "deis"] as const;
+    const isStochastic = f.oneOf("algorithm_type", kinds, "dpmsolver++", otherMethods) === "sde-dpmsolver++";
+    // all names but the first two are other solvers', and read as the first
+    const solvers = ["midpoint", "heun", "logrho", "bh1", "bh2"] as const;
+    const solver = f.oneOf("solver_type", solvers, "midpoint", otherMethods);
     const table = tableOf(f, { last: leastAlpha });
-    const withKarras = f.flag("use_karras_sigmas", false);
+    const own = curveOf(f);
+    // Lu's levels lie evenly in log σ as the exponential ones do; only their timesteps are rounded as Karras' are
+    const isLu = own === "timesteps" && f.flag("use_lu_lambdas", false);
+    const cutsOff = own === "exponential" || f.json.beta_schedule === "squaredcos_cap_v2";
     const plan = {
       ...spacingOf(f, "linspace"),
-      withKarras,
-      sigmaMin: f.number("sigma_min", null),
-      sigmaMax: f.number("sigma_max", null),
+      ...(isLu ? { sigmaMin: null, sigmaMax: null } : curveEnds(f)),
+      curve: isLu ? "exponential" : own,
       final: f.oneOf("final_sigmas_type", ["zero", "sigma_min"], "zero"),
       lambdaMin: f.number("lambda_min_clipped", Number.NEGATIVE_INFINITY),
-      wholeTimestep: f.json.beta_schedule === "squaredcos_cap_v2" ? Math.trunc : roundEven,
-    };
+      wholeTimestep: cutsOff ? Math.trunc : roundEven,
+    } as const;
     const options = {
-      order: f.oneOf("solver_order", [1, 2], 2, otherMethods),
+      // of diffusers' stochastic third order the last term does not shrink with the step: a sign is the other way round there
+      order: f.oneOf("solver_order", isStochastic ? [1, 2] : [1, 2, 3], 2, otherMethods),
+      solver: solver === "heun" ? "heun" : "midpoint",
+      isStochastic,
       lowerOrderFinal: f.flag("lower_order_final", true),
       eulerAtFinal: f.flag("euler_at_final", false),
-    };
+    } as const;
+    const plain = isStochastic ? "dpmpp-2m-sde" : "dpmpp-2m";
     return {
-      name: withKarras ? "dpmpp-2m-karras" : "dpmpp-2m",
+      name: options.order === 3 ? "dpmpp-3m" : own === "karras" ? `${plain}-karras` : plain,
       prediction: predictionOf(f),
       plan: (steps) => dpmPlan(table, steps, plan),
-      run: (denoise, x, p) => dpmpp2m(denoise, x, p, options),
+      run: (denoise, x, p, noise) => dpmpp(denoise, x, p, noise, options),
+    };
+  },
+
+  UniPCMultistepScheduler: (f) => {
+    f.mustBeOff("thresholding", "use_flow_sigmas", "solver_p");
+    f.mustBeOn("predict_x0");
+    const table = tableOf(f, { last: leastAlpha });
+    const curve = curveOf(f);
+    const plan = {
+      ...spacingOf(f, "linspace"),
+      ...curveEnds(f),
+      curve,
+      // a curve ends at the least level already: a step from there to there divides by its length
+      final: f.oneOf("final_sigmas_type", curve === "timesteps" ? ["zero", "sigma_min"] : ["zero"], "zero"),
+      lambdaMin: Number.NEGATIVE_INFINITY,
+      wholeTimestep: curve === "karras" ? roundEven : Math.trunc,
+    } as const;
+    // names of DPM-Solver's are read as the second
+    const variant = f.oneOf("solver_type", ["bh1", "bh2", "midpoint", "heun", "logrho"], "bh2", otherMethods);
+    const options = {
+      order: f.oneOf("solver_order", [1, 2, 3], 2, otherMethods),
+      variant: variant === "bh1" ? "bh1" : "bh2",
+      lowerOrderFinal: f.flag("lower_order_final", true),
+      uncorrected: f.numbers("disable_corrector") ?? [],
+    } as const;
+    return {
+      name: "unipc",
+      prediction: predictionOf(f),
+      plan: (steps) => dpmPlan(table, steps, plan),
+      run: (denoise, x, p) => unipc(denoise, x, p, options),
     };
   },
 
@@ -197,6 +304,19 @@ const makers: Readonly<Record<string, Maker>> = {
       prediction: predictionOf(f),
       plan: (steps) => lcmPlan(table, steps, originalSteps),
       run: (denoise, x, plan, noise) => lcm(denoise, x, plan, noise, options),
+    };
+  },
+
+  TCDScheduler: (f) => {
+    f.mustBeOff("thresholding", "clip_sample");
+    const table = tableOf(f, { betaStart: 0.00085, betaEnd: 0.012, scaled: true, last: 0 });
+    const originalSteps = f.count("original_inference_steps", 50, 1);
+    const eta = etaOf(f, 0.3); // as diffusers' class; its pipelines say 0 unless they are told another
+    return {
+      name: "tcd",
+      prediction: predictionOf(f),
+      plan: (steps) => tcdPlan(table, steps, originalSteps, eta),
+      run: tcd,
     };
   },
 };
@@ -228,40 +348,48 @@ export function schedulerFromConfig(config: Json, where: string): Scheduler {
       }));
       return plan;
     },
-    sample(predict, x, plan, noise) {
+    later: (plan, skipped) => ({
+      ...plan,
+      steps: skipped === 0 ? plan.steps : (method.later ?? drop)(plan.steps, skipped),
+    }),
+    sample(predict, x, plan, noise, keep = (denoised) => denoised) {
       const denoise: Denoise = async (current, step) => {
         const scale = inputScale(step.at);
         const said = await predict(
           current.map((v) => v * scale),
           step,
         );
-        return toDenoised(method.prediction, said, current, step.at);
+        return keep(toDenoised(method.prediction, said, current, step.at));
       };
       return method.run(denoise, x, plan, noise);
     },
   };
 }
 
+const karras: Json = { use_karras_sigmas: true, use_exponential_sigmas: false };
+
+const dpm = (fields: Json): Json => ({
+  _class_name: "DPMSolverMultistepScheduler",
+  ...{ algorithm_type: "dpmsolver++", solver_order: 2 },
+  ...fields,
+});
+
 /** The class and the fields that each name stands for. */
 const named: Readonly<Record<SchedulerName, Json>> = {
   euler: { _class_name: "EulerDiscreteScheduler" },
   "euler-a": { _class_name: "EulerAncestralDiscreteScheduler" },
+  heun: { _class_name: "HeunDiscreteScheduler" },
   ddim: { _class_name: "DDIMScheduler" },
   pndm: { _class_name: "PNDMScheduler" },
-  "dpmpp-2m": dpm(false),
-  "dpmpp-2m-karras": dpm(true),
+  "dpmpp-2m": dpm({ use_karras_sigmas: false }),
+  "dpmpp-2m-karras": dpm(karras),
+  "dpmpp-2m-sde": dpm({ algorithm_type: "sde-dpmsolver++", use_karras_sigmas: false }),
+  "dpmpp-2m-sde-karras": dpm({ algorithm_type: "sde-dpmsolver++", ...karras }),
+  "dpmpp-3m": dpm({ solver_order: 3 }),
+  unipc: { _class_name: "UniPCMultistepScheduler" },
   lcm: { _class_name: "LCMScheduler" },
+  tcd: { _class_name: "TCDScheduler" },
 };
-
-function dpm(withKarras: boolean): Json {
-  return {
-    _class_name: "DPMSolverMultistepScheduler",
-    algorithm_type: "dpmsolver++",
-    solver_order: 2,
-    solver_type: "midpoint",
-    use_karras_sigmas: withKarras,
-  };
-}
 
 /**
  * What the scheduler files of released latent models say and those written by other classes leave out. The classes'
@@ -272,13 +400,14 @@ const latentDefaults: Json = { clip_sample: false, skip_prk_steps: true };
 /**
  * `config` with its class exchanged for that of `name`: the betas, prediction and spacing that it says stay, and what it does
  * not say is as the new class has it, both as with diffusers' `from_config`; but `latentDefaults` come before the class's own.
- * Of its own class a config keeps the solver's order too.
+ * Of its own class a config keeps the first order too.
  */
 export function withScheduler(config: Json, name: SchedulerName): Json {
   const exchanged = named[name]._class_name !== config._class_name;
   // another class's ends of the Karras levels are dropped by `from_config` too
   const dropped: Json = exchanged ? { sigma_min: null, sigma_max: null } : {};
-  // a model's own choice of the first order, which a step or two may need; the third is not supported
-  const own: Json = !exchanged && config.solver_order === 1 ? { solver_order: 1 } : {};
+  // a model's own choice of the first order, which a step or two may need; the third has a name
+  const isFirst = !exchanged && config.solver_order === 1 && named[name].solver_order === 2;
+  const own: Json = isFirst ? { solver_order: 1 } : {};
   return { ...(exchanged ? latentDefaults : {}), ...config, ...dropped, ...named[name], ...own };
 }

@@ -40,7 +40,7 @@ export type ClipTextOutputs = {
   readonly last: Value;
   /** States before the last layer, without norm [N, S, E]: what SDXL reads. */
   readonly hidden: Value;
-  /** `last` at the end of the text [N, E]. */
+  /** The state after the last layer and norm at the end of the text [N, E]. */
   readonly pooled: Value;
   /** `pooled` projected [N, P]; only with a projection. */
   readonly projected?: Value;
@@ -99,8 +99,16 @@ export const clipTextInputs = ({ batch, tokens }: TextSize): Record<keyof ClipTe
   eos: { dtype: "int64", shape: [batch] },
 });
 
-/** `inputs.ids` [N, S] with S at most `positions` → states and sentence vectors. */
-export function clipText(root: Scope, inputs: ClipTextInputs, c: ClipTextConfig): ClipTextOutputs {
+/**
+ * `inputs.ids` [N, S] with S at most `positions` → states and sentence vectors. `last` and `hidden` are those of a tower without its
+ * last `skipped` layers, of which it keeps one at least; the sentence's vectors are of all of it (diffusers' `clip_skip`).
+ */
+export function clipText(
+  root: Scope,
+  inputs: ClipTextInputs,
+  c: ClipTextConfig,
+  skipped = 0,
+): ClipTextOutputs {
   const s = root.at("text_model");
   const [batch, tokens] = inputs.ids.shape as [number, number];
   const width = c.channels;
@@ -113,13 +121,16 @@ export function clipText(root: Scope, inputs: ClipTextInputs, c: ClipTextConfig)
     const places = at.at("position_embedding").param("weight", [c.positions, width], normal(0.02));
     return add(words, slice(places, { axis: 0, start: 0, end: tokens }));
   });
-  let hidden = h;
+  const states = [h]; // before the first layer, and after each
   for (let i = 0; i < c.layers; i++) {
-    hidden = h;
     h = clipLayer(s.at("encoder", "layers", i), h, { ...c, mask });
+    states.push(h);
   }
-  const last = layerNorm(s.at("final_layer_norm"), h, c.eps);
-  const pooled = labelled(s.path, () => gather(reshape(last, [batch * tokens, width]), inputs.eos)); // [N, E]
+  const normed = (state: Value): Value => layerNorm(s.at("final_layer_norm"), state, c.eps);
+  const end = normed(h);
+  const last = skipped === 0 ? end : normed(states[c.layers - skipped]!);
+  const hidden = states[c.layers - skipped - 1]!;
+  const pooled = labelled(s.path, () => gather(reshape(end, [batch * tokens, width]), inputs.eos)); // [N, E]
   if (c.projection === null) return { last, hidden, pooled };
   const init = normal(width ** -0.5);
   return {
@@ -139,5 +150,8 @@ function causalMask(tokens: number): Value {
 }
 
 /** The tower as a graph: inputs `ids`, `eos`; outputs `last`, `hidden`, `pooled` and, with a projection, `projected`. */
-export const buildClipText = (c: ClipTextConfig, size: TextSize): Built<keyof ClipTextOutputs> =>
-  build(clipTextInputs(size), (s, inputs) => clipText(s, inputs, c) as Record<keyof ClipTextOutputs, Value>);
+export const buildClipText = (c: ClipTextConfig, size: TextSize, skipped = 0): Built<keyof ClipTextOutputs> =>
+  build(
+    clipTextInputs(size),
+    (s, inputs) => clipText(s, inputs, c, skipped) as Record<keyof ClipTextOutputs, Value>,
+  );

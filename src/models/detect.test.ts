@@ -172,7 +172,9 @@ describe("defaultsFor", () => {
   it("knows the spacings of other samplers where neither family nor file says one", () => {
     expect(defaultsFor(facts("sd15")).usualSpacings).toEqual({
       ...{ euler: "linspace", "euler-a": "linspace", "dpmpp-2m": "linspace", "dpmpp-2m-karras": "linspace" },
-      ...{ ddim: "leading", pndm: "leading", lcm: "leading" },
+      ...{ "dpmpp-2m-sde": "linspace", "dpmpp-2m-sde-karras": "linspace", "dpmpp-3m": "linspace" },
+      ...{ heun: "linspace", unipc: "linspace" },
+      ...{ ddim: "leading", pndm: "leading", lcm: "leading", tcd: "leading" },
     });
     expect(defaultsFor(facts("sdxl"))).not.toHaveProperty("usualSpacings");
     const turbo = { _class_name: "EulerDiscreteScheduler" };
@@ -187,14 +189,23 @@ describe("defaultsFor", () => {
     expect([sizeOf("sdxl"), sizeOf("sd15"), sizeOf("sd2")]).toEqual([1024, 512, 768]);
   });
 
+  it("names DPM-Solver's kinds", () => {
+    const named = (fields: object) =>
+      defaultsFor(facts("sdxl", { scheduler: { _class_name: "DPMSolverMultistepScheduler", ...fields } }))
+        .scheduler;
+    expect(named({ algorithm_type: "sde-dpmsolver++" })).toBe("dpmpp-2m-sde");
+    expect(named({ algorithm_type: "sde-dpmsolver++", use_karras_sigmas: true })).toBe("dpmpp-2m-sde-karras");
+    expect(named({ solver_order: 3, use_karras_sigmas: true })).toBe("dpmpp-3m");
+  });
+
   it("names Karras sigmas, and passes a scheduler that it does not know on by its own name", () => {
     const karras = { _class_name: "DPMSolverMultistepScheduler", use_karras_sigmas: true };
     expect(defaultsFor(facts("sdxl", { scheduler: karras }))).toMatchObject({
       scheduler: "dpmpp-2m-karras",
       spacing: "linspace",
     });
-    const other = { _class_name: "HeunDiscreteScheduler" };
-    expect(defaultsFor(facts("sdxl", { scheduler: other })).scheduler).toBe("HeunDiscreteScheduler");
+    const other = { _class_name: "LMSDiscreteScheduler" };
+    expect(defaultsFor(facts("sdxl", { scheduler: other })).scheduler).toBe("LMSDiscreteScheduler");
   });
 });
 

@@ -123,16 +123,31 @@ function recordedUse(modelIndex: unknown): Partial<Pick<Use, "steps" | "guidance
 const schedulers: Readonly<Record<string, readonly [name: string, spacing: string]>> = {
   EulerDiscreteScheduler: ["euler", "linspace"],
   EulerAncestralDiscreteScheduler: ["euler-a", "linspace"],
+  HeunDiscreteScheduler: ["heun", "linspace"],
   DDIMScheduler: ["ddim", "leading"],
   PNDMScheduler: ["pndm", "leading"],
   DPMSolverMultistepScheduler: ["dpmpp-2m", "linspace"],
+  UniPCMultistepScheduler: ["unipc", "linspace"],
   LCMScheduler: ["lcm", "leading"],
+  TCDScheduler: ["tcd", "leading"],
 };
+
+/** What DPM-Solver's options are called together. */
+function dpmName({
+  algorithm_type: algorithm,
+  solver_order: order,
+  use_karras_sigmas: karras,
+}: JsonObject): string {
+  const isStochastic = algorithm === "sde-dpmsolver++";
+  if (order === 3 && !isStochastic) return "dpmpp-3m";
+  return `dpmpp-2m${isStochastic ? "-sde" : ""}${karras === true ? "-karras" : ""}`;
+}
 
 /** Those spacings by the names of requests. */
 const usualSpacings: Readonly<Record<string, string>> = {
   ...Object.fromEntries(Object.values(schedulers)),
-  "dpmpp-2m-karras": "linspace",
+  ...{ "dpmpp-2m-karras": "linspace", "dpmpp-2m-sde": "linspace", "dpmpp-2m-sde-karras": "linspace" },
+  "dpmpp-3m": "linspace",
 };
 
 /**
@@ -160,7 +175,7 @@ export function defaultsFor(facts: FolderFacts): ModelDefaults {
   const cells = network.sampleSize(prediction);
   const px = (isFirstTurbo(names) ? Math.min(TURBO_CELLS, cells) : cells) * facts.factor;
   const said = use.spacing ?? text(scheduler.timestep_spacing);
-  const own = sampler === "dpmpp-2m" && scheduler.use_karras_sigmas === true ? "dpmpp-2m-karras" : sampler;
+  const own = sampler === "dpmpp-2m" ? dpmName(scheduler) : sampler;
   return {
     family,
     steps: distilledSteps,

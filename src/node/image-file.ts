@@ -6,6 +6,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { jpegWithText, webpWithText } from "../image/exif.ts";
 import type { Picture } from "../image/pixels.ts";
+import type { Size } from "../pipeline/request.ts";
 import { readText, withText } from "./png-text.ts";
 
 export type PictureFormat = "png" | "jpeg" | "webp";
@@ -80,9 +81,43 @@ export async function readPictureBytes(path: string): Promise<Uint8Array<ArrayBu
   }
 }
 
+/** The picture resized until it covers `size`, and cropped to it around its middle; or pulled to its shape. */
+export async function fitPicture(
+  picture: Picture,
+  { width, height }: Size,
+  how: "cover" | "fill" = "cover",
+): Promise<Picture> {
+  if (picture.width === width && picture.height === height) return picture;
+  const { default: sharp } = await import("sharp");
+  const raw = { width: picture.width, height: picture.height, channels: 3 } as const;
+  const data = await sharp(picture.data, { raw }).resize(width, height, { fit: how }).raw().toBuffer();
+  return { width, height, data: new Uint8Array(data) };
+}
+
 /** A picture file's pixels as its orientation has them, transparency on white. @throws KoalaError E_FILE, E_IMAGE */
 export async function readPicture(path: string): Promise<Picture> {
-  const bytes = await readPictureBytes(path);
+  return decodePicture(await readPictureBytes(path), path);
+}
+
+/** A mask that is white where a picture is transparent. @throws KoalaError E_IMAGE for one that is nowhere */
+export async function transparencyOf(bytes: Uint8Array, where: string): Promise<Picture> {
+  const { default: sharp } = await import("sharp");
+  const { width, height } = await decodePicture(bytes, where);
+  const { hasAlpha } = await sharp(bytes).metadata();
+  check(hasAlpha === true, "E_IMAGE", () => ({
+    where,
+    expected: "a picture with transparent parts, which are drawn anew",
+    got: "one without transparency",
+  }));
+  const image = sharp(bytes).autoOrient().extractChannel("alpha").toColourspace("b-w").negate();
+  const alpha = await image.raw().toBuffer();
+  const data = new Uint8Array(3 * width * height);
+  for (let i = 0; i < data.length; i++) data[i] = alpha[Math.floor(i / 3)] ?? 0;
+  return { width, height, data };
+}
+
+/** The pixels of a picture file's bytes, which come from `where`, in the same way. @throws KoalaError E_IMAGE */
+export async function decodePicture(bytes: Uint8Array, where: string): Promise<Picture> {
   const { default: sharp } = await import("sharp");
   try {
     const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels })
@@ -94,7 +129,7 @@ export async function readPicture(path: string): Promise<Picture> {
     return { width: info.width, height: info.height, data: new Uint8Array(data) };
   } catch (cause) {
     throw new KoalaError("E_IMAGE", {
-      where: path,
+      where,
       expected: "a picture of a format that sharp reads, whole and of at most 8192 x 8192 px",
       got: (cause as Error).message,
       cause,

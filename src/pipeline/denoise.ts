@@ -11,6 +11,7 @@ import { type Shape, size } from "../tensor/shape.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import type { Denoiser } from "./networks.ts";
 import type { Request } from "./request.ts";
+import { type Starter, startedPlan } from "./start.ts";
 
 /** Whether the network runs twice a step. A network that is told the guidance scale (LCM) does not need it. */
 export const isGuided = (request: Request, denoiser: Pick<Denoiser, "isToldGuidance">): boolean =>
@@ -32,6 +33,8 @@ export interface DenoiseOptions {
   readonly program: Program;
   readonly scheduler: Scheduler;
   readonly seed: number;
+  /** Where x begins. */
+  readonly starter: Starter;
   /** [1, L, h, w] */
   readonly latentShape: Shape;
   /**
@@ -57,8 +60,9 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
   const { request, denoiser, program, scheduler, latentShape } = o;
   const generator = new TorchGenerator(o.seed);
   const cells = size(latentShape);
-  const plan = scheduler.plan(request.steps);
-  const x = generator.randn(cells).map((v) => v * plan.initNoiseSigma);
+  const [, channels = 0, ...sides] = latentShape;
+  const plan = startedPlan(scheduler, request);
+  const { x, keep, beside } = o.starter(plan, cells, generator);
 
   const guided = isGuided(request, denoiser);
   const conditional = o.conditions.at(-1) as Conditions;
@@ -66,11 +70,15 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
   /** One run; `values` of taps are told of runs that see the prompt. */
   const run = async (scaled: Float32Array, step: PlanStep, conditions: Conditions): Promise<Float32Array> => {
     const batch = conditions.text?.shape[0] ?? 1;
-    const sample = new Float32Array(batch * cells);
-    for (let i = 0; i < batch; i++) sample.set(scaled, i * cells);
+    const read = cells + beside.length;
+    const sample = new Float32Array(batch * read);
+    for (let i = 0; i < batch; i++) {
+      sample.set(scaled, i * read);
+      sample.set(beside, i * read + cells);
+    }
     const feeds = {
       ...conditions,
-      sample: float32([batch, ...latentShape.slice(1)], sample),
+      sample: float32([batch, channels + denoiser.besideChannels, ...sides], sample),
       t_emb: denoiser.timeFeatures(step.timestep, batch),
     };
     o.watch?.(feeds);
@@ -98,5 +106,5 @@ export async function* denoise(o: DenoiseOptions): AsyncGenerator<SampleStep> {
     return request.guidanceRescale > 0 ? rescaleGuidance(result, said, request.guidanceRescale, 1) : result;
   };
 
-  yield* scheduler.sample(predict, x, plan, () => generator.randn(cells));
+  yield* scheduler.sample(predict, x, plan, () => generator.randn(cells), keep);
 }

@@ -1,4 +1,4 @@
-/** An abort is heard while the text is encoded, and what was loaded for it is freed. */
+/** An abort is heard while the text is encoded, and what was loaded for it is freed; what T5 does not read is told of. */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -81,4 +81,17 @@ it("before the next is loaded", async () => {
 
 it("before the next piece of one that runs in pieces", async () => {
   expect(await stopped("pixart", ({ ran }) => ran === 2)).toEqual({ loaded: 2, ran: 2, held: 0 });
+});
+
+it("weights of words are told of where T5 reads them, and skipped layers", async () => {
+  const pipeline = await Pipeline.load(join(work, "pixart"), { isOffline: true });
+  onTestFinished(() => pipeline.dispose());
+  const warnings: string[] = [];
+  const request = { prompt: "a (red:99) apple", steps: 1, width: 64, height: 64, clipSkip: 1 };
+  for await (const event of pipeline.generate(request))
+    if (event.type === "warning") warnings.push(event.message);
+  expect(warnings).toEqual([
+    "clipSkip has no effect on a model that has another text encoder than CLIP",
+    "weights of words have no effect on this model, whose text encoder reads them as words",
+  ]);
 });

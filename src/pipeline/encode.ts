@@ -4,18 +4,12 @@ import type { Program } from "../engine/program.ts";
 import type { Value } from "../graph/op.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import {
-  type Conditions,
-  type EncodedText,
-  encodeTexts,
-  joinStates,
-  rows,
-  stack,
-  zerosLike,
-} from "./conditions.ts";
+import { type Conditions, type EncodedText, joinStates, rows, stack, zerosLike } from "./conditions.ts";
 import { isGuided } from "./denoise.ts";
+import { encodeTexts } from "./encode-texts.ts";
 import type { Model } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
+import { encodersFor, hasUnreadWeights, hasZeros, promptsOf, readTexts } from "./reading.ts";
 import type { Request } from "./request.ts";
 import type { Stage } from "./stage.ts";
 
@@ -47,22 +41,25 @@ export interface EncodePromptsOptions {
  */
 export async function encodePrompts(
   request: Request,
-  { isXL, texts, hasZeroForEmpty, denoiser }: Model,
+  model: Model,
   o: EncodePromptsOptions,
 ): Promise<Record<string, Tensor>> {
-  const guided = isGuided(request, denoiser);
-  const isZero = isXL && request.negativePrompt === undefined && hasZeroForEmpty;
-  const prompts = guided && !isZero ? [request.negativePrompt ?? "", request.prompt] : [request.prompt];
+  const { isXL, denoiser } = model;
+  const prompts = promptsOf(request, model);
+  const count = prompts.length;
+  const read = readTexts(request, model);
 
   const encoded: EncodedText[] = [];
-  for (const [i, part] of texts.entries()) {
+  for (const [i, part] of encodersFor(request, model.texts).entries()) {
     o.signal?.throwIfAborted();
+    if (prompts.some((prompt) => hasUnreadWeights(part, prompt)))
+      o.warn("weights of words have no effect on this model, whose text encoder reads them as words");
     const stage = o.stages[i] as Stage;
-    const outputs = part.graph(prompts.length);
-    const program = await stage.use(`${prompts.length}`, () => o.compile(part, prompts.length));
-    o.signal?.throwIfAborted();
+    const outputs = part.graph(count);
+    const program = await stage.use(`${[count, request.clipSkip ?? 0]}`, () => o.compile(part, count));
     encoded.push(
-      await encodeTexts(part, program, prompts, {
+      await encodeTexts(part, program, read[i] ?? [], {
+        ...(o.signal === undefined ? {} : { signal: o.signal }),
         warn: o.warn,
         blame: (feeds) => o.blame(stage, outputs, feeds, part.store),
       }),
@@ -71,13 +68,14 @@ export async function encodePrompts(
   }
   const states: Conditions = isXL
     ? joinStates(encoded)
-    : { text: (encoded[0] as EncodedText).last as Tensor, pooled: null };
-  const whole = (t: Tensor): Tensor => (guided && isZero ? stack(zerosLike(rows(t, 0, 1)), t) : t);
+    : { text: (encoded[0] as EncodedText).states, pooled: null };
+  const isZero = hasZeros(request, model);
+  const whole = (t: Tensor): Tensor => (isZero ? stack(zerosLike(rows(t, 0, 1)), t) : t);
   const mask = encoded[0]?.mask ?? null;
   return {
     text: whole(states.text),
     ...(states.pooled === null ? {} : { pooled: whole(states.pooled) }),
     ...(mask === null ? {} : { mask }),
-    ...denoiser.steady(request, guided ? 2 : 1),
+    ...denoiser.steady(request, isGuided(request, denoiser) ? 2 : 1),
   };
 }

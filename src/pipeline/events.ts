@@ -6,7 +6,7 @@ import type { Request } from "./request.ts";
 
 export type { Picture };
 
-export type StageName = "load" | "text" | "denoise" | "decode";
+export type StageName = "load" | "text" | "encode" | "denoise" | "decode";
 
 export type PipelineEvent =
   | { readonly type: "stage"; readonly stage: StageName; readonly detail: string }

@@ -7,12 +7,12 @@ it.each([
   ["BREAKFAST on the BRAND", []],
   ["a < b: c", []],
   ["<lora:a:1> <lora:b:0.5> <hypernet:c:1>", ["<lora:a:1> and 2 more"]],
-  ["(red:1.2) (blue, large: .8)", ["(red:1.2) and 1 more"]],
+  ["(red:1.2) (a (blue, large: .8) sky:1.1)", []],
   ["((masterpiece)), best", ["(masterpiece)"]],
-  ["(red:1.2) (apple)", ["(red:1.2)", "(apple)"]],
+  ["(red:1.2) (apple) ((pear:0.9))", ["(apple) and 1 more"]],
   ["a [cat:dog:0.5] or [cow|horse]", ["[cat:dog:0.5] and 1 more"]],
   ["a cat AND a dog BREAK night", ["AND and 1 more"]],
-  [`(${"very ".repeat(40)}red:1.2)`, [`(${"very ".repeat(40)}`.slice(0, 79).concat("…")]],
+  [`(${"very ".repeat(40)}red)`, [`(${"very ".repeat(40)}`.slice(0, 79).concat("…")]],
 ])("finds in %j what the web UI reads there", (prompt, expected) => {
   expect(foreignSyntax(prompt, "prompt")).toEqual(expected.map((said) => `${said} in the prompt`));
 });

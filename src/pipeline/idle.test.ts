@@ -15,7 +15,8 @@ const defaults = {
   ...{ steps: 4, guidance: 0, width: 64, height: 32, scheduler: "euler", spacing: "leading" },
   ...{ negativePrompt: "low quality", usualSpacings: { lcm: "trailing" } },
 };
-const xl = { denoiser: { isToldGuidance: false }, isXL: true };
+const clip: { mostSkipped: number | null } = { mostSkipped: 11 };
+const xl = { denoiser: { isToldGuidance: false }, isXL: true, texts: [clip, clip] };
 const sd = { ...xl, isXL: false };
 const told = { ...sd, denoiser: { isToldGuidance: true } };
 
@@ -50,11 +51,33 @@ it("sizes have none but on SDXL's relatives", () => {
   expect(warnings(ofSizes, xl)).toEqual([]);
 });
 
+it("skipped layers have none where CLIP does not read the prompt", () => {
+  const t5 = { ...sd, texts: [{ mostSkipped: null }] };
+  expect(warnings({ clipSkip: 1 }, t5)).toEqual([
+    "clipSkip has no effect on a model that has another text encoder than CLIP",
+  ]);
+  expect([warnings({ clipSkip: 0 }, t5), warnings({ clipSkip: 1 }, xl)]).toEqual([[], []]);
+  expect(usedRequest(request({ clipSkip: 1 }), t5, defaults)).not.toHaveProperty("clipSkip");
+});
+
 it("the spacing has none on a sampler that has timesteps of its own", () => {
   expect(warnings({ scheduler: "lcm", spacing: "linspace" })).toEqual([
     "spacing has no effect with lcm, whose timesteps are its own",
   ]);
   expect(warnings({ spacing: "linspace" })).toEqual([]);
+});
+
+it("nor where timesteps are named, but for how much noise there is at first", () => {
+  const timesteps = [999, 499];
+  expect(warnings({ scheduler: "unipc", timesteps, spacing: "linspace" })).toEqual([
+    "spacing has no effect where timesteps are named",
+  ]);
+  expect(warnings({ scheduler: "euler", timesteps, spacing: "linspace" })).toEqual([]);
+});
+
+it("eta has none on a sampler whose fresh noise is not the request's to say", () => {
+  expect(warnings({ eta: 0.3 })).toEqual(["eta has no effect with euler: ddim and tcd have one"]);
+  expect(warnings({ scheduler: "tcd", eta: 0.3 })).toEqual([]);
 });
 
 it("which samplers those are is so by their plans", () => {

@@ -3,15 +3,17 @@
  * picture does not record them.
  */
 
+import type { SchedulerName } from "../diffusion/scheduler.ts";
 import { isGuided } from "./denoise.ts";
-import type { Denoiser } from "./networks.ts";
-import { type Defaults, hasSpacing, type Request, usualSpacing } from "./request.ts";
+import type { Denoiser, TextEncoder } from "./networks.ts";
+import { type Defaults, hasEta, hasSpacing, type Request, usualSpacing } from "./request.ts";
 
 /** What of a model decides it. */
 interface Reader {
   readonly denoiser: Pick<Denoiser, "isToldGuidance">;
   /** Whether sizes are told. */
   readonly isXL: boolean;
+  readonly texts: readonly Pick<TextEncoder, "mostSkipped">[];
 }
 
 type Field = keyof Request;
@@ -20,18 +22,30 @@ type Spacings = Pick<Defaults, "usualSpacings" | "spacing">;
 const ofGuidance: readonly Field[] = ["negativePrompt", "guidanceRescale", "guidanceFrom", "guidanceUntil"];
 const ofSizes: readonly Field[] = ["originalSize", "crop", "targetSize"];
 
+/** How much noise these begin with hangs on the spacing even where timesteps are named, as in diffusers. */
+const noisedBySpacing: readonly SchedulerName[] = ["euler", "euler-a", "heun"];
+
 /** Where it is that each field has no effect; those that have one are not in it. */
-function idleIn(request: Request, { denoiser, isXL }: Reader): ReadonlyMap<string, string> {
+function idleIn(request: Request, { denoiser, isXL, texts }: Reader): ReadonlyMap<string, string> {
   const unguided = denoiser.isToldGuidance
     ? "on a model that is told its guidance"
     : `at guidance ${request.guidance}: there is some above 1`;
   const places: readonly (readonly [readonly Field[], string])[] = [
     [isGuided(request, denoiser) ? [] : ofGuidance, unguided],
+    [
+      texts.some(({ mostSkipped }) => mostSkipped !== null) ? [] : ["clipSkip"],
+      "on a model that has another text encoder than CLIP",
+    ],
     [isXL ? [] : ofSizes, "on a model that is not told sizes, as SDXL is"],
     [
       hasSpacing(request.scheduler) ? [] : ["spacing"],
       `with ${request.scheduler}, whose timesteps are its own`,
     ],
+    [
+      request.timesteps === undefined || noisedBySpacing.includes(request.scheduler) ? [] : ["spacing"],
+      "where timesteps are named",
+    ],
+    [hasEta(request.scheduler) ? [] : ["eta"], `with ${request.scheduler}: ddim and tcd have one`],
   ];
   return new Map(places.flatMap(([fields, place]) => fields.map((field) => [field, place] as const)));
 }
@@ -42,7 +56,7 @@ const usualIn = (
   defaults: Spacings & Pick<Defaults, "negativePrompt">,
 ): Readonly<Record<string, unknown>> => ({
   negativePrompt: defaults.negativePrompt,
-  ...{ guidanceRescale: 0, guidanceUntil: 0 },
+  ...{ guidanceRescale: 0, guidanceUntil: 0, clipSkip: 0 },
   ...{ originalSize: { width, height }, crop: { left: 0, top: 0 }, targetSize: { width, height } },
   spacing: usualSpacing(defaults, scheduler),
 });

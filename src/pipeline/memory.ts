@@ -162,11 +162,16 @@ function graphBytes(outputs: readonly Value[], store: TensorStore, engine: Engin
   return Math.max(loading, running + valueBytes(outputs, store));
 }
 
-/** Counted on the graph that runs: with weights as they are stored, less what is computed before the first step. */
+/** Counted on the graph that runs: with weights as they are stored, beside what is computed before the first step and kept. */
 function networkBytes({ outputs, store, changing }: Network, engine: Engine): number {
-  const step = changing === undefined ? outputs : hoist(outputs, new Set(changing)).rest;
-  const run = store.recipe === undefined ? step : quantize(step, store.recipe, engine.target);
-  return graphBytes(Object.values(run), store, engine);
+  const { rest, prologue } =
+    changing === undefined ? { rest: outputs, prologue: {} } : hoist(outputs, new Set(changing));
+  const run = store.recipe === undefined ? rest : quantize(rest, store.recipe, engine.target);
+  const kept = Object.values(prologue).reduce(
+    (sum, { shape }) => sum + dtypes.float32.bytes * size(shape),
+    0,
+  );
+  return kept + graphBytes(Object.values(run), store, engine);
 }
 
 /** Bytes of the VAE in `stripes`: its largest pass, with the maps that lie between passes. Heights in latent rows. */

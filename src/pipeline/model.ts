@@ -79,13 +79,14 @@ async function adapted(parts: ModelParts, adapt: Adapt | undefined): Promise<Mod
 /** The sampler that the request names, on the model's own noise schedule. @throws KoalaError E_CONFIG */
 export function schedulerFor(
   { scheduler, schedulerPath }: Pick<Model, "scheduler" | "schedulerPath">,
-  request: Pick<Request, "scheduler" | "spacing">,
+  request: Pick<Request, "scheduler" | "spacing" | "eta">,
   { prediction }: Pick<ModelDefaults, "prediction">,
 ): Scheduler {
   const config = {
     ...withScheduler(scheduler, request.scheduler),
     timestep_spacing: request.spacing,
     prediction_type: prediction,
+    ...(request.eta === undefined ? {} : { eta: request.eta }),
   };
   return schedulerFromConfig(config, schedulerPath);
 }

@@ -6,6 +6,7 @@
 import type { Value } from "../graph/op.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Weighted } from "../text/emphasis.ts";
 import type { Encoded, Tokenizer } from "../text/tokenize.ts";
 import type { Request } from "./request.ts";
 
@@ -21,7 +22,7 @@ export interface DenoiserSize {
   readonly tokens: number;
 }
 
-/** Noisy latents `sample` [N, L, h, w], features of the time `t_emb` and what `steady` says → `prediction` [N, L, h, w]. */
+/** Noisy latents `sample` [N, L + beside, h, w], features of the time `t_emb` and what `steady` says → `prediction` [N, L, h, w]. */
 export interface Denoiser {
   /** Its folder, for messages. */
   readonly name: "unet" | "transformer";
@@ -32,6 +33,11 @@ export interface Denoiser {
   readonly json: unknown;
   /** Latent cells that height and width must divide by, besides what it rounds itself. */
   readonly patch: number;
+  /**
+   * Channels that it reads beside the latents: of an inpainting U-Net L + 1, a mask (1 is drawn anew) and the latents of what that
+   * leaves of the picture; else 0.
+   */
+  readonly besideChannels: number;
   /** Whether the guidance scale is an input, so that it need not run twice a step. */
   readonly isToldGuidance: boolean;
   graph(size: DenoiserSize): Graph;
@@ -50,10 +56,16 @@ export interface TextEncoder {
   /** Its shape, as its config.json says it. */
   readonly config: object;
   readonly tokenizer: Tokenizer;
-  /** The prompt as its tokenizer is given it. */
+  /** Sequences that a prompt may take; what is beyond is cut off. */
+  readonly mostChunks: number;
+  /** Layers at its end that may be left out; null where none are. */
+  readonly mostSkipped: number | null;
+  /** The prompt as its tokenizer is given it, all words alike: a caption of a training. */
   prepare(prompt: string): string;
-  /** Its outputs for that many texts: `last`, or `hidden` and `projected`. */
-  graph(batch: number): Graph;
+  /** The same with weights of words, where it reads them. */
+  weigh(prompt: string): readonly Weighted[];
+  /** Its outputs for that many sequences: `last`, or `hidden` and `projected`; without its last `skipped` layers. */
+  graph(batch: number, skipped?: number): Graph;
   /** The same as graphs to be run in turn, each fed the `last` of the one before as `states`; null where it is one graph only. */
   pieces(batch: number): readonly Graph[] | null;
   feeds(encoded: readonly Encoded[]): Feeds;

@@ -8,4 +8,6 @@ import type { JsonObject } from "../models/config.ts";
  * `className` is that of model_index.json; other pipelines take the file as it stands.
  */
 export const correctedSchedule = (scheduler: JsonObject, className: string): JsonObject =>
-  className === "StableDiffusionPipeline" ? { ...scheduler, clip_sample: false, steps_offset: 1 } : scheduler;
+  /^StableDiffusion(Inpaint)?Pipeline$/.test(className)
+    ? { ...scheduler, clip_sample: false, steps_offset: 1 }
+    : scheduler;

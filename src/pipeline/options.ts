@@ -5,6 +5,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { LoraChoice } from "./loras.ts";
 import type { Budget } from "./plan-request.ts";
 import type { PrecisionName } from "./request.ts";
+import type { Start } from "./start.ts";
 
 export interface LoadOptions extends Budget {
   /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
@@ -31,7 +32,7 @@ export interface LoadOptions extends Budget {
   onProgress?(file: string, bytes: number, total: number): void;
 }
 
-export interface GenerateOptions {
+export interface GenerateOptions extends Start {
   readonly signal?: AbortSignal;
   /** Whether an abort drops the pictures that are denoised and wait for the decoder, rather than that they are decoded first. */
   readonly dropsFinished?: boolean;

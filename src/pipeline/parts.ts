@@ -10,8 +10,21 @@ import { buildClipText, type ClipTextConfig, clipTextConfig } from "../models/cl
 import { type JsonObject, jsonObject } from "../models/config.ts";
 import { buildUNet } from "../models/unet.ts";
 import { type UNetConfig, unetConfig } from "../models/unet-config.ts";
-import { buildVaeDecoder, type VaeConfig, vaeConfig, vaeFactor } from "../models/vae.ts";
-import { buildVaeTinyDecoder, type VaeTinyConfig, vaeTinyConfig, vaeTinyFactor } from "../models/vae-tiny.ts";
+import {
+  buildVaeDecoder,
+  buildVaeEncoder,
+  type VaeConfig,
+  type VaeSize,
+  vaeConfig,
+  vaeFactor,
+} from "../models/vae.ts";
+import {
+  buildVaeTinyDecoder,
+  buildVaeTinyEncoder,
+  type VaeTinyConfig,
+  vaeTinyConfig,
+  vaeTinyFactor,
+} from "../models/vae-tiny.ts";
 import type { TensorStore } from "../tensor/stored.ts";
 import {
   loadTokenizer,
@@ -33,6 +46,8 @@ import { correctedSchedule } from "./old-folders.ts";
 export const pipelineClasses = [
   "StableDiffusionXLPipeline",
   "StableDiffusionPipeline",
+  "StableDiffusionXLInpaintPipeline",
+  "StableDiffusionInpaintPipeline",
   "LatentConsistencyModelPipeline",
   "PixArtAlphaPipeline",
   "PixArtSigmaPipeline",
@@ -55,7 +70,12 @@ export interface VaePart {
   /** Latents of the diffusion = (latents of the VAE − shift) · scale. */
   readonly scalingFactor: number;
   readonly shiftFactor: number;
-  decoder(size: { batch: number; height: number; width: number }): Built<"picture">;
+  decoder(size: VaeSize): Built<"picture">;
+  /**
+   * The other half, at a size in pixels: `latents` are those of the VAE, or, of a large one, their mean and log-variance.
+   * @throws KoalaError E_WEIGHTS where the file has a decoder only
+   */
+  encoder(size: VaeSize): Built<"latents">;
   /** What can be decoded in stripes; null for a tiny one. */
   readonly kl: VaeConfig | null;
 }
@@ -119,7 +139,7 @@ export interface PartsOptions {
 export async function openParts(files: ModelFiles, o: PartsOptions): Promise<ModelParts> {
   const sources = (await folderSources(files)) ?? (await fileSources(files, o));
   const { className } = sources.index;
-  const isXL = className === "StableDiffusionXLPipeline";
+  const isXL = className.startsWith("StableDiffusionXL");
   check(!className.startsWith("PixArt"), "E_MODEL", () => ({
     where: `${files.location}/model_index.json`,
     expected: "a pipeline with a U-Net",
@@ -282,7 +302,15 @@ function vaePart({ config: json, store, where, configWhere }: Source): VaePart {
     mayBeIntegers: true,
     ignorable: [/^encoder\./, /^quant_conv\./],
   });
-  return part;
+  return {
+    ...part,
+    encoder(size) {
+      const built = part.encoder(size);
+      const ignorable = [/^decoder\./, /^post_quant_conv\./];
+      checkWeights(store, shapes(built), { where, mayBeIntegers: true, ignorable });
+      return built;
+    },
+  };
 }
 
 const klPart = (c: VaeConfig, store: TensorStore): VaePart => ({
@@ -292,6 +320,10 @@ const klPart = (c: VaeConfig, store: TensorStore): VaePart => ({
   scalingFactor: c.scalingFactor,
   shiftFactor: c.shiftFactor,
   decoder: (size) => buildVaeDecoder(c, size),
+  encoder(size) {
+    const built = buildVaeEncoder(c, size);
+    return { ...built, outputs: { latents: built.outputs.moments } };
+  },
   kl: c,
 });
 
@@ -302,6 +334,7 @@ const tinyPart = (c: VaeTinyConfig, store: TensorStore): VaePart => ({
   scalingFactor: c.scalingFactor,
   shiftFactor: c.shiftFactor,
   decoder: (size) => buildVaeTinyDecoder(c, size),
+  encoder: (size) => buildVaeTinyEncoder(c, size),
   kl: null,
 });
 
@@ -366,9 +399,11 @@ function checkFit(
   const projected = texts.at(-1)?.config.projection ?? null;
   if (unet.added !== null && projected !== unet.added.pooledChannels)
     fail(`a pooled text of ${unet.added.pooledChannels}, as the U-Net reads`, `${projected}`);
-  if (unet.outChannels !== vae.latentChannels || unet.inChannels !== vae.latentChannels)
+  const latents = vae.latentChannels;
+  const isInpainting = unet.inChannels === 2 * latents + 1; // it reads a mask and what that leaves of a picture too
+  if (unet.outChannels !== latents || !(unet.inChannels === latents || isInpainting))
     fail(
-      `a U-Net from ${vae.latentChannels} to ${vae.latentChannels} channels, those of the VAE`,
+      `a U-Net from ${latents} (of inpainting ${2 * latents + 1}) to ${latents} channels, by those of the VAE`,
       `${unet.inChannels} to ${unet.outChannels}`,
     );
 }

@@ -5,6 +5,17 @@
 
 import type { Tensor } from "../tensor/tensor.ts";
 import type { PipelineEvent } from "./events.ts";
+import type { Request } from "./request.ts";
+import type { Starter } from "./start.ts";
+
+/** One picture of a request. */
+export interface PictureRun {
+  readonly request: Request;
+  readonly index: number;
+  /** For each run of a step. */
+  readonly conditions: readonly Readonly<Record<string, Tensor>>[];
+  readonly starter: Starter;
+}
 
 export interface PicturesOptions {
   readonly count: number;

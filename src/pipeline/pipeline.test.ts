@@ -122,16 +122,16 @@ describe("events", () => {
   });
 
   it("say once which end of which prompt did not fit, and quote no more than its beginning", async () => {
-    const long = { ...small, steps: 1, prompt: "apple ".repeat(32), negativePrompt: "worm ".repeat(500) };
+    const long = { ...small, steps: 1, prompt: "apple ".repeat(482), negativePrompt: "worm ".repeat(1000) };
     const messages = (await eventsOf(pipeline, long)).flatMap((e) =>
       e.type === "warning" ? [e.message] : [],
     );
     expect(messages.length).toBe(2);
     expect(messages[0]).toMatch(
-      /^the negative prompt is longer than the 32 tokens that the text encoder reads; this was cut off: .{200}… \(\d+ characters more\)$/,
+      /^the negative prompt is longer than the 512 tokens that the text encoder reads; this was cut off: .{200}… \(\d+ characters more\)$/,
     );
     expect(messages[1]).toBe(
-      "the prompt is longer than the 32 tokens that the text encoder reads; this was cut off: apple apple",
+      "the prompt is longer than the 512 tokens that the text encoder reads; this was cut off: apple apple",
     );
   });
 });
@@ -175,7 +175,7 @@ it("programs that stayed make room for a request that has one stage in memory at
   const freed = vi.spyOn(Stage.prototype, "free");
   const larger = { ...small, width: 128, height: 128 };
   for await (const event of tight.generate(larger)) {
-    if (event.type === "stage" && event.stage === "text") expect(freed).toHaveBeenCalledTimes(4);
+    if (event.type === "stage" && event.stage === "text") expect(freed).toHaveBeenCalledTimes(5);
   }
 });
 
@@ -388,11 +388,11 @@ describe("a scheduler that koala has not", () => {
     const folder = join(work, "scheduler");
     cpSync(koala, folder, { recursive: true });
     const path = join(folder, "scheduler/scheduler_config.json");
-    writeFileSync(path, JSON.stringify({ ...readJsonFile(path), _class_name: "UniPCMultistepScheduler" }));
+    writeFileSync(path, JSON.stringify({ ...readJsonFile(path), _class_name: "DEISMultistepScheduler" }));
     const p = await open(folder);
     await expect(draw(p)).rejects.toThrow(
       new RegExp(
-        `^${folder}/scheduler/scheduler_config.json \\(_class_name\\): expected one of .*, got "UniPCMultistepScheduler" \\[E_CONFIG\\]\nAny model can be sampled by another method: set the scheduler to one of .*\\.$`,
+        `^${folder}/scheduler/scheduler_config.json \\(_class_name\\): expected one of .*, got "DEISMultistepScheduler" \\[E_CONFIG\\]\nAny model can be sampled by another method: set the scheduler to one of .*\\.$`,
       ),
     );
     expect(await draw(p, { ...small, scheduler: "euler", spacing: "trailing" })).toEqual(

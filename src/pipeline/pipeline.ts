@@ -4,21 +4,19 @@ import { check } from "../core/assert.ts";
 import { silent } from "../core/log.ts";
 import { schedulerFromConfig } from "../diffusion/scheduler.ts";
 import { chain } from "../engine/chain.ts";
-import { type CompileOptions, checkPrecision, compile } from "../engine/compile.ts";
-import { guarded } from "../engine/guarded.ts";
-import { firstNonFinite } from "../engine/non-finite.ts";
+import { checkPrecision } from "../engine/compile.ts";
 import type { Program } from "../engine/program.ts";
 import { compileStepwise } from "../engine/stepwise.ts";
-import type { Value } from "../graph/op.ts";
 import { tapsOf } from "../graph/order.ts";
+import { compose } from "../image/compose.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { host } from "../runtime/host.ts";
 import type { Engine } from "../runtime/session.ts";
 import type { Shape } from "../tensor/shape.ts";
-import type { TensorStore } from "../tensor/stored.ts";
 import { float32, type Tensor } from "../tensor/tensor.ts";
-import { entries, positionsOf } from "./conditions.ts";
+import { Compiler } from "./compiler.ts";
+import { entries } from "./conditions.ts";
 import { decodeLatents } from "./decode.ts";
 import { denoise } from "./denoise.ts";
 import { encodePrompts } from "./encode.ts";
@@ -31,13 +29,30 @@ import type { TextEncoder } from "./networks.ts";
 import type { GenerateOptions, LoadOptions } from "./options.ts";
 import { vaeLocation, withVae } from "./other-vae.ts";
 import { explainBase, float32Bytes, storesOf, usualResidentBytes } from "./parts-of.ts";
-import { pictures } from "./pictures.ts";
+import { type PictureRun, pictures } from "./pictures.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
 import { checkOffered, computedIn, inPrecision, precisionsOf } from "./precision.ts";
 import { Previews } from "./previews.ts";
-import { type PrecisionName, type Request, type RequestInput, resolveRequest } from "./request.ts";
+import { checkReadable, positionsOf, textTokens } from "./reading.ts";
+import {
+  type PrecisionName,
+  pixelStep,
+  type Request,
+  type RequestInput,
+  resolveRequest,
+  type Size,
+} from "./request.ts";
 import { Stage } from "./stage.ts";
 import { type StageTimesOptions, stageTimes } from "./stage-times.ts";
+import {
+  fromNoise,
+  fromPicture,
+  type Start,
+  type Starter,
+  sizeLike,
+  startedPlan,
+  withStart,
+} from "./start.ts";
 import { Turns } from "./turns.ts";
 
 export type { GenerateOptions, LoadOptions };
@@ -57,17 +72,9 @@ export class Pipeline {
   private readonly stored: Model;
   /** As the request at hand has them. */
   private parts: Model;
-  private readonly engine: Engine;
-  private readonly threads: number | undefined;
+  private readonly compiler: Compiler;
   private readonly usualPrecision: PrecisionName;
-  private precision: PrecisionName = "f32";
-  private readonly cache: string | undefined;
-  /** Networks that overflowed in bf16: they are computed in f32 from then on. */
-  private readonly overflowed = new Set<string>();
-  /** Warnings that no event has told yet. */
-  private readonly untold: string[] = [];
-  /** What the engine has warned of. */
-  private readonly said = new Set<string>();
+  private readonly isCached: boolean;
   private readonly budget: Budget;
   private readonly isSmall: boolean;
   /** Whether programs stay loaded between calls: those of a small model do, where the request at hand leaves room. */
@@ -75,6 +82,7 @@ export class Pipeline {
   private readonly residentBytes: number;
   private readonly textStages: readonly Stage[];
   private readonly denoiserStage = new Stage();
+  private readonly encoderStage = new Stage();
   private readonly vaeStage = new Stage();
   private readonly previews: Previews;
   /** Stages hold one program each, so two runs must not mix. */
@@ -93,12 +101,11 @@ export class Pipeline {
     this.precisions = precisionsOf(parts, engine);
     this.defaults = defaults;
     this.family = defaults.family;
-    this.engine = engine;
+    this.compiler = new Compiler(engine, o);
     this.engineName = engine.name;
     this.engineReason = engine.reason;
-    this.threads = o.threads;
     this.usualPrecision = o.precision ?? "f32";
-    this.cache = o.cache;
+    this.isCached = o.cache !== undefined;
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;
     this.budget = o;
@@ -153,18 +160,23 @@ export class Pipeline {
   }
 
   /**
-   * The request as it will run: every field filled from the model, checked against it.
+   * The request as it will run: every field filled from the model, checked against it and against what it starts from.
    * @throws KoalaError E_REQUEST, E_CONFIG
    */
-  resolve(input: RequestInput): Request {
+  resolve(input: RequestInput, start: Start = {}): Request {
     // a class that koala has not: unless the request names another, the model's own cannot be its default
     if (input.scheduler === undefined) schedulerFromConfig(this.parts.scheduler, this.parts.schedulerPath);
     const own = this.usualPrecision === "f32" ? {} : { precision: this.usualPrecision };
-    const request = { ...own, ...resolveRequest(input, this.defaults) };
+    const request = withStart(
+      { ...own, ...resolveRequest(input, this.defaults) },
+      start,
+      this.parts.denoiser.besideChannels,
+    );
     checkOffered(request, this.precisions, this.engineName);
-    schedulerFor(this.parts, request, this.defaults).plan(request.steps);
+    checkReadable(request, this.parts.texts);
+    startedPlan(schedulerFor(this.parts, request, this.defaults), request);
     const { patch } = this.parts.denoiser;
-    const unit = patch * this.parts.vae.factor;
+    const { unit } = this;
     for (const side of ["width", "height"] as const)
       check(request[side] % unit === 0, "E_REQUEST", () => ({
         where: side,
@@ -174,17 +186,35 @@ export class Pipeline {
     return request;
   }
 
+  /** Whether it is SDXL or a relative: two text encoders are joined, and sizes are told. */
+  get isXL(): boolean {
+    return this.stored.isXL;
+  }
+
+  /** Pixels that the sides of a picture are multiples of. */
+  private get unit(): number {
+    return this.parts.denoiser.patch * this.parts.vae.factor;
+  }
+
+  /** The size of a picture that starts from `picture`: what is said of it, else its shape, at the model's number of pixels. */
+  sizeLike(picture: Size, said: Pick<RequestInput, "width" | "height"> = {}): Size {
+    return sizeLike(picture, said, {
+      pixels: this.defaults.width * this.defaults.height,
+      unit: Math.max(this.unit, pixelStep),
+    });
+  }
+
   /**
    * What a request will hold in memory, and how it is kept within the budget.
    * @throws KoalaError E_MEMORY with the least that would do, E_FLAG
    */
   plan(request: Request, budget: Budget = this.budget): MemoryPlan {
     const { precision = "f32" } = request;
-    const parts = precision === this.precision ? this.parts : inPrecision(this.stored, precision);
+    const parts = precision === this.compiler.precision ? this.parts : inPrecision(this.stored, precision);
     return planRequest(parts, request, budget, {
       mayStay: this.isSmall,
-      target: this.engine.target,
-      isKept: this.cache !== undefined,
+      target: this.compiler.engine.target,
+      isKept: this.isCached,
       isInPieces: (part) => this.isInPieces(part),
     });
   }
@@ -200,15 +230,14 @@ export class Pipeline {
    * @throws KoalaError E_REQUEST, E_NAN, E_ENGINE, E_MEMORY
    */
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {
-    const request = this.resolve(input);
+    const request = this.resolve(input, o);
     yield* this.turns.through(() => this.planned(request, o), o.signal);
   }
 
   private async *planned(request: Request, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
     try {
       await this.turnTo(request.precision ?? "f32");
-      for (const name of this.precision === "bf16" ? this.overflowed : [])
-        this.untold.push(`${name} has given NaN or infinity in bf16 before: it is computed in f32`);
+      this.compiler.warnOfOverflow();
       const plan = this.plan(request);
       if (this.isResident && !plan.isTogether) await this.freeStages(); // what stayed is not in the new plan
       this.isResident = plan.isTogether;
@@ -220,15 +249,15 @@ export class Pipeline {
     }
   }
 
-  /** Values inside the denoiser that `generate` can show, in the order in which they are computed, with their shapes at a size in pixels. */
-  taps(
-    size: { readonly width: number; readonly height: number } = this.defaults,
-  ): ReadonlyMap<string, Shape> {
-    const { factor } = this.parts.vae;
-    const outputs = this.parts.denoiser.graph({
-      ...{ batch: 1, tokens: this.parts.texts[0]?.tokenizer.maxLength ?? 1 },
-      ...{ height: size.height / factor, width: size.width / factor },
-    });
+  /**
+   * Values inside the denoiser that `generate` can show, in the order in which they are computed, with their shapes: for a request,
+   * or at a size in pixels for a prompt that is not long.
+   */
+  taps(size: Size | Request = this.defaults): ReadonlyMap<string, Shape> {
+    const { denoiser, texts, vae } = this.parts;
+    const tokens = "prompt" in size ? textTokens(size, this.parts) : (texts[0]?.tokenizer.maxLength ?? 1);
+    const [height, width] = [size.height / vae.factor, size.width / vae.factor];
+    const outputs = denoiser.graph({ batch: 1, height, width, tokens });
     return new Map([...tapsOf(Object.values(outputs))].map(([name, { shape }]) => [name, shape]));
   }
 
@@ -242,7 +271,12 @@ export class Pipeline {
       await this.freeStages();
       await this.turnTo(this.usualPrecision);
       const { name, store } = this.parts.denoiser;
-      return await stageTimes(this.parts, this.defaults, (outputs) => this.compile(name, outputs, store), o);
+      return await stageTimes(
+        this.parts,
+        this.defaults,
+        (outputs) => this.compiler.compile(name, outputs, store),
+        o,
+      );
     } finally {
       end();
     }
@@ -273,7 +307,8 @@ export class Pipeline {
   }
 
   private async freeStages(): Promise<void> {
-    for (const stage of [...this.textStages, this.denoiserStage, this.vaeStage]) await stage.free();
+    for (const stage of [...this.textStages, this.encoderStage, this.denoiserStage, this.vaeStage])
+      await stage.free();
   }
 
   private async *run(request: Request, plan: MemoryPlan, o: GenerateOptions): AsyncGenerator<PipelineEvent> {
@@ -292,10 +327,13 @@ export class Pipeline {
       ...(signal === undefined ? {} : { signal }),
       compile: (part, batch) => this.compileText(part, batch, signal),
       warn: (message) => warnings.push(message),
-      blame: (...at) => this.blame(...at),
+      blame: (...at) => this.compiler.blame(...at),
     });
     const conditions = plan.isInTurns ? entries(encoded, 2) : [encoded];
     for (const message of new Set(warnings)) yield { type: "warning", message };
+    yield* this.tellWarnings();
+
+    const starter = yield* this.starter(request, o);
     yield* this.tellWarnings();
 
     const decode = async (latents: Tensor, stop: AbortSignal | undefined): Promise<Tensor> => {
@@ -310,10 +348,13 @@ export class Pipeline {
       ...{ count: request.count, isTogether: this.isResident },
       ...(signal === undefined ? {} : { signal }),
       ...(dropsFinished === undefined ? {} : { dropsFinished }),
-      denoise: (index) => this.denoise(request, index, conditions, (its) => decode(its, signal), o),
+      denoise: (index) =>
+        this.denoise({ request, index, conditions, starter }, (its) => decode(its, signal), o),
       freeDenoiser: () => this.denoiserStage.free(),
       decode: async function* (index, latents, stop) {
-        const picture = toPictures(await decode(latents, stop))[0] as Picture;
+        const drawn = toPictures(await decode(latents, stop))[0] as Picture;
+        const picture =
+          o.image === undefined || o.mask === undefined ? drawn : compose(o.image, drawn, o.mask);
         yield* tellWarnings();
         const seed = request.seed + index;
         yield { type: "image", index, seed, request: { ...used, seed }, picture, latents };
@@ -321,11 +362,34 @@ export class Pipeline {
     });
   }
 
+  /** How the pictures of a request start. */
+  private async *starter(
+    request: Request,
+    { image, mask, signal }: GenerateOptions,
+  ): AsyncGenerator<PipelineEvent, Starter> {
+    if (image === undefined) return fromNoise;
+    const { store } = this.parts.vae;
+    const stage = this.encoderStage;
+    yield { type: "stage", stage: "encode", detail: "VAE" };
+    signal?.throwIfAborted();
+    const { width, height } = image;
+    const starter = await fromPicture(
+      this.parts,
+      request,
+      { image, mask },
+      {
+        compile: (outputs) =>
+          stage.use(`${width},${height}`, () => this.compiler.compile("vae", outputs, store)),
+        blame: (outputs, feeds) => this.compiler.blame(stage, outputs, feeds, store),
+      },
+    );
+    if (!this.isResident) await stage.free();
+    return starter;
+  }
+
   /** The steps of one picture, and its latents. */
   private async *denoise(
-    request: Request,
-    index: number,
-    conditions: readonly Readonly<Record<string, Tensor>>[],
+    { request, index, conditions, starter }: PictureRun,
     decode: (latents: Tensor) => Promise<Tensor>,
     { signal, taps = [], watch, hear }: GenerateOptions,
   ): AsyncGenerator<PipelineEvent, Tensor> {
@@ -333,19 +397,19 @@ export class Pipeline {
     const { factor, latentChannels } = this.parts.vae;
     const latentShape = [1, latentChannels, request.height / factor, request.width / factor];
     const scheduler = schedulerFor(this.parts, request, this.defaults);
-    const steps = scheduler.plan(request.steps).steps.length;
+    const steps = startedPlan(scheduler, request).steps.length;
     signal?.throwIfAborted();
     yield { type: "stage", stage: "load", detail: title };
     const program = await this.denoiserProgram(request, conditions, taps);
     signal?.throwIfAborted();
     yield { type: "stage", stage: "denoise", detail: `picture ${index + 1} of ${request.count}` };
     const denoising = denoise({
-      ...{ request, denoiser: this.parts.denoiser, program, scheduler },
+      ...{ request, denoiser: this.parts.denoiser, program, scheduler, starter },
       ...{ seed: request.seed + index, latentShape, conditions },
       ...(watch === undefined ? {} : { watch }),
       ...(hear === undefined ? {} : { hear }),
       blame: (feeds) =>
-        this.blame(this.denoiserStage, denoiserGraph(this.parts, request, feeds), feeds, store),
+        this.compiler.blame(this.denoiserStage, denoiserGraph(this.parts, request, feeds), feeds, store),
     });
     let latents: Float32Array = new Float32Array(0);
     let last = performance.now();
@@ -370,54 +434,14 @@ export class Pipeline {
 
   /** Programs of one precision make room for those of another. */
   private async turnTo(precision: PrecisionName): Promise<void> {
-    if (precision === this.precision) return;
+    if (precision === this.compiler.precision) return;
     await this.freeStages();
     this.parts = inPrecision(this.stored, precision);
-    this.precision = precision;
-  }
-
-  /** A network in the precision that was asked for, watched for overflow; what it is called is for the warning. */
-  private guard(
-    name: string,
-    store: TensorStore,
-    make: (o: CompileOptions) => Promise<Program>,
-  ): Promise<Program> {
-    return guarded({
-      precision: this.overflowed.has(name) ? "f32" : computedIn(this.precision),
-      compileIn: (precision) => make({ ...this.compileOptions(store), precision }),
-      onFallback: () => {
-        this.overflowed.add(name);
-        this.untold.push(
-          `${name} gave NaN or infinity in ${this.precision}: it is computed in f32 from here on`,
-        );
-      },
-    });
+    this.compiler.precision = precision;
   }
 
   private *tellWarnings(): Generator<PipelineEvent> {
-    for (const message of this.untold.splice(0)) yield { type: "warning", message };
-  }
-
-  private compile(
-    name: string,
-    outputs: Readonly<Record<string, Value>>,
-    store: TensorStore,
-  ): Promise<Program> {
-    return this.guard(name, store, (o) => compile(outputs, o));
-  }
-
-  private compileOptions(store: TensorStore): CompileOptions {
-    return {
-      engine: this.engine,
-      store,
-      isUnplanned: true, // what ONNX Runtime plans after a first run it takes besides what that run took
-      ...(this.threads === undefined ? {} : { threads: this.threads }),
-      ...(this.cache === undefined ? {} : { cache: this.cache }),
-      warn: (message) => {
-        if (!this.said.has(message)) this.untold.push(message);
-        this.said.add(message);
-      },
-    };
+    for (const message of this.compiler.takeWarnings()) yield { type: "warning", message };
   }
 
   private isInPieces(part: TextEncoder): boolean {
@@ -430,9 +454,9 @@ export class Pipeline {
    */
   private compileText(part: TextEncoder, batch: number, signal?: AbortSignal): Promise<Program> {
     const pieces = this.isInPieces(part) ? part.pieces(batch) : null;
-    if (pieces === null) return this.compile(part.name, part.graph(batch), part.store);
+    if (pieces === null) return this.compiler.compile(part.name, part.graph(batch), part.store);
     const own = { carry: { output: "last", input: "states" }, ...(signal === undefined ? {} : { signal }) };
-    return this.guard(part.name, part.store, async (o) => chain(pieces, { ...o, ...own }));
+    return this.compiler.guard(part.name, part.store, async (o) => chain(pieces, { ...o, ...own }));
   }
 
   private denoiserProgram(
@@ -445,7 +469,7 @@ export class Pipeline {
     const key = [batch, tokens, request.width, request.height, ...taps].join();
     const { name, store } = this.parts.denoiser;
     return this.denoiserStage.use(key, () =>
-      this.guard(name, store, (o) =>
+      this.compiler.guard(name, store, (o) =>
         compileStepwise(denoiserGraph(this.parts, request, first), {
           ...o,
           taps,
@@ -456,25 +480,13 @@ export class Pipeline {
     );
   }
 
-  /** The checkpoint name of the first layer of a stage whose result is not finite on these feeds. */
-  private async blame(
-    stage: Stage,
-    outputs: Readonly<Record<string, Value>>,
-    feeds: Readonly<Record<string, Tensor>>,
-    store: TensorStore,
-  ): Promise<string> {
-    await stage.free();
-    const found = await firstNonFinite(outputs, feeds, this.compileOptions(store));
-    return found ?? "the last layer";
-  }
-
   private decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
     const { vae } = this.parts;
     return decodeLatents(vae, latents, {
       ...{ stage: this.vaeStage, stripes },
       ...(signal === undefined ? {} : { signal }),
-      compile: (outputs) => this.compile("vae", outputs, vae.store),
-      blame: (outputs, feeds) => this.blame(this.vaeStage, outputs, feeds, vae.store),
+      compile: (outputs) => this.compiler.compile("vae", outputs, vae.store),
+      blame: (outputs, feeds) => this.compiler.blame(this.vaeStage, outputs, feeds, vae.store),
     });
   }
 }

@@ -106,7 +106,15 @@ function underSharedName(store: TensorStore, where: string): TensorStore {
 export function ditDenoiser(c: DitConfig, store: TensorStore, json: unknown): Denoiser {
   const features = (values: readonly number[]) => timestepEmbedding(values, DIT_FEATURES, DIT_SINUSOID);
   return {
-    ...{ name: "transformer", title: "transformer", store, json, patch: c.patch, isToldGuidance: false },
+    ...{
+      name: "transformer",
+      title: "transformer",
+      store,
+      json,
+      besideChannels: 0,
+      patch: c.patch,
+      isToldGuidance: false,
+    },
     graph: (size) => (c.outChannels === c.inChannels ? buildDit : buildDitNoise)(c, size).outputs,
     timeFeatures: (timestep, batch) =>
       float32([batch, DIT_FEATURES], features(new Array<number>(batch).fill(timestep))),
@@ -132,9 +140,12 @@ export function t5Encoder(name: string, c: T5Config, store: TensorStore, tokeniz
       [encoded.length, tokens],
       encoded.flatMap(({ length }) => Array.from({ length: tokens }, (_, i) => (i < length ? 0 : MASKED))),
     );
+  // diffusers' `_text_preprocessing` without `clean_caption`
+  const prepare = (prompt: string): string => prompt.toLowerCase().trim();
   return {
-    ...{ name, config: c, store, tokenizer },
-    prepare: (prompt) => prompt.toLowerCase().trim(), // diffusers' `_text_preprocessing` without `clean_caption`
+    ...{ name, config: c, store, tokenizer, prepare },
+    ...{ mostChunks: 1, mostSkipped: null },
+    weigh: (prompt) => [{ text: prepare(prompt), weight: 1 }],
     graph: (batch) => buildT5(c, { batch, tokens }).outputs,
     pieces: (batch) => buildT5Pieces(c, { batch, tokens }).map(({ outputs }) => outputs),
     feeds: (encoded) => ({

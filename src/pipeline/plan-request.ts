@@ -6,6 +6,7 @@ import { type MemoryPlan, type Network, planMemory, type VaeChoice } from "./mem
 import type { Model } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
 import { makesPreviews } from "./parts-of.ts";
+import { encodersFor, textTokens } from "./reading.ts";
 import type { Request } from "./request.ts";
 
 /** Inputs of a denoiser that differ from step to step: what rests on the others runs once. */
@@ -41,8 +42,8 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
   const [height, width] = [request.height / vae.factor, request.width / vae.factor];
   const guided = isGuided(request, denoiser);
   const batch = guided ? 2 : 1;
-  const tokens = texts[0]?.tokenizer.maxLength ?? 1;
-  const encoders = texts.flatMap((part): Network[] => {
+  const tokens = textTokens(request, parts);
+  const encoders = encodersFor(request, texts).flatMap((part): Network[] => {
     const pieces = keeping.isInPieces(part) ? part.pieces(batch) : null;
     return (pieces ?? [part.graph(batch)]).map((outputs) => ({
       name: part.name,
@@ -54,8 +55,12 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
     ...{ name: denoiser.name, store: denoiser.store, changing: stepInputs },
     outputs: denoiser.graph({ batch: count, height, width, tokens }),
   });
+  const pictureEncoder = (): Network => ({
+    ...{ name: "vae encoder", store: vae.store },
+    outputs: vae.encoder({ batch: 1, height: request.height, width: request.width }).outputs,
+  });
   return planMemory({
-    encoders,
+    encoders: request.strength === undefined ? encoders : [...encoders, pictureEncoder()],
     denoiser: denoiserOf(batch),
     inTurns: guided ? denoiserOf(1) : null,
     mayBatch: !hasInterval(request) && (height * width < TURNS_CELLS || keeping.target === "ort-webgpu"),

@@ -33,6 +33,22 @@ describe("the parameters text", () => {
     expect(parametersText({ ...request, scheduler: "lcm" }, maker)).toContain("Sampler: LCM, CFG scale: 3.5");
   });
 
+  it("has named timesteps and eta, and gives them back", () => {
+    const said = { ...request, scheduler: "tcd", steps: 2, timesteps: [999, 499], eta: 0.5 } as const;
+    const text = parametersText(said, maker);
+    expect(text).toContain("Steps: 2, Sampler: TCD, Timesteps: 999 499, Eta: 0.5, CFG scale: 3.5");
+    expect(readPictureText({ parameters: text }, "x.png").request).toMatchObject({
+      ...{ scheduler: "tcd", steps: 2, timesteps: [999, 499], eta: 0.5 },
+    });
+    const etaOf = (rest: string) =>
+      readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").request.eta;
+    expect(parametersText({ ...request, scheduler: "ddim", eta: 1 }, maker)).toContain("Eta DDIM: 1");
+    expect([etaOf("Sampler: DDIM, Eta DDIM: 0.2"), etaOf("Sampler: Euler a, Eta: 0.2")]).toEqual([
+      0.2,
+      undefined,
+    ]);
+  });
+
   it("leaves out an empty negative prompt and quotes what holds commas", () => {
     const text = parametersText(
       { ...request, prompt: "", negativePrompt: "", scheduler: "dpmpp-2m-karras", guidanceRescale: 0.7 },
@@ -65,14 +81,17 @@ describe("the parameters text", () => {
     expect(schedulerOf("Sampler: DPM++ 2M Karras, Seed: 1")).toBe("dpmpp-2m-karras");
     expect(schedulerOf("Sampler: dpm++ 2m, Schedule type: karras")).toBe("dpmpp-2m-karras");
     expect(schedulerOf("Sampler: DPM++ 2M, Seed: 1")).toBe("dpmpp-2m");
+    expect(schedulerOf("Sampler: DPM++ 2M SDE Karras")).toBe("dpmpp-2m-sde-karras");
+    expect(schedulerOf("Sampler: DPM++ 2M SDE")).toBe("dpmpp-2m-sde");
+    expect(schedulerOf("Sampler: UniPC")).toBe("unipc");
     expect(schedulerOf("Sampler: Euler a")).toBe("euler-a");
   });
 
   it("says what its picture was drawn with and we do not do", () => {
     const missingIn = (rest: string) =>
       readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").missing;
-    expect(missingIn("Sampler: DPM++ 2M SDE Karras, Clip skip: 2, Hires upscale: 2, Seed: 1")).toEqual([
-      ...["Sampler: DPM++ 2M SDE Karras", "Clip skip: 2", "Hires upscale: 2"],
+    expect(missingIn("Sampler: DPM++ 3M SDE Karras, Clip skip: 2, Hires upscale: 2, Seed: 1")).toEqual([
+      ...["Sampler: DPM++ 3M SDE Karras", "Hires upscale: 2"],
     ]);
     expect(missingIn("Sampler: Euler, Schedule type: Exponential")).toEqual(["Schedule type: Exponential"]);
     expect(missingIn("Sampler: Euler, Schedule type: Automatic, Clip skip: 1")).toBeUndefined();
@@ -104,11 +123,25 @@ describe("the parameters text", () => {
     const { request: read, missing } = readPictureText({ parameters: `${text}v1.9.4` }, "x.png");
     expect(read).toMatchObject({ prompt, negativePrompt: "[worm:bird:0.5]" });
     expect(missing).toEqual([
-      ...["<lora:style:0.8> in the prompt", "(red:1.2) in the prompt", "BREAK in the prompt"],
+      ...["<lora:style:0.8> in the prompt", "BREAK in the prompt"],
       "[worm:bird:0.5] in the negative prompt",
     ]);
     const ours = readPictureText({ parameters: `${text}koala-diffusion 0.1.0` }, "x.png");
     expect(ours.missing).toBeUndefined();
+  });
+
+  it("counts CLIP's layers from 1, the last", () => {
+    expect(parametersText({ ...request, clipSkip: 1 }, maker)).toContain(
+      "CFG scale: 3.5, Clip skip: 2, Seed: 1",
+    );
+    expect(parametersText({ ...request, clipSkip: 0 }, maker)).not.toContain("Clip skip");
+    const skipIn = (rest: string) =>
+      readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").request.clipSkip;
+    expect([skipIn("Clip skip: 2, Seed: 1"), skipIn("Clip skip: 1"), skipIn("Seed: 1")]).toEqual([
+      1,
+      undefined,
+      undefined,
+    ]);
   });
 
   it("may be a prompt alone", () => {

@@ -5,19 +5,33 @@
 
 import { check } from "../core/assert.ts";
 import { shortened } from "../core/quoted.ts";
-import type { SchedulerName } from "../diffusion/scheduler.ts";
+import { isKarras, type SchedulerName } from "../diffusion/scheduler.ts";
 import { foreignSyntax } from "./foreign-syntax.ts";
-import { hasSpacing, parseRequest, type Request, type RequestInput, type Spacing } from "./request.ts";
+import {
+  hasEta,
+  hasSpacing,
+  listFromText,
+  parseRequest,
+  type Request,
+  type RequestInput,
+  type Spacing,
+} from "./request.ts";
 
 /** The web UI's names of our samplers. */
 export const samplers: Readonly<Record<SchedulerName, string>> = {
   euler: "Euler",
   "euler-a": "Euler a",
+  heun: "Heun",
   ddim: "DDIM",
   pndm: "PLMS",
   "dpmpp-2m": "DPM++ 2M",
   "dpmpp-2m-karras": "DPM++ 2M",
+  "dpmpp-2m-sde": "DPM++ 2M SDE",
+  "dpmpp-2m-sde-karras": "DPM++ 2M SDE",
+  "dpmpp-3m": "DPM++ 3M",
+  unipc: "UniPC",
   lcm: "LCM",
+  tcd: "TCD",
 };
 
 /** The web UI's schedule types that give the timesteps of our spacings. */
@@ -42,18 +56,22 @@ const quote = (value: string): string => (/[,\n:]/.test(value) ? JSON.stringify(
 
 /** The `parameters` text. */
 export function parametersText(r: Request, maker: Maker): string {
-  const spacing = hasSpacing(r.scheduler) ? scheduleTypes[r.spacing] : undefined;
-  const type = r.scheduler === "dpmpp-2m-karras" ? "Karras" : spacing;
+  const spacing = hasSpacing(r.scheduler) && r.timesteps === undefined ? scheduleTypes[r.spacing] : undefined;
+  const type = isKarras(r.scheduler) ? "Karras" : spacing;
   const values: Record<string, string> = {
     Steps: String(r.steps),
     Sampler: samplers[r.scheduler],
     ...(type === undefined ? {} : { "Schedule type": type }),
+    ...(r.timesteps === undefined ? {} : { Timesteps: r.timesteps.join(" ") }),
+    ...(r.eta === undefined ? {} : { [r.scheduler === "ddim" ? "Eta DDIM" : "Eta"]: String(r.eta) }),
     "CFG scale": String(r.guidance),
+    ...(r.clipSkip === undefined || r.clipSkip === 0 ? {} : { "Clip skip": String(r.clipSkip + 1) }),
     Seed: String(r.seed),
     Size: `${r.width}x${r.height}`,
     Model: maker.model,
     ...(maker.loras === undefined ? {} : { Loras: maker.loras.join(", ") }),
     ...(r.precision === undefined ? {} : { Precision: r.precision }),
+    ...(r.strength === undefined ? {} : { "Denoising strength": String(r.strength) }),
     ...(r.guidanceRescale === 0 ? {} : { "CFG Rescale": String(r.guidanceRescale) }),
     Version: `koala-diffusion ${maker.version}`,
   };
@@ -77,8 +95,8 @@ export interface Recorded {
   /** `name:weight` each. */
   readonly loras?: readonly string[];
   /**
-   * What its maker did that is not done here, as "Clip skip: 2" or "BREAK in the prompt", which is a word here: the request alone
-   * draws another picture. Absent: nothing.
+   * What its maker did that is not done here, as "Hires upscale: 2" or "BREAK in the prompt", which is a word here: the request
+   * alone draws another picture. Absent: nothing.
    */
   readonly missing?: readonly string[];
 }
@@ -89,10 +107,10 @@ export interface Recorded {
  */
 export function samplerOf(sampler: string, type = ""): SchedulerName | undefined {
   const wanted = sampler.toLowerCase();
-  const isKarras = type.toLowerCase() === "karras" || wanted.endsWith(" karras");
+  const wantsKarras = type.toLowerCase() === "karras" || wanted.endsWith(" karras");
   const plain = wanted.replace(/ karras$/, "");
   return (Object.keys(samplers) as SchedulerName[]).find(
-    (name) => samplers[name].toLowerCase() === plain && name.endsWith("karras") === isKarras,
+    (name) => samplers[name].toLowerCase() === plain && isKarras(name) === wantsKarras,
   );
 }
 
@@ -101,7 +119,6 @@ export function samplerOf(sampler: string, type = ""): SchedulerName | undefined
  * strength is that of a picture drawn over, or of its own enlarged; older versions wrote 0 where there was neither.
  */
 const foreign: Readonly<Record<string, string | null>> = {
-  "Clip skip": "1",
   "Hires upscale": "1",
   "Face restoration": "none",
   "Variation seed strength": "0",
@@ -136,9 +153,13 @@ function readParameters(text: string): Recorded {
     const value = values.get(name);
     return value === undefined ? undefined : Number(value);
   };
+  const lastLayer = number("Clip skip") ?? 1;
   const type = values.get("Schedule type");
   const sampler = values.get("Sampler");
   const scheduler = sampler === undefined ? undefined : samplerOf(sampler, type);
+  const timesteps = values.get("Timesteps");
+  const isEtaRead = scheduler !== undefined && hasEta(scheduler);
+  const eta = isEtaRead ? (number("Eta DDIM") ?? number("Eta")) : undefined;
   const spacing = (Object.keys(scheduleTypes) as Spacing[]).find((name) => scheduleTypes[name] === type);
   const [width, height] = values.get("Size")?.split("x").map(Number) ?? [];
   const model = values.get("Model");
@@ -148,15 +169,18 @@ function readParameters(text: string): Recorded {
     steps: number("Steps"),
     guidance: number("CFG scale"),
     guidanceRescale: number("CFG Rescale"),
-    ...{ seed: number("Seed"), width, height, scheduler, spacing },
+    clipSkip: lastLayer === 1 ? undefined : lastLayer - 1, // the web UI counts from 1, the last layer
+    ...{ seed: number("Seed"), width, height, scheduler, spacing, eta },
+    timesteps: timesteps === undefined ? undefined : listFromText(timesteps),
   });
-  const isOurs = values.get("Version")?.startsWith("koala-diffusion") === true; // then its prompt was words alone
+  const isOurs = values.get("Version")?.startsWith("koala-diffusion") === true; // then all that its prompt says was done
   const isTypeKnown = type === undefined || spacing !== undefined || /^(karras|automatic)$/i.test(type);
   const missing = [
     ...(sampler === undefined || scheduler !== undefined ? [] : [`Sampler: ${sampler}`]),
     ...(isTypeKnown ? [] : [`Schedule type: ${type}`]),
     ...Object.entries(foreign).flatMap(([name, neutral]) => {
       const value = values.get(name) ?? neutral;
+      if (name === "Eta" && isEtaRead) return [];
       return value === neutral || value === null ? [] : [`${name}: ${shortened(value)}`];
     }),
     ...[...values].flatMap(([name, value]) => (isControlNet(name) ? [`${name}: ${shortened(value)}`] : [])),

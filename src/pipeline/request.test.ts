@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import {
   type Defaults,
   largestSeed,
+  listFromText,
   parseRequest,
   randomSeed,
   requestFields,
@@ -76,6 +77,11 @@ describe("a request", () => {
     ).toBe("worst quality");
   });
 
+  it("has as many steps as it names timesteps", () => {
+    const said = { prompt: "", timesteps: [999, 749, 499] };
+    expect(resolveRequest(said, lightning)).toMatchObject({ steps: 3, timesteps: [999, 749, 499] });
+  });
+
   it("gets a random seed with room for every picture", () => {
     const seeds = Array.from({ length: 100 }, randomSeed);
     expect(new Set(seeds).size).toBeGreaterThan(90);
@@ -84,8 +90,8 @@ describe("a request", () => {
   });
 
   it("refuses a model's default that it would refuse from a user", () => {
-    expect(() => resolveRequest({ prompt: "" }, { ...lightning, scheduler: "heun" })).toThrow(
-      'scheduler: expected one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm, got "heun" [E_REQUEST]',
+    expect(() => resolveRequest({ prompt: "" }, { ...lightning, scheduler: "lms" })).toThrow(
+      'scheduler: expected one of euler, euler-a, heun, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, dpmpp-2m-sde, dpmpp-2m-sde-karras, dpmpp-3m, unipc, lcm, tcd, got "lms" [E_REQUEST]',
     );
   });
 });
@@ -143,7 +149,15 @@ describe("what is wrong with a request is said in one sentence", () => {
     ],
     [
       { prompt: "a", scheduler: "eulr" },
-      'scheduler: expected one of euler, euler-a, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, lcm, got "eulr" [E_REQUEST]\nDid you mean euler?',
+      'scheduler: expected one of euler, euler-a, heun, ddim, pndm, dpmpp-2m, dpmpp-2m-karras, dpmpp-2m-sde, dpmpp-2m-sde-karras, dpmpp-3m, unipc, lcm, tcd, got "eulr" [E_REQUEST]\nDid you mean euler?',
+    ],
+    ...[[], [5, 5], [0.5], [10_000], "999,749", 3].map((timesteps): [unknown, string] => [
+      { prompt: "a", timesteps },
+      `timesteps: expected a falling list of 1 to 1000, each a whole number from 0 to 9999, got ${JSON.stringify(timesteps)} [E_REQUEST]`,
+    ]),
+    [
+      { prompt: "a", steps: 3, timesteps: [999, 499] },
+      "steps: expected none beside timesteps, or 2, as many as there are, got 3 [E_REQUEST]",
     ],
     [{ prompt: "a", preview: 1 }, "preview: expected true or false, got 1 [E_REQUEST]"],
     [{ prompt: "a", crop: 3 }, "crop: expected { left, top } (px), got 3 [E_REQUEST]"],
@@ -185,6 +199,11 @@ describe("what is wrong with a request is said in one sentence", () => {
   });
 });
 
+it("a list is read from text with commas, and what is none stays text", () => {
+  expect(listFromText("999, 749,499")).toEqual([999, 749, 499]);
+  expect(["999,", "9.5", "", "a"].map(listFromText)).toEqual(["999,", "9.5", "", "a"]);
+});
+
 describe("the fields", () => {
   it("say everything a door needs to show", () => {
     const fields = requestFields();
@@ -192,6 +211,7 @@ describe("the fields", () => {
       ...[
         "prompt",
         "negative",
+        "clip-skip",
         "steps",
         "guidance",
         "guidance-rescale",
@@ -199,10 +219,21 @@ describe("the fields", () => {
         "guidance-until",
         "width",
         "height",
+        "strength",
         "seed",
         "count",
       ],
-      ...["scheduler", "spacing", "preview", "precision", "original-size", "crop", "target-size"],
+      ...[
+        "scheduler",
+        "spacing",
+        "timesteps",
+        "eta",
+        "preview",
+        "precision",
+        "original-size",
+        "crop",
+        "target-size",
+      ],
     ]);
     expect(fields.every(({ description }) => description.length > 5)).toBe(true);
     expect(fields.find(({ key }) => key === "width")).toEqual({
@@ -219,6 +250,9 @@ describe("the fields", () => {
       multipleOf: 8,
     });
     expect(fields.find(({ key }) => key === "spacing")?.choices).toEqual(["leading", "trailing", "linspace"]);
+    expect(fields.find(({ key }) => key === "timesteps")).toMatchObject({
+      ...{ kind: "list", argument: "T,T,...", least: 0, most: 9999, multipleOf: 1 },
+    });
     expect(fields.find(({ key }) => key === "crop")).toMatchObject({ least: 0, most: 65_536, multipleOf: 1 });
   });
 });

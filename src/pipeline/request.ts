@@ -9,7 +9,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import { quoted } from "../core/quoted.ts";
-import { type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
+import { isKarras, type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
 
 export const spacings = ["leading", "trailing", "linspace"] as const;
 export type Spacing = (typeof spacings)[number];
@@ -38,6 +38,9 @@ export interface Request {
   readonly prompt: string;
   /** Absent: the model's own idea of "no prompt", which for SDXL is zeros and not the encoding of "". */
   readonly negativePrompt?: string;
+  /** Layers left out at the end of CLIP's encoders, as diffusers counts them; absent: none. */
+  readonly clipSkip?: number;
+  /** As many as `timesteps`, where there are some. */
   readonly steps: number;
   readonly guidance: number;
   readonly guidanceRescale: number;
@@ -49,11 +52,17 @@ export interface Request {
   readonly width: number;
   /** Pixels. */
   readonly height: number;
+  /** How much of a picture to start from is drawn anew, 0 to 1; absent: the picture starts from noise. */
+  readonly strength?: number;
   /** Of the first picture; picture i has `seed + i`. */
   readonly seed: number;
   readonly count: number;
   readonly scheduler: SchedulerName;
   readonly spacing: Spacing;
+  /** Training steps that are visited, falling; absent: as scheduler and spacing lay them. */
+  readonly timesteps?: readonly number[];
+  /** Share of fresh noise in the steps of samplers that may have some, 0 to 1; absent: the sampler's own. */
+  readonly eta?: number;
   readonly preview: boolean;
   /** What the networks are computed in; absent: f32. */
   readonly precision?: PrecisionName;
@@ -83,9 +92,12 @@ export interface Defaults {
   readonly negativePrompt?: string;
 }
 
-/** Enough for 77 tokens of any language many times over; more would only cost time in the tokenizer. */
-const text = z.string().max(10_000);
-const pixels = z.int().min(8).max(4096).multipleOf(8);
+/** Enough for the longest text that is read, in most languages; more would only cost time in the tokenizer. */
+export const longestText = 10_000;
+const text = z.string().max(longestText);
+/** What a side is a multiple of, whatever the model. */
+export const pixelStep = 8;
+const pixels = z.int().min(pixelStep).max(4096).multipleOf(pixelStep);
 /** In units of the data's standard deviation. SDXL's noise begins at 14.6. */
 const sigma = z.number().min(0).max(1000);
 const conditionPixels = z.int().min(0).max(65_536);
@@ -96,6 +108,9 @@ const fields = {
   negativePrompt: text
     .optional()
     .meta({ description: "what to keep out of the picture", flag: "negative", argument: "TEXT" }),
+  clipSkip: z.int().min(0).max(11).optional().meta({
+    description: "layers left out at the end of CLIP's text encoders; the web UI's Clip skip less 1 (SD 1)",
+  }),
   steps: z.int().min(1).max(1000).optional().meta({ description: "denoising steps" }),
   guidance: z
     .number()
@@ -120,6 +135,10 @@ const fields = {
   }),
   width: pixels.optional().meta({ description: "width of the picture", unit: "px" }),
   height: pixels.optional().meta({ description: "height of the picture", unit: "px" }),
+  strength: z.number().min(0).max(1).optional().meta({
+    description:
+      "how much of a picture to start from is drawn anew, as a share of the steps (default 0.75, with a mask 1)",
+  }),
   seed: z
     .int()
     .min(0)
@@ -132,6 +151,19 @@ const fields = {
     .enum(spacings)
     .optional()
     .meta({ description: "how the timesteps are spread", argument: "NAME" }),
+  timesteps: z
+    .array(z.int().min(0).max(9999))
+    .min(1)
+    .max(1000)
+    .refine((list) => list.every((t, i) => t < (list[i - 1] ?? Number.POSITIVE_INFINITY)))
+    .optional()
+    .meta({ description: "timesteps to visit, in place of steps and spacing", argument: "T,T,..." }),
+  eta: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .meta({ description: "share of fresh noise in the steps of ddim (its own is 0) and tcd (0.3)" }),
   preview: z.boolean().default(false).meta({ description: "show rough pictures while denoising" }),
   precision: z.enum(precisionNames).optional().meta({
     description:
@@ -159,7 +191,7 @@ export interface RequestField {
   readonly flag: string;
   /** What the flag takes; null for a switch. */
   readonly argument: string | null;
-  readonly kind: "text" | "number" | "choice" | "switch" | "size" | "offset";
+  readonly kind: "text" | "number" | "choice" | "switch" | "size" | "offset" | "list";
   readonly description: string;
   /** The value where neither the request nor the model says one. */
   readonly fallback: number | boolean | undefined;
@@ -167,7 +199,7 @@ export interface RequestField {
   readonly allowed: string;
   /** Of a choice; empty for others. */
   readonly choices: readonly string[];
-  /** Of a number, and of the parts of a size or offset. */
+  /** Of a number, of the parts of a size or offset, and of the numbers of a list. */
   readonly least: number | undefined;
   readonly most: number | undefined;
   /** What numbers are multiples of: 1 for whole ones. */
@@ -182,6 +214,10 @@ interface FieldSchema {
   readonly maximum?: number;
   readonly multipleOf?: number;
   readonly maxLength?: number;
+  /** Of a list. */
+  readonly items?: FieldSchema;
+  readonly minItems?: number;
+  readonly maxItems?: number;
   readonly properties?: Readonly<Record<string, FieldSchema>>;
   readonly default?: number | boolean;
   readonly description?: string;
@@ -205,6 +241,8 @@ function allowed(field: FieldSchema): string {
       return `text of at most ${field.maxLength} characters`;
     case "boolean":
       return "true or false";
+    case "array": // the schema's own lists all fall
+      return `a falling list of ${field.minItems} to ${field.maxItems}, each ${allowed(field.items ?? {})}`;
     case "integer":
     case "number": {
       const what =
@@ -226,6 +264,7 @@ function kind(field: FieldSchema): RequestField["kind"] {
   if (field.enum !== undefined) return "choice";
   if (field.type === "boolean") return "switch";
   if (field.type === "string") return "text";
+  if (field.type === "array") return "list";
   if (field.properties === undefined) return "number";
   return "width" in field.properties ? "size" : "offset";
 }
@@ -244,7 +283,7 @@ export function requestFields(): RequestField[] {
     fallback: field.default,
     allowed: allowed(field),
     choices: field.enum ?? [],
-    ...bounds(Object.values(field.properties ?? {})[0] ?? field),
+    ...bounds(field.items ?? Object.values(field.properties ?? {})[0] ?? field),
   }));
 }
 
@@ -306,7 +345,7 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
   const result = schema.safeParse(input);
   if (!result.success) {
     const issue = result.error.issues[0];
-    const path = issue?.path ?? [];
+    const path = (issue?.path ?? []).filter((key) => typeof key !== "number"); // a list is told whole
     if (issue?.code === "unrecognized_keys") throw unknownField(path, issue.keys[0] ?? "", nameOf);
     const field = reach(
       fieldSchemas(),
@@ -320,7 +359,12 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
       ...hintFor(field, value),
     });
   }
-  const { seed, count, guidanceFrom, guidanceUntil } = result.data;
+  const { seed, count, guidanceFrom, guidanceUntil, steps, timesteps } = result.data;
+  check(steps === undefined || timesteps === undefined || steps === timesteps.length, "E_REQUEST", () => ({
+    where: nameOf("steps"),
+    expected: `none beside ${nameOf("timesteps")}, or ${timesteps?.length}, as many as there are`,
+    got: String(steps),
+  }));
   check(seed === undefined || seed + count - 1 <= largestSeed, "E_REQUEST", () => ({
     where: nameOf("count"),
     expected: `at most ${largestSeed - (seed ?? 0) + 1} from seed ${seed} on, since seeds end at ${largestSeed}`,
@@ -341,9 +385,18 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
   ) as unknown as RequestInput;
 }
 
-/** Whether the sampler follows the spacing: LCM's timesteps are those it was distilled on, and Karras' levels span the whole table. */
+/** Whether the sampler follows the spacing: LCM and TCD visit what was distilled on, and Karras' levels span the whole table. */
 export const hasSpacing = (scheduler: SchedulerName): boolean =>
-  scheduler !== "lcm" && scheduler !== "dpmpp-2m-karras";
+  scheduler !== "lcm" && scheduler !== "tcd" && !isKarras(scheduler);
+
+/** Whether the share of fresh noise is the request's to say. */
+export const hasEta = (scheduler: SchedulerName): boolean => scheduler === "ddim" || scheduler === "tcd";
+
+/** "999, 749" as a list; text that is none stays text, for the schema to refuse it. */
+export function listFromText(text: string): number[] | string {
+  const list = text.trim().split(/[, ]+/);
+  return list.every((part) => /^\d+$/.test(part)) ? list.map(Number) : text;
+}
 
 /** Of a request that names none. */
 export const usualSpacing = (
@@ -360,7 +413,8 @@ export const randomSeed = (): number => Math.floor(Math.random() * (largestSeed 
  */
 export function resolveRequest(input: RequestInput, defaults: Defaults): Request {
   const { prompt: _, ...said } = parseRequest(input);
-  const { steps, guidance, width, height, scheduler, negativePrompt } = defaults;
+  const { guidance, width, height, scheduler, negativePrompt } = defaults;
+  const steps = said.timesteps?.length ?? defaults.steps;
   const spacing = usualSpacing(defaults, said.scheduler ?? scheduler);
   const model = { steps, guidance, width, height, scheduler, spacing, negativePrompt };
   return parseRequest({ prompt: input.prompt, ...model, seed: randomSeed(), ...said }) as Request;

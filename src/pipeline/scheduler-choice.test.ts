@@ -11,7 +11,7 @@ function timesteps(facts: FolderFacts, said: Omit<RequestInput, "prompt"> = {}):
   const request = resolveRequest({ prompt: "", ...said }, defaults);
   const scheduler = facts.scheduler as Record<string, never>;
   const { steps } = schedulerFor({ scheduler, schedulerPath: "scheduler" }, request, defaults).plan(
-    request.steps,
+    request.timesteps ?? request.steps,
   );
   return steps.map(({ timestep }) => Math.round(timestep));
 }
@@ -33,6 +33,21 @@ it("SD 1.5's file names no spacing: each sampler has its own", () => {
   expect(timesteps(sd15, { scheduler: "dpmpp-2m", steps: 8 })).toEqual(dpm);
   const ddim = [876, 751, 626, 501, 376, 251, 126, 1];
   expect(timesteps(sd15, { scheduler: "ddim", steps: 8 })).toEqual(ddim);
+});
+
+it("a one-step U-Net starts where the request says", () => {
+  expect(timesteps(facts("sdxl"), { scheduler: "lcm", timesteps: [800] })).toEqual([800]); // the card of ByteDance/Hyper-SD
+});
+
+it("TCD has the request's eta, or its own", () => {
+  const viaOf = (said: Omit<RequestInput, "prompt">) => {
+    const defaults = defaultsFor(facts("sdxl"));
+    const request = resolveRequest({ prompt: "", scheduler: "tcd", steps: 2, ...said }, defaults);
+    const model = { scheduler: facts("sdxl").scheduler as Record<string, never>, schedulerPath: "scheduler" };
+    return schedulerFor(model, request, defaults).plan(2).steps[0];
+  };
+  expect(viaOf({ eta: 0 })?.via).toEqual(viaOf({})?.to);
+  expect(viaOf({})?.via?.signal).toBeGreaterThan(viaOf({ eta: 0 })?.via?.signal ?? 1);
 });
 
 it("an LCM's U-Net is drawn with LCM's timesteps, whatever completes it", () => {

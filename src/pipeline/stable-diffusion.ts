@@ -4,6 +4,7 @@ import { buildClipText, eosRows } from "../models/clip-text.ts";
 import { guidanceEmbedding, timestepEmbedding } from "../models/conditioning.ts";
 import { buildUNet } from "../models/unet.ts";
 import { float32, int64 } from "../tensor/tensor.ts";
+import { readEmphasis } from "../text/emphasis.ts";
 import { sizeFeatures } from "./conditions.ts";
 import type { Denoiser, TextEncoder } from "./networks.ts";
 import type { ModelParts, TextPart } from "./parts.ts";
@@ -14,6 +15,7 @@ export function unetDenoiser({ config, store, json }: ModelParts["unet"]): Denoi
   const { guidanceChannels } = config;
   return {
     ...{ name: "unet", title: "U-Net", store, json, patch: 1 },
+    besideChannels: config.inChannels - config.outChannels,
     isToldGuidance: guidanceChannels !== null,
     graph: (size) => buildUNet(config, size).outputs,
     timeFeatures: (timestep, batch) =>
@@ -43,14 +45,19 @@ export function unetDenoiser({ config, store, json }: ModelParts["unet"]): Denoi
   };
 }
 
+/** Of a text. With 16 of 77 tokens a layer at 64 x 64 latent cells still attends to fewer tokens of text than of the picture. */
+const mostChunks = 16;
+
 /** A tower of CLIP; `isXL` asks it for the states before its last layer and for its projection. */
 export function clipEncoder({ name, config, store, tokenizer }: TextPart, isXL: boolean): TextEncoder {
   const hasEnd = isXL && config.projection !== null;
   return {
     ...{ name, config, store, tokenizer },
+    ...{ mostChunks, mostSkipped: config.layers - 1 },
     prepare: (prompt) => prompt,
-    graph(batch) {
-      const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength });
+    weigh: readEmphasis,
+    graph(batch, skipped = 0) {
+      const { outputs } = buildClipText(config, { batch, tokens: tokenizer.maxLength }, skipped);
       if (!isXL) return { last: outputs.last };
       return { hidden: outputs.hidden, ...(hasEnd ? { projected: outputs.projected } : {}) };
     },

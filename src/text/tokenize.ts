@@ -35,8 +35,23 @@ export interface Encoded {
   readonly cut: string;
 }
 
+/** A piece of a text in the vocabulary's own spelling, with its id. */
+export interface Token {
+  readonly id: number;
+  readonly spelling: string;
+}
+
 export interface Tokenizer {
   readonly maxLength: number;
+  /** Ids of a text that fit between what opens and closes it. */
+  readonly room: number;
+  /** Ids that open a text: where its own begin. */
+  readonly start: number;
+  /** As many as the text has. */
+  tokens(text: string): Token[];
+  /** Opened, closed and padded; what is beyond `room` is cut off. */
+  frame(tokens: readonly Pick<Token, "id">[]): Encoded;
+  /** The tokens of a prompt in their frame. */
   encode(prompt: string): Encoded;
 }
 
@@ -319,8 +334,12 @@ export function loadTokenizer(files: TokenizerFiles, o: TokenizerOptions): Token
     });
   }
   const maxLength = maxLengthOf(config, o.contextLength);
-  const plain = (text: string): number[] => library.encode(text, { add_special_tokens: false }).ids;
-  const { before, after } = frameOf(library.encode("a").ids, plain("a"));
+  const tokens = (text: string): Token[] => {
+    const { ids, tokens: spellings } = library.encode(text, { add_special_tokens: false });
+    return ids.map((id: number, i: number) => ({ id, spelling: spellings[i] ?? "" }));
+  };
+  const idsOf = (own: readonly Pick<Token, "id">[]): number[] => own.map(({ id }) => id);
+  const { before, after } = frameOf(library.encode("a").ids, idsOf(tokens("a")));
   const padToken = contentOf(specials.pad_token);
   const pad = padToken === null ? after.at(-1) : library.token_to_id(padToken);
   check(pad !== undefined, "E_TOKENIZER", () => ({
@@ -334,18 +353,19 @@ export function loadTokenizer(files: TokenizerFiles, o: TokenizerOptions): Token
     expected: `more than the ${before.length + after.length} tokens around every prompt`,
     got: `${maxLength}`,
   }));
+  const frame: Tokenizer["frame"] = (own) => {
+    const body = idsOf(own);
+    const ids = [...before, ...body.slice(0, room), ...after];
+    const rest = body.slice(room);
+    return {
+      ids: [...ids, ...new Array<number>(maxLength - ids.length).fill(pad)],
+      length: ids.length,
+      cut: rest.length === 0 ? "" : library.decode(rest, { clean_up_tokenization_spaces: false }).trim(),
+    };
+  };
   return {
-    maxLength,
-    encode(prompt) {
-      const body = plain(prompt);
-      const ids = [...before, ...body.slice(0, room), ...after];
-      const rest = body.slice(room);
-      return {
-        ids: [...ids, ...new Array<number>(maxLength - ids.length).fill(pad)],
-        length: ids.length,
-        cut: rest.length === 0 ? "" : library.decode(rest, { clean_up_tokenization_spaces: false }).trim(),
-      };
-    },
+    ...{ maxLength, room, start: before.length },
+    ...{ tokens, frame, encode: (prompt) => frame(tokens(prompt)) },
   };
 }
 

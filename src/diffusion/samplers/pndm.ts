@@ -5,7 +5,7 @@
  */
 
 import { type Denoise, type Plan, report, type SampleStep } from "../plan.ts";
-import { fromDenoised, move, type Prediction, toDenoised } from "../prediction.ts";
+import { fromDenoised, move, type Prediction, toDenoised, weighted } from "../prediction.ts";
 
 export interface PndmOptions {
   /** In whose terms the multistep combination is made. */
@@ -24,17 +24,6 @@ const adamsBashforth: readonly (readonly number[])[] = [
 
 /** Runge and Kutta's weights of the four stages. */
 const rungeKutta = [1 / 6, 1 / 3, 1 / 3, 1 / 6] as const;
-
-/** Σ weight · array; equal lengths. */
-function weighted(weights: readonly number[], arrays: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(arrays[0]?.length ?? 0);
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0;
-    for (const [k, weight] of weights.entries()) sum += weight * (arrays[k]?.[i] ?? 0);
-    out[i] = sum;
-  }
-  return out;
-}
 
 /** From `x` (flat, at the plan's first level) to its last. */
 export async function* pndm(

@@ -5,7 +5,7 @@ import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { nearest } from "../../core/nearest.ts";
 import { type VaeChoice, vaeChoices } from "../../pipeline/memory.ts";
-import { type RequestField, requestFields } from "../../pipeline/request.ts";
+import { listFromText, type RequestField, requestFields } from "../../pipeline/request.ts";
 import { numberOf, whole } from "./numbers.ts";
 
 type Options = Readonly<Record<string, unknown>>;
@@ -18,7 +18,7 @@ const camelCase = (flag: string): string =>
 
 /** The end of a flag's line in the help: what it takes and what it is when left out. */
 function remark({ kind, allowed, fallback }: RequestField): string {
-  const takes = kind === "number" || kind === "choice" ? `: ${allowed}` : "";
+  const takes = ["number", "choice", "list"].includes(kind) ? `: ${allowed}` : "";
   return `${takes}${typeof fallback === "number" ? ` (default ${fallback})` : ""}`;
 }
 
@@ -43,6 +43,7 @@ function fromText(text: string, kind: RequestField["kind"]): unknown {
     const value = Number(text);
     return text.trim() === "" || (Number.isNaN(value) && text !== "NaN") ? text : value;
   }
+  if (kind === "list") return listFromText(text);
   if (kind === "size" || kind === "offset") {
     const [, a, b] = /^(\d+) *[x, ] *(\d+)$/.exec(text) ?? [];
     if (a === undefined || b === undefined) return text;

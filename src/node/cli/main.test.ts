@@ -241,16 +241,16 @@ describe("koala generate", () => {
   });
 
   it("warns of a picture that another tool drew with what is not done here", async () => {
-    const parameters = "apple BREAK\nSteps: 3, Sampler: UniPC, Seed: 4, Size: 16x8, Clip skip: 2";
+    const parameters = "apple BREAK\nSteps: 3, Sampler: DPM++ 3M SDE, Seed: 4, Size: 16x8, Tiling: True";
     const white = { width: 16, height: 8, data: new Uint8Array(3 * 16 * 8).fill(255) };
     writeFileSync("other.png", await encodePicture(white, "png", { parameters }));
     const { code, err } = await run(["generate", "--from", "other.png"]);
     expect(code).toBe(0);
     expect(err).toContain(
-      "warning: other.png was drawn with Sampler: UniPC, Clip skip: 2, BREAK in the prompt, which is not done here: another picture\n",
+      "warning: other.png was drawn with Sampler: DPM++ 3M SDE, Tiling: True, BREAK in the prompt, which is not done here: another picture\n",
     );
     const { out } = await run(["inspect", "other.png"]);
-    expect(out).toContain("\nNot done here: Sampler: UniPC, Clip skip: 2, BREAK in the prompt\n");
+    expect(out).toContain("\nNot done here: Sampler: DPM++ 3M SDE, Tiling: True, BREAK in the prompt\n");
   });
 
   it("hands its flags to the loader", async () => {
@@ -322,6 +322,14 @@ describe("a mistake is one sentence, found before any work, with exit code 2", (
     [
       ["generate", "a", "--width", "100"],
       "--width: expected a multiple of 8 from 8 to 4096 (px), got 100 [E_REQUEST]",
+    ],
+    [
+      ["generate", "a", "--timesteps", "499,999"],
+      "--timesteps: expected a falling list of 1 to 1000, each a whole number from 0 to 9999, got [499,999] [E_REQUEST]",
+    ],
+    [
+      ["generate", "a", "--timesteps", "999,749,499,249", "--steps", "8"],
+      "--steps: expected none beside --timesteps, or 4, as many as there are, got 8 [E_REQUEST]",
     ],
     [["generate", "a", "--crop", "here"], '--crop: expected { left, top } (px), got "here" [E_REQUEST]'],
     [

@@ -6,9 +6,10 @@
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { quoted } from "../../core/quoted.ts";
-import { type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
-import { type Spacing, spacings } from "../../pipeline/request.ts";
+import { isKarras, type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
+import { longestText, type Spacing, spacings } from "../../pipeline/request.ts";
 import { samplerOf, samplers, scheduleTypes } from "../../pipeline/request-text.ts";
+import { withWrittenWeights } from "./a1111-prompt.ts";
 import type { JsonObject } from "./body.ts";
 import type { Models } from "./models.ts";
 
@@ -18,6 +19,9 @@ const names: Readonly<Record<string, string>> = {
   guidance: "cfg_scale",
   scheduler: "sampler_name",
   count: "batch_size",
+  clipSkip: "CLIP_stop_at_last_layers",
+  strength: "denoising_strength",
+  image: "init_images",
 };
 export const nameOf = (key: string): string => names[key] ?? key;
 
@@ -54,12 +58,15 @@ function hasNoScripts(value: unknown): boolean {
   );
 }
 
+/** Samplers with fresh noise in every step, and all of it. */
+const noisy: readonly SchedulerName[] = ["euler-a", "dpmpp-2m-sde", "dpmpp-2m-sde-karras"];
+
 /**
- * Fresh noise of a step. Only Euler a has any here, and all of it; clients send 1 to every sampler, asked or not.
+ * Fresh noise of a step, which some samplers have and others not; clients send 1 to every one, asked or not.
  * @throws KoalaError E_REQUEST
  */
 export function checkEta(eta: unknown, scheduler: SchedulerName): void {
-  const neutral = scheduler === "euler-a" ? [1] : [0, 1];
+  const neutral = noisy.includes(scheduler) ? [1] : [0, 1];
   check(!isGiven(eta) || neutral.includes(eta as number), "E_REQUEST", () => ({
     where: "eta",
     expected: `${neutral.join(" or ")} with ${samplers[scheduler]}`,
@@ -87,13 +94,13 @@ function typeOf(type: unknown): "automatic" | "karras" | Spacing {
 }
 
 /** One of ours by its name in the web UI (of version 1.9 on, or with the schedule in it as before) or our own. */
-function schedulerOf(sampler: unknown, isKarras: boolean): SchedulerName {
+function schedulerOf(sampler: unknown, wantsKarras: boolean): SchedulerName {
   const wanted = typeof sampler === "string" ? sampler.toLowerCase() : "";
   const own = schedulerNames.find((name) => name === wanted);
   const label = own === undefined ? wanted.replace(/ karras$/, "") : samplers[own];
-  const chosen = samplerOf(label, isKarras || /[ -]karras$/.test(wanted) ? "karras" : "");
+  const chosen = samplerOf(label, wantsKarras || /[ -]karras$/.test(wanted) ? "karras" : "");
   const isKnown = samplerOf(label) !== undefined;
-  check(!isKarras || chosen !== undefined || !isKnown, "E_REQUEST", karrasAlone(sampler));
+  check(!wantsKarras || chosen !== undefined || !isKnown, "E_REQUEST", karrasAlone(sampler));
   if (chosen !== undefined) return chosen;
   throw new KoalaError("E_REQUEST", {
     where: "sampler_name",
@@ -102,11 +109,17 @@ function schedulerOf(sampler: unknown, isKarras: boolean): SchedulerName {
   });
 }
 
+const withKarras = schedulerNames.filter(isKarras).map((name) => samplers[name]);
+
 const karrasAlone = (sampler: unknown) => () => ({
   where: "scheduler",
-  expected: `Karras with sampler_name ${samplers["dpmpp-2m-karras"]} alone`,
+  expected: `Karras with sampler_name ${withKarras.join(" or ")} alone`,
   got: isGiven(sampler) ? `it with ${quoted(sampler)}` : "it without a sampler_name",
 });
+
+/** A prompt in our words; what is none, or too long for one, is left to the schema to refuse. */
+const promptFrom = (value: unknown): unknown =>
+  typeof value === "string" && value.length <= longestText ? withWrittenWeights(value) : value;
 
 /** The fields of a request that are in a txt2img body. @throws KoalaError E_REQUEST */
 export function read(body: JsonObject): JsonObject {
@@ -119,8 +132,8 @@ export function read(body: JsonObject): JsonObject {
     }));
   }
   const pairs: [string, unknown][] = [
-    ["prompt", body.prompt ?? ""],
-    ["negativePrompt", body.negative_prompt === "" ? undefined : body.negative_prompt], // "": the model's own idea
+    ["prompt", promptFrom(body.prompt ?? "")],
+    ["negativePrompt", body.negative_prompt === "" ? undefined : promptFrom(body.negative_prompt)], // "": the model's own idea
     ["steps", body.steps],
     ["guidance", body.cfg_scale],
     ["width", body.width],
@@ -143,15 +156,23 @@ export function read(body: JsonObject): JsonObject {
 export interface Options {
   readonly sd_model_checkpoint?: string;
   readonly live_previews_enable?: boolean;
+  /** The layer of CLIP that is read, from 1, its last. */
+  readonly CLIP_stop_at_last_layers?: number;
 }
+
+/** SD 1's text encoder has as many layers, and the web UI's slider as many places. */
+const mostClipLayers = 12;
 
 /** Options that clients set whether or not they want anything, with the values that change nothing here. */
 const neutralOptions: ReadonlyMap<string, readonly unknown[]> = new Map([
-  ["CLIP_stop_at_last_layers", [1]],
   ["sd_vae", ["Automatic", "None"]], // the model's own
   ["eta_noise_seed_delta", [0]],
   ["samples_format", ["png"]],
 ]);
+
+/** The field of a request that options set. */
+export const clipSkipFrom = ({ CLIP_stop_at_last_layers: layer = 1 }: Options): JsonObject =>
+  layer === 1 ? {} : { clipSkip: layer - 1 };
 
 /** The options that a body sets; `within` is the field that they are in. @throws KoalaError E_REQUEST, E_MODEL */
 export function optionsFrom(body: unknown, models: Models, within?: string): Options {
@@ -160,14 +181,20 @@ export function optionsFrom(body: unknown, models: Models, within?: string): Opt
     expected: "a JSON object",
     got: quoted(body),
   }));
-  const { sd_model_checkpoint: name, live_previews_enable: previews, ...rest } = body as JsonObject;
+  const {
+    sd_model_checkpoint: name,
+    live_previews_enable: previews,
+    CLIP_stop_at_last_layers: clipLayer,
+    ...rest
+  } = body as JsonObject;
   const called = (option: string): string => (within === undefined ? option : `${within}.${option}`);
   const isNeutral = ([option, value]: [string, unknown]): boolean =>
     neutralOptions.get(option)?.some((one) => one === value || !isGiven(value)) ?? false;
   const unknown = Object.entries(rest).find((entry) => !isNeutral(entry));
   check(unknown === undefined, "E_REQUEST", () => ({
     where: called(unknown?.[0] ?? "").slice(0, 80),
-    expected: "sd_model_checkpoint or live_previews_enable, the options of this server",
+    expected:
+      "sd_model_checkpoint, live_previews_enable or CLIP_stop_at_last_layers, the options of this server",
     got: "another one",
   }));
   check(!isGiven(previews) || typeof previews === "boolean", "E_REQUEST", () => ({
@@ -175,8 +202,16 @@ export function optionsFrom(body: unknown, models: Models, within?: string): Opt
     expected: "true or false",
     got: quoted(previews),
   }));
+  const isLayer =
+    Number.isInteger(clipLayer) && Number(clipLayer) >= 1 && Number(clipLayer) <= mostClipLayers;
+  check(!isGiven(clipLayer) || isLayer, "E_REQUEST", () => ({
+    where: called("CLIP_stop_at_last_layers"),
+    expected: `a whole number from 1 to ${mostClipLayers}`,
+    got: quoted(clipLayer),
+  }));
   return {
     ...(isGiven(name) ? { sd_model_checkpoint: models.named(name, called("sd_model_checkpoint")).name } : {}),
     ...(typeof previews === "boolean" ? { live_previews_enable: previews } : {}),
+    ...(isLayer ? { CLIP_stop_at_last_layers: Number(clipLayer) } : {}),
   };
 }

@@ -9,14 +9,14 @@ import { resolveRequest } from "../../pipeline/request.ts";
 const scene = scenes();
 
 const options =
-  "expected sd_model_checkpoint or live_previews_enable, the options of this server, got another one";
+  "expected sd_model_checkpoint, live_previews_enable or CLIP_stop_at_last_layers, the options of this server, got another one";
 
 describe("txt2img", () => {
   it.each([
     [{ override_settings: "abc" }, 'override_settings: expected a JSON object, got "abc"'],
     [
-      { override_settings: { CLIP_stop_at_last_layers: 2 } },
-      `override_settings.CLIP_stop_at_last_layers: ${options}`,
+      { override_settings: { CLIP_stop_at_last_layers: 13 } },
+      "override_settings.CLIP_stop_at_last_layers: expected a whole number from 1 to 12, got 13",
     ],
     [{ override_settings: { sd_vae: "other.safetensors" } }, `override_settings.sd_vae: ${options}`],
     [{ override_settings: { constructor: 1 } }, `override_settings.constructor: ${options}`],
@@ -27,6 +27,7 @@ describe("txt2img", () => {
     [{ refiner_checkpoint: "sdxl-refiner" }, 'refiner_checkpoint: expected none, got "sdxl-refiner"'],
     [{ eta: 0.5 }, "eta: expected 0 or 1 with Euler, got 0.5"],
     [{ eta: 0, sampler_name: "Euler a" }, "eta: expected 1 with Euler a, got 0"],
+    [{ eta: 0, sampler_name: "DPM++ 2M SDE" }, "eta: expected 1 with DPM++ 2M SDE, got 0"],
     [{ s_churn: 5 }, "s_churn: expected 0, got 5"],
     [{ s_noise: 1.1 }, "s_noise: expected 1, got 1.1"],
     [{ s_min_uncond: 3 }, "s_min_uncond: expected 0, got 3"],
@@ -38,11 +39,11 @@ describe("txt2img", () => {
     [{ scheduler: 3 }, "scheduler: expected one of Automatic, Karras, DDIM, SGM Uniform, Uniform, got 3"],
     [
       { sampler_name: "Euler", scheduler: "Karras" },
-      'scheduler: expected Karras with sampler_name DPM++ 2M alone, got it with "Euler"',
+      'scheduler: expected Karras with sampler_name DPM++ 2M or DPM++ 2M SDE alone, got it with "Euler"',
     ],
     [
       { scheduler: "karras" },
-      "scheduler: expected Karras with sampler_name DPM++ 2M alone, got it without a sampler_name",
+      "scheduler: expected Karras with sampler_name DPM++ 2M or DPM++ 2M SDE alone, got it without a sampler_name",
     ],
   ])("refuses %o", async (setting, sentence) => {
     const s = await scene();
@@ -79,11 +80,36 @@ describe("txt2img", () => {
     ["dpmpp-2m", "karras", { scheduler: "dpmpp-2m-karras" }],
     ["dpmpp-2m-karras", undefined, { scheduler: "dpmpp-2m-karras" }],
     ["DPM++ 2M", "", { scheduler: "dpmpp-2m" }],
+    ["DPM++ 2M SDE", "Karras", { scheduler: "dpmpp-2m-sde-karras" }],
+    ["UniPC", "", { scheduler: "unipc" }],
   ])("draws %s with the schedule %s", async (sampler_name, scheduler, request) => {
     const s = await scene();
     await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", sampler_name, scheduler });
     expect(s.store.list({ owner: "", limit: 1 })[0]?.request).toMatchObject(request);
   });
+});
+
+it("draws what the web UI's brackets mean, and with the layer of CLIP that is set", async () => {
+  const s = await scene();
+  const drawn = () => s.store.list({ owner: "", limit: 1 })[0]?.request;
+  const prompts = { prompt: "a ((red)) [apple]", negative_prompt: "(blurry:1.2), [worm|bird]" };
+  await s.ask("POST", "/sdapi/v1/txt2img", {
+    ...prompts,
+    override_settings: { CLIP_stop_at_last_layers: 2 },
+  });
+  expect(drawn()).toMatchObject({
+    prompt: "a ((red:1.1):1.1) (apple:0.9091)",
+    negativePrompt: "(blurry:1.2), [worm|bird]",
+    clipSkip: 1,
+  });
+  await s.ask("POST", "/sdapi/v1/options", { CLIP_stop_at_last_layers: 3 });
+  await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a" });
+  expect(drawn()).toMatchObject({ clipSkip: 2 });
+  await s.ask("POST", "/sdapi/v1/txt2img", {
+    prompt: "a",
+    override_settings: { CLIP_stop_at_last_layers: 1 },
+  });
+  expect(drawn()).not.toHaveProperty("clipSkip");
 });
 
 it("keeps its options when it is sent all that it told", async () => {

@@ -1,21 +1,21 @@
 /**
- * The API of A1111's web UI, as far as it draws from text. Source: modules/api/api.py and models.py of
+ * The API of A1111's web UI, as far as it draws from text and pictures. Source: modules/api/api.py and models.py of
  * AUTOMATIC1111/stable-diffusion-webui. Settings that would change the picture and that we have not are refused.
  */
 
 import { type Context, Hono } from "hono";
-import { check } from "../../core/assert.ts";
-import { quoted } from "../../core/quoted.ts";
-import { schedulerNames } from "../../diffusion/scheduler.ts";
+import { isKarras, schedulerNames } from "../../diffusion/scheduler.ts";
 import { parametersText, samplers } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
 import { readText } from "../png-text.ts";
-import { checkEta, nameOf, type Options, optionsFrom, read } from "./a1111-request.ts";
+import { checkEta, clipSkipFrom, nameOf, type Options, optionsFrom, read } from "./a1111-request.ts";
+import { fromNoise, readStart, type Started, strengthFrom } from "./a1111-start.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
-import { pictureBytes, readJsonObject } from "./body.ts";
+import { type JsonObject, pictureBytes, readJsonObject, readObjectWithPictures } from "./body.ts";
 import type { Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
+import { bytesFrom } from "./start-pictures.ts";
 
 /** What the web UI tells of a picture, as JSON in a string. */
 function infoOf({ request, model, created, pictures }: Job): string {
@@ -59,19 +59,41 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
     return isServed ? { ...rest, sd_model_checkpoint: name } : rest;
   }
 
-  door.post("/txt2img", async (c) => {
-    const body = await readJsonObject(c);
+  /** A body's job, and the answer; it starts from pictures where there are some. */
+  async function draw(
+    c: Context<Env>,
+    body: JsonObject,
+    more: JsonObject,
+    started: Started,
+  ): Promise<Response> {
     const options = {
       ...optionsOf(c),
       ...optionsFrom(body.override_settings ?? {}, models, "override_settings"),
     };
     const model = models.named(options.sd_model_checkpoint, "sd_model_checkpoint");
-    const input = { ...read(body), preview: options.live_previews_enable === true };
-    const request = models.accept(model, input, nameOf);
-    checkEta(body.eta, request.scheduler);
-    const job = await awaitJob(c, parts, model.name, request);
+    const input = {
+      ...{ ...read(body), ...(model.isXL ? {} : clipSkipFrom(options)), ...more }, // on SDXL the web UI passes over it
+      preview: options.live_previews_enable === true,
+    };
+    const { start, fit } = started;
+    const accepted = await models.acceptStarted(model, input, start, { fieldOf: nameOf, fit });
+    checkEta(body.eta, accepted.request.scheduler);
+    const job = await awaitJob(c, parts, model.name, accepted);
     const images = body.send_images === false ? [] : await picturesOf(parts, job);
-    return c.json({ images, parameters: body, info: infoOf(job) });
+    // what came in as pictures is not sent back, unless it is asked for
+    const { init_images: _images, mask: _mask, ...parameters } = body;
+    return c.json({
+      images,
+      parameters: body.include_init_images === true ? body : parameters,
+      info: infoOf(job),
+    });
+  }
+
+  door.post("/txt2img", async (c) => draw(c, await readJsonObject(c), {}, fromNoise));
+
+  door.post("/img2img", async (c) => {
+    const body = await readObjectWithPictures(c, ["init_images", "mask"]);
+    return draw(c, body, strengthFrom(body), await readStart(body));
   });
 
   /** What of the asker's runs, longest first: with one token or none, others own their jobs too. */
@@ -118,7 +140,7 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
   door.get("/samplers", (c) =>
     c.json(
       schedulerNames.map((name) => ({
-        name: name === "dpmpp-2m-karras" ? `${samplers[name]} Karras` : samplers[name],
+        name: isKarras(name) ? `${samplers[name]} Karras` : samplers[name],
         aliases: [name],
         options: {},
       })),
@@ -136,10 +158,15 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
   );
 
   door.get("/options", (c) => {
-    const { sd_model_checkpoint: model, live_previews_enable: previews } = optionsOf(c);
+    const {
+      sd_model_checkpoint: model,
+      live_previews_enable: previews,
+      CLIP_stop_at_last_layers: clipLayer,
+    } = optionsOf(c);
     return c.json({
       sd_model_checkpoint: model ?? models.first.name,
       live_previews_enable: previews ?? false,
+      CLIP_stop_at_last_layers: clipLayer ?? 1,
       samples_format: "png",
     });
   });
@@ -152,13 +179,7 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
 
   door.post("/png-info", async (c) => {
     const { image } = await readJsonObject(c, pictureBytes);
-    check(typeof image === "string", "E_REQUEST", () => ({
-      where: "image",
-      expected: "a PNG in base64",
-      got: quoted(image),
-    }));
-    const base64 = image.replace(/^data:[\w/+.-]*;base64,/, "");
-    const texts = readText(Buffer.from(base64, "base64"), "image");
+    const texts = readText(bytesFrom(image, "image"), "image");
     return c.json({ info: texts.parameters ?? "", items: texts, parameters: {} });
   });
   return door;

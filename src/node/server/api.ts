@@ -11,12 +11,20 @@ import { readPictureText } from "../../pipeline/request-text.ts";
 import { presetStructure } from "../../pipeline/structure.ts";
 import { readText } from "../png-text.ts";
 import type { Env } from "./access.ts";
-import { jsonBytes, pictureBytes, queryNumber, readBody, readJsonObject } from "./body.ts";
+import {
+  jsonBytes,
+  pictureBytes,
+  queryNumber,
+  readBody,
+  readJsonObject,
+  readObjectWithPictures,
+} from "./body.ts";
 import { isOver, type Job, jobStates } from "./job.ts";
 import type { ServedModel } from "./models.ts";
 import type { ServerParts } from "./parts.ts";
 import { listRuns, readRun, runSample } from "./runs.ts";
 import { streamJob } from "./sse.ts";
+import { startFrom } from "./start-pictures.ts";
 
 /** Jobs on one page of a list. */
 const usualPage = 50;
@@ -42,10 +50,10 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
   }
 
   door.post("/jobs", async (c) => {
-    const { model: name, ...input } = await readJsonObject(c);
+    const { model: name, image, mask, ...input } = await readObjectWithPictures(c, ["image", "mask"]);
     const model = models.named(name);
-    const request = models.accept(model, input);
-    const job = jobs.create({ ...c.var.asker, isAwaited: false, model: model.name, request });
+    const accepted = await models.acceptStarted(model, input, await startFrom(image, mask));
+    const job = jobs.create({ ...c.var.asker, isAwaited: false, model: model.name, ...accepted });
     c.header("Location", `/api/jobs/${job.id}`);
     return c.json(jobs.view(job), 202);
   });

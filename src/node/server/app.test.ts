@@ -240,9 +240,9 @@ describe("every door", () => {
     ],
     [
       "/sdapi/v1/txt2img",
-      { prompt: "a", sampler_name: "Heun" },
+      { prompt: "a", sampler_name: "LMS" },
       400,
-      'sampler_name: expected one of Euler, Euler a, DDIM, PLMS, DPM++ 2M, LCM, got "Heun" [E_REQUEST]',
+      'sampler_name: expected one of Euler, Euler a, Heun, DDIM, PLMS, DPM++ 2M, DPM++ 2M SDE, DPM++ 3M, UniPC, LCM, TCD, got "LMS" [E_REQUEST]',
     ],
     [
       "/sdapi/v1/txt2img",
@@ -252,9 +252,9 @@ describe("every door", () => {
     ],
     [
       "/sdapi/v1/options",
-      { CLIP_stop_at_last_layers: 2 },
+      { CLIP_stop_at_last_layers: 0 },
       400,
-      "CLIP_stop_at_last_layers: expected sd_model_checkpoint or live_previews_enable, the options of this server, got another one [E_REQUEST]",
+      "CLIP_stop_at_last_layers: expected a whole number from 1 to 12, got 0 [E_REQUEST]",
     ],
     [
       "/sdapi/v1/png-info",

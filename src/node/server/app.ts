@@ -6,6 +6,7 @@ import { convertPng, pictureFormat } from "../image-file.ts";
 import { a1111Door } from "./a1111.ts";
 import { access, type Env } from "./access.ts";
 import { apiDoor } from "./api.ts";
+import { startNames } from "./job.ts";
 import { openaiDoor } from "./openai.ts";
 import { openapiDocument } from "./openapi.ts";
 import type { ServerParts } from "./parts.ts";
@@ -63,14 +64,16 @@ export function createApp(parts: ServerParts): Hono<Env> {
     c.body(await meters.registry.metrics(), 200, { "Content-Type": meters.registry.contentType }),
   );
   app.get("/openapi.json", (c) => c.json(openapiDocument(parts.models)));
-  app.get("/pictures/:id/:file{[0-9]+\\.(?:png|jpg|webp)}", async (c) => {
+  app.get("/pictures/:id/:file{(?:[0-9]+|image|mask)\\.(?:png|jpg|webp)}", async (c) => {
     const { id, file } = c.req.param();
-    const png = await store.picture(id, Number.parseInt(file, 10));
-    if (png === null) return c.notFound();
+    const [name = ""] = file.split(".");
+    const start = startNames.find((one) => one === name);
+    const png = start === undefined ? await store.picture(id, Number(name)) : store.startOf(id)?.[start];
+    if (png === undefined || png === null) return c.notFound();
     const format = pictureFormat(file);
-    return c.body(format === "png" ? png : await convertPng(png, format), 200, {
+    return c.body(format === "png" ? new Uint8Array(png) : await convertPng(png, format), 200, {
       "Content-Type": `image/${format}`,
-      "Cache-Control": "private, max-age=31536000, immutable",
+      "Cache-Control": "private, max-age=31536000, immutable", // its name is never another's
     });
   });
   app.route("/api", apiDoor(parts));

@@ -1,11 +1,11 @@
 /** A job for a client that waits for the answer: it is cancelled when the client goes. */
 
 import type { Context } from "hono";
-import type { Request } from "../../pipeline/request.ts";
 import { convertPng, type PictureFormat } from "../image-file.ts";
 import type { Env } from "./access.ts";
 import { errorFrom } from "./crew.ts";
 import { isOver, type Job } from "./job.ts";
+import type { Accepted } from "./models.ts";
 import type { ServerParts } from "./parts.ts";
 
 /** What came out; a cancelled job has the pictures that were done. @throws KoalaError what the job failed with, E_BUSY */
@@ -13,10 +13,10 @@ export async function awaitJob(
   c: Context<Env>,
   { jobs, store }: ServerParts,
   model: string,
-  request: Request,
+  accepted: Accepted,
 ): Promise<Job> {
   const { signal } = c.req.raw;
-  const job = jobs.create({ ...c.var.asker, isAwaited: true, model, request });
+  const job = jobs.create({ ...c.var.asker, isAwaited: true, model, ...accepted });
   const leave = (): void => {
     const now = store.get(job.id);
     if (now !== null && !isOver(now.state)) jobs.cancel(now);

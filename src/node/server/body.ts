@@ -7,23 +7,24 @@ import { quoted } from "../../core/quoted.ts";
 
 /** Two texts of 10,000 characters, each of at most 12 bytes as an escape, and everything else many times over. */
 export const jsonBytes: number = 512 * 1024;
-/** A PNG of 2048 x 2048 px that does not compress takes 12.6 MB; in base64 a third more. */
+/** A PNG of 2048 x 2048 px that does not compress takes 12.6 MB, in base64 a third more: room for one and its mask. */
 export const pictureBytes: number = 32 * 1024 * 1024;
 /** Of arrays and objects in one another. Clients send fewer than ten; what echoes or keeps a body has stack for thousands. */
 const mostLevels = 100;
 
+const tooLarge = (most: number): KoalaError =>
+  new KoalaError("E_TOO_LARGE", { where: "body", expected: `at most ${most} bytes`, got: "more" });
+
 /** @throws KoalaError E_TOO_LARGE */
 export async function readBody(c: Context, most: number): Promise<Uint8Array<ArrayBuffer>> {
-  const tooLarge = (): KoalaError =>
-    new KoalaError("E_TOO_LARGE", { where: "body", expected: `at most ${most} bytes`, got: "more" });
-  if (Number(c.req.header("content-length") ?? 0) > most) throw tooLarge();
+  if (Number(c.req.header("content-length") ?? 0) > most) throw tooLarge(most);
   const chunks: Uint8Array[] = [];
   let length = 0;
   const body = c.req.raw.body;
   if (body !== null)
     for await (const chunk of body) {
       length += chunk.length;
-      if (length > most) throw tooLarge();
+      if (length > most) throw tooLarge(most);
       chunks.push(chunk);
     }
   return new Uint8Array(Buffer.concat(chunks));
@@ -38,8 +39,10 @@ const isDeeper = (value: unknown, room: number): boolean =>
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** @throws KoalaError E_REQUEST when it is no JSON object, or one nested too deeply; E_TOO_LARGE */
-export async function readJsonObject(c: Context, most: number = jsonBytes): Promise<JsonObject> {
-  const bytes = await readBody(c, most);
+export const readJsonObject = async (c: Context, most: number = jsonBytes): Promise<JsonObject> =>
+  objectIn(await readBody(c, most));
+
+function objectIn(bytes: Uint8Array): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -57,6 +60,19 @@ export async function readJsonObject(c: Context, most: number = jsonBytes): Prom
     got: "more",
   }));
   return value as JsonObject;
+}
+
+/**
+ * A body that may hold pictures in base64, in `fields`; one without them is as small as any other.
+ * @throws KoalaError E_REQUEST, E_TOO_LARGE
+ */
+export async function readObjectWithPictures(c: Context, fields: readonly string[]): Promise<JsonObject> {
+  const bytes = await readBody(c, pictureBytes);
+  if (bytes.length <= jsonBytes) return objectIn(bytes);
+  if (bytes[0] !== "{".charCodeAt(0)) throw tooLarge(jsonBytes);
+  const body = objectIn(bytes);
+  if (fields.some((field) => body[field] !== undefined && body[field] !== null)) return body;
+  throw tooLarge(jsonBytes);
 }
 
 /** A number in a query string. @throws KoalaError E_REQUEST */

@@ -5,6 +5,7 @@ import type { StageName } from "../../pipeline/events.ts";
 import type { Request } from "../../pipeline/request.ts";
 import type { NsfwPolicy, NsfwVerdict } from "../nsfw/policy.ts";
 import type { JobError } from "./job.ts";
+import type { SentStart } from "./start-pictures.ts";
 
 /** What is drawn; everything that a drawer needs to know of a job. */
 export interface Task {
@@ -12,6 +13,8 @@ export interface Task {
   /** A name of the served list. */
   readonly model: string;
   readonly request: Request;
+  /** What it starts from; absent: noise. */
+  readonly start?: SentStart;
   /** What is done about explicit pictures; absent: nobody looks. */
   readonly nsfw?: NsfwPolicy;
 }

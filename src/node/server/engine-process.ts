@@ -12,6 +12,7 @@ import { encodePicture } from "../image-file.ts";
 import { blurred, judged } from "../nsfw/check.ts";
 import { type DrawEvent, errorData, type Task } from "./crew.ts";
 import type { FromEngine, ModelPlaces, ToEngine } from "./engine-messages.ts";
+import { startOf } from "./start-pictures.ts";
 
 const tell = (message: FromEngine): void => {
   process.send?.(message);
@@ -45,14 +46,17 @@ async function pipelineFor(model: string): Promise<Pipeline> {
 }
 
 async function* eventsOf(
-  { model, request, nsfw = "off" }: Task,
+  { model, request, start, nsfw = "off" }: Task,
   signal: AbortSignal,
 ): AsyncGenerator<DrawEvent> {
   yield { type: "stage", stage: "load", detail: model };
   const pipeline = await pipelineFor(model);
   const maker = { model, version: packageVersion() };
   // a job that is cancelled has ended, and takes no more pictures
-  for await (const event of pipeline.generate(request, { signal, dropsFinished: true })) {
+  for await (const event of pipeline.generate(request, {
+    ...{ signal, dropsFinished: true },
+    ...(await startOf(start)),
+  })) {
     switch (event.type) {
       case "stage":
       case "warning":

@@ -38,6 +38,8 @@ export interface Job {
   readonly model: string;
   /** With every default filled in, the seed too: a second run draws the same pictures. */
   readonly request: Request;
+  /** What of pictures it starts from; null: noise. */
+  readonly start: { readonly hasMask: boolean } | null;
   readonly state: JobState;
   readonly isFavourite: boolean;
   /** Milliseconds since 1970. */
@@ -58,18 +60,37 @@ export const isOver = (state: JobState): boolean =>
 export const picturePath = (id: string, index: number, format: PictureFormat = "png"): string =>
   `/pictures/${id}/${index}.${format === "jpeg" ? "jpg" : format}`;
 
+/** What a job starts from, by the names that lead to it. */
+export const startNames = ["image", "mask"] as const;
+export type StartName = (typeof startNames)[number];
+
+const startPath = (id: string, name: StartName): string => `/pictures/${id}/${name}.png`;
+
 /** A job as `/api/jobs` shows it. */
-export interface JobView extends Omit<Job, "owner" | "client" | "isAwaited" | "tries" | "pictures"> {
+export interface JobView
+  extends Omit<Job, "owner" | "client" | "isAwaited" | "tries" | "start" | "pictures"> {
+  /** Addresses of what it starts from, as PNG; null: noise. */
+  readonly start: { readonly image: string; readonly mask: string | null } | null;
   /** Jobs that come before it; null unless it waits. */
   readonly position: number | null;
   readonly pictures: readonly (KeptPicture & { readonly url: string })[];
 }
 
 export function viewOf(job: Job, position: number | null): JobView {
-  const { owner: _owner, client: _client, isAwaited: _isAwaited, tries: _tries, pictures, ...shown } = job;
+  const {
+    owner: _owner,
+    client: _client,
+    isAwaited: _isAwaited,
+    tries: _tries,
+    start,
+    pictures,
+    ...shown
+  } = job;
+  const { id } = job;
   return {
     ...shown,
     position,
+    start: start && { image: startPath(id, "image"), mask: start.hasMask ? startPath(id, "mask") : null },
     pictures: pictures.map((picture) => ({ ...picture, url: picturePath(job.id, picture.index) })),
   };
 }

@@ -9,6 +9,7 @@ import { isOver, type Job, type JobError, type JobView, newJobId, picturePath, v
 import { JobLog } from "./job-log.ts";
 import type { Meters } from "./metrics.ts";
 import { FairQueue } from "./queue.ts";
+import { type StartPngs, sentStart } from "./start-pictures.ts";
 import type { Store } from "./store.ts";
 
 /** A request that takes its engine or the whole server along this often is not tried again. */
@@ -35,6 +36,8 @@ export interface NewJob {
   readonly isAwaited: boolean;
   readonly model: string;
   readonly request: Request;
+  /** What it starts from; null, or absent: noise. */
+  readonly start?: StartPngs | null;
 }
 
 /** How a job ended. */
@@ -90,7 +93,7 @@ export class Jobs {
   }
 
   /** @throws KoalaError E_BUSY when the queue is full */
-  create({ owner, client, isAwaited, model, request }: NewJob): Job {
+  create({ owner, client, isAwaited, model, request, start = null }: NewJob): Job {
     check(!this.queue.isFull && !this.isClosing, "E_BUSY", () => ({
       where: "queue",
       expected: `at most ${this.queue.capacity} waiting jobs`,
@@ -101,8 +104,9 @@ export class Jobs {
       ...{ id: newJobId(), owner, client, isAwaited, model, request },
       ...{ state: "waiting", isFavourite: false, created: Date.now(), started: null, ended: null },
       ...{ error: null, tries: 0, pictures: [] },
+      start: start && { hasMask: start.mask !== null },
     };
-    this.o.store.add(job);
+    this.o.store.add(job, start);
     this.queue.push(client, job.id);
     this.logOf(job.id).append("state", this.view(job));
     this.o.log.info({ job: job.id, model, client }, "job accepted");
@@ -200,7 +204,12 @@ export class Jobs {
     const { store, crew, log, meters } = this.o;
     const { id, model, request, tries } = job;
     const { nsfw = "off" } = this.o;
-    const task = { id, model, request, ...(nsfw === "off" ? {} : { nsfw }) };
+    const start = job.start && store.startOf(id);
+    const task = {
+      ...{ id, model, request },
+      ...(start === null ? {} : { start: sentStart(start) }),
+      ...(nsfw === "off" ? {} : { nsfw }),
+    };
     try {
       await crew.draw(task, (event) => this.tell(job, event, signal), signal);
       if (!this.end(id, "done")) return; // cancelled meanwhile

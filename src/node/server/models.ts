@@ -14,12 +14,17 @@ import {
   type Request,
   type RequestInput,
   requestFields,
+  type Size,
 } from "../../pipeline/request.ts";
+import type { Start } from "../../pipeline/start.ts";
 import { type Structure, unetStructure } from "../../pipeline/structure.ts";
 import { modelAnatomy } from "../cli/anatomy.ts";
 import { modelFacts } from "../cli/model-facts.ts";
+import { fitPicture } from "../image-file.ts";
 import { openModel } from "../open-model.ts";
+import type { JsonObject } from "./body.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
+import { type StartPngs, toPngs } from "./start-pictures.ts";
 
 /** What the server knows of a model. */
 export interface ServedModel {
@@ -27,10 +32,14 @@ export interface ServedModel {
   readonly family: string;
   readonly engine: string;
   readonly defaults: Defaults;
+  /** Whether it is SDXL or a relative. */
+  readonly isXL: boolean;
   /** What a request may name: what the operator allows, and the model has on its engine. */
   readonly precisions: readonly PrecisionName[];
   /** @throws KoalaError E_REQUEST */
-  resolve(input: RequestInput): Request;
+  resolve(input: RequestInput, start?: Start): Request;
+  /** The size of a picture that starts from another, by what is said of it. */
+  sizeLike(picture: Size, said: RequestInput): Size;
   /** Parameters, operations and memory by network, the U-Net by stage. */
   facts(): Promise<unknown>;
   /** The U-Net by stage. @throws KoalaError E_MODEL where it has none */
@@ -93,27 +102,15 @@ export class Models {
    * A request from outside as it will run. `fieldOf` says what the door calls a field.
    * @throws KoalaError E_REQUEST, in the door's words
    */
-  accept(model: ServedModel, input: unknown, fieldOf: (key: string) => string = (key) => key): Request {
+  accept(model: ServedModel, input: unknown, fieldOf: FieldName = sameName, start: Start = {}): Request {
     const parsed = parseRequest(input, fieldOf);
     let request: Request;
     try {
-      request = model.resolve(parsed);
+      request = model.resolve(parsed, start);
     } catch (error) {
       throw renamed(error, fieldOf);
     }
-    const { steps, side, count } = this.limits;
-    const bounds = [
-      ["steps", request.steps, steps, ""],
-      ["width", request.width, side, " (px)"],
-      ["height", request.height, side, " (px)"],
-      ["count", request.count, count, ""],
-    ] as const;
-    for (const [key, value, most, unit] of bounds)
-      check(value <= most, "E_REQUEST", () => ({
-        where: fieldOf(key),
-        expected: `at most ${most}${unit} on this server`,
-        got: String(value),
-      }));
+    this.checkLimits(request, fieldOf);
     const { precision = "f32" } = request;
     check(model.precisions.includes(precision), "E_REQUEST", () => ({
       where: fieldOf("precision"),
@@ -122,7 +119,65 @@ export class Models {
     }));
     return request;
   }
+
+  /** @throws KoalaError E_REQUEST */
+  private checkLimits(request: Partial<Request>, fieldOf: FieldName): void {
+    const { steps, side, count } = this.limits;
+    const bounds = [
+      ["steps", steps, ""],
+      ["width", side, " (px)"],
+      ["height", side, " (px)"],
+      ["count", count, ""],
+    ] as const;
+    for (const [key, most, unit] of bounds)
+      check((request[key] ?? 0) <= most, "E_REQUEST", () => ({
+        where: fieldOf(key),
+        expected: `at most ${most}${unit} on this server`,
+        got: String(request[key]),
+      }));
+  }
+
+  /**
+   * The same of a request that may start from pictures, which are made of its size.
+   * @throws KoalaError E_REQUEST, in the door's words
+   */
+  async acceptStarted(
+    model: ServedModel,
+    input: JsonObject,
+    { image, mask }: Start,
+    { fieldOf = sameName, fit = "cover" }: { readonly fieldOf?: FieldName; readonly fit?: Fit } = {},
+  ): Promise<Accepted> {
+    if (image === undefined) return { request: this.accept(model, input, fieldOf, { mask }), start: null };
+    check(
+      mask === undefined || (mask.width === image.width && mask.height === image.height),
+      "E_REQUEST",
+      () => ({
+        where: fieldOf("mask"),
+        expected: `${image.width} x ${image.height} px, as the picture`,
+        got: `${mask?.width} x ${mask?.height} px`,
+      }),
+    );
+    const size = model.sizeLike(image, parseRequest(input, fieldOf));
+    this.checkLimits(size, fieldOf); // before pictures of it are made
+    const start = {
+      image: await fitPicture(image, size, fit),
+      mask: mask && (await fitPicture(mask, size, fit)),
+    };
+    const request = this.accept(model, { ...input, ...size }, fieldOf, start);
+    return { request, start: await toPngs(start) };
+  }
 }
+
+type Fit = "cover" | "fill";
+
+/** A request as it will run, and what it starts from. */
+export interface Accepted {
+  readonly request: Request;
+  readonly start: StartPngs | null;
+}
+
+type FieldName = (key: string) => string;
+const sameName: FieldName = (key) => key;
 
 /** An error about a field, with the field called as the door calls it. */
 function renamed(error: unknown, fieldOf: (key: string) => string): unknown {
@@ -159,8 +214,10 @@ export async function openServed(
     family: pipeline.family,
     engine: pipeline.engineName,
     defaults: pipeline.defaults,
+    isXL: pipeline.isXL,
     precisions,
-    resolve: (input) => pipeline.resolve({ ...usual, ...input }),
+    resolve: (input, start) => pipeline.resolve({ ...usual, ...input }, start),
+    sizeLike: (picture, said) => pipeline.sizeLike(picture, said),
     facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),
     async structure() {
       const { organs } = await modelAnatomy(await openModel(location, options));

@@ -1,18 +1,20 @@
 /**
- * OpenAI's images API. Source: platform.openai.com/docs/api-reference/images/create. Fields of our own request
+ * OpenAI's images API. Source: platform.openai.com/docs/api-reference/images/create and createEdit. Fields of our own request
  * (seed, steps, guidance …) are understood beside OpenAI's.
  */
 
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { quoted } from "../../core/quoted.ts";
+import type { Start } from "../../pipeline/start.ts";
 import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
 import { awaitJob, picturesOf } from "./await-job.ts";
 import { type JsonObject, readJsonObject } from "./body.ts";
 import { type JobPicture, picturePath } from "./job.ts";
+import { readEdit } from "./openai-edit.ts";
 import type { ServerParts } from "./parts.ts";
 
 /** OpenAI's names for fields of ours. */
@@ -86,11 +88,18 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
   door.get("/models", (c) => c.json({ object: "list", data: models.all.map(({ name }) => view(name)) }));
   door.get("/models/:model{.+}", (c) => c.json(view(models.found(c.req.param("model")).name)));
 
-  door.post("/images/generations", async (c) => {
-    const { model: name, input, isUrl, format } = read(await readJsonObject(c));
+  door.post("/images/generations", async (c) => draw(c, await readJsonObject(c), {}));
+
+  door.post("/images/edits", async (c) => {
+    const { body, start } = await readEdit(c);
+    return draw(c, body, start);
+  });
+
+  async function draw(c: Context<Env>, body: JsonObject, start: Start): Promise<Response> {
+    const { model: name, input, isUrl, format } = read(body);
     const model = models.named(name);
-    const request = models.accept(model, input, nameOf);
-    const job = await awaitJob(c, parts, model.name, request);
+    const accepted = await models.acceptStarted(model, input, start, { fieldOf: nameOf });
+    const job = await awaitJob(c, parts, model.name, accepted);
     check(job.state === "done", "E_CONFLICT", () => ({
       where: `job ${job.id}`,
       expected: "to be drawn",
@@ -112,6 +121,6 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
         ...nsfwOf(its),
       })),
     });
-  });
+  }
   return door;
 }

@@ -93,9 +93,15 @@ export const routes: readonly Route[] = [
     [200, { "text/event-stream": { schema: { type: "string" } } }],
     { errors: [404] },
   ),
-  route("get", "/pictures/{id}/{file}", "A picture; no token, its name cannot be guessed", [200, png], {
-    errors: [404],
-  }),
+  route(
+    "get",
+    "/pictures/{id}/{file}",
+    "A picture, or the image or mask that its job starts from; no token, its name cannot be guessed",
+    [200, png],
+    {
+      errors: [404],
+    },
+  ),
   route("get", "/api/models", "The served models with their defaults", [200, list("models", ref("Model"))]),
   route("get", "/api/schema", "The request's fields, for a form", [200, object]),
   route("get", "/api/inspect/{model}", "Parameters by network, the U-Net by stage", [200, object], {
@@ -129,10 +135,30 @@ export const routes: readonly Route[] = [
     body: json(ref("OpenAIImageInput")),
     ...isAwaited,
   }),
+  route(
+    "post",
+    "/v1/images/edits",
+    "OpenAI: draw a picture over; cancelled when the client goes",
+    [200, object],
+    {
+      body: { "multipart/form-data": { schema: ref("OpenAIEditInput") } },
+      ...isAwaited,
+    },
+  ),
   route("post", "/sdapi/v1/txt2img", "A1111: draw; cancelled when the client goes", [200, object], {
     body: json(ref("Txt2ImgInput")),
     ...isAwaited,
   }),
+  route(
+    "post",
+    "/sdapi/v1/img2img",
+    "A1111: draw a picture over; cancelled when the client goes",
+    [200, object],
+    {
+      body: json(ref("Img2ImgInput")),
+      ...isAwaited,
+    },
+  ),
   route("get", "/sdapi/v1/progress", "A1111: how far the running job is", [200, object], {
     query: [["skip_current_image", "boolean"]],
   }),
@@ -201,10 +227,22 @@ function schemas(models: Models): Json {
       ...{ residentBytes: { type: "number" }, nsfw: { type: "object" } },
     },
   };
+  const base64 = { type: "string", contentEncoding: "base64" };
+  const file = { type: "string", contentEncoding: "binary" };
+  const openai = {
+    ...{ prompt, model, n: count, size: { type: "string", examples: ["1024x1024", "auto"] } },
+    response_format: { type: "string", enum: ["url", "b64_json"] },
+    ...shared,
+  };
+  const a1111 = {
+    ...{ prompt, negative_prompt: fields.negativePrompt, steps: fields.steps, cfg_scale: fields.guidance },
+    ...{ width: fields.width, height: fields.height, seed: { type: "integer", minimum: -1 } },
+    ...{ batch_size: count, n_iter: { type: "integer" }, sampler_name: text, scheduler: text },
+  };
   const error = { code: text, field: text, expected: text, found: text, message: text, hint: text };
   return {
     Request: request,
-    JobInput: { ...request, properties: { model, ...fields } },
+    JobInput: { ...request, properties: { model, ...fields, image: base64, mask: base64 } },
     Job: {
       type: "object",
       properties: {
@@ -212,6 +250,7 @@ function schemas(models: Models): Json {
         ...{ isFavourite: { type: "boolean" }, position: { type: ["integer", "null"] } },
         ...{ created: { type: "integer" }, started: { type: ["integer", "null"] } },
         ...{ ended: { type: ["integer", "null"] }, error: { type: ["object", "null"] } },
+        start: { type: ["object", "null"], properties: { image: text, mask: { type: ["string", "null"] } } },
         pictures: { type: "array", items: picture },
       },
     },
@@ -222,26 +261,20 @@ function schemas(models: Models): Json {
         precisions: { type: "array", items: fields.precision },
       },
     },
-    OpenAIImageInput: {
+    OpenAIImageInput: { type: "object", required: ["prompt"], properties: openai },
+    OpenAIEditInput: {
       type: "object",
-      required: ["prompt"],
-      properties: {
-        ...{ prompt, model, n: count, size: { type: "string", examples: ["1024x1024", "auto"] } },
-        response_format: { type: "string", enum: ["url", "b64_json"] },
-        ...shared,
-      },
+      required: ["prompt", "image"],
+      properties: { ...openai, image: file, mask: file },
     },
-    Txt2ImgInput: {
+    Txt2ImgInput: { type: "object", properties: a1111 },
+    Img2ImgInput: {
       type: "object",
+      required: ["init_images"],
       properties: {
-        ...{
-          prompt,
-          negative_prompt: fields.negativePrompt,
-          steps: fields.steps,
-          cfg_scale: fields.guidance,
-        },
-        ...{ width: fields.width, height: fields.height, seed: { type: "integer", minimum: -1 } },
-        ...{ batch_size: count, n_iter: { type: "integer" }, sampler_name: text, scheduler: text },
+        ...a1111,
+        init_images: { type: "array", items: base64, minItems: 1, maxItems: 1 },
+        ...{ denoising_strength: fields.strength, mask: base64, mask_blur: { type: "number" } },
       },
     },
     Error: {

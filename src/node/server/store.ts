@@ -9,6 +9,7 @@ import Database from "libsql";
 import { KoalaError } from "../../core/errors.ts";
 import { makeFolder, writeAtomically } from "../files.ts";
 import type { Job, JobError, JobPicture, JobState } from "./job.ts";
+import type { StartPngs } from "./start-pictures.ts";
 
 const tables = `
 create table if not exists jobs (
@@ -23,6 +24,7 @@ create table if not exists pictures (
   job text not null, number integer not null, seed integer not null, facts text, favourite integer,
   primary key (job, number)
 );
+create table if not exists starts (job text primary key, image blob not null, mask blob);
 create table if not exists settings (owner text primary key, value text not null);
 `;
 
@@ -167,7 +169,7 @@ export class Store {
   }
 
   /** Rows that a statement changed. @throws KoalaError E_DISK */
-  private change(text: string, ...values: readonly (string | number | null)[]): number {
+  private change(text: string, ...values: readonly (string | number | Uint8Array | null)[]): number {
     try {
       return this.sql(text).run(...values).changes;
     } catch (cause) {
@@ -182,13 +184,21 @@ export class Store {
     }
   }
 
-  add(job: Job): void {
+  /** With what it starts from: both are kept, or neither. @throws KoalaError E_DISK */
+  add(job: Job, start: StartPngs | null = null): void {
     const { id, owner, client, isAwaited, model, request, state, created } = job;
+    if (start !== null) this.change("insert into starts values (?, ?, ?)", id, start.image, start.mask);
     this.change(
       "insert into jobs (id, owner, client, awaited, model, request, prompt, folded, state, created) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       ...[id, owner, client, isAwaited ? 1 : 0, model, JSON.stringify(request)],
       ...[request.prompt, folded(request.prompt), state, created],
     );
+  }
+
+  /** What a job starts from; null: noise. */
+  startOf(id: string): StartPngs | null {
+    const row = this.sql("select image, mask from starts where job = ?").get(id) as StartPngs | undefined;
+    return row ?? null;
   }
 
   get(id: string): Job | null {
@@ -284,6 +294,7 @@ export class Store {
   async remove(job: Job): Promise<void> {
     for (const { index } of job.pictures) await rm(this.pathOf(job.id, index), { force: true });
     this.change("delete from pictures where job = ?", job.id);
+    this.change("delete from starts where job = ?", job.id);
     this.change("delete from jobs where id = ?", job.id);
   }
 
@@ -294,7 +305,8 @@ export class Store {
     await rm(this.pathOf(id, index), { force: true });
     this.change(`delete ${one}`, id, index);
     const isLast = "id = ? and not exists (select 1 from pictures where job = jobs.id)";
-    this.change(`delete from jobs where ${isLast}`, id);
+    if (this.change(`delete from jobs where ${isLast}`, id) === 1)
+      this.change("delete from starts where job = ?", id);
     return true;
   }
 
@@ -318,11 +330,15 @@ export class Store {
     const pictures = this.sql(
       "select number, seed, facts, favourite from pictures where job = ? order by number",
     ).all(id) as PictureRow[];
+    const start = this.sql("select mask is not null as hasMask from starts where job = ?").get(id) as
+      | { readonly hasMask: number }
+      | undefined;
     return {
       ...{ id, owner, client, model, state, created, started, ended, tries },
       isAwaited: row.awaited === 1,
       isFavourite: row.favourite === 1,
       request: JSON.parse(row.request) as Job["request"],
+      start: start === undefined ? null : { hasMask: start.hasMask === 1 },
       error: row.error === null ? null : (JSON.parse(row.error) as JobError),
       pictures: pictures.map(({ number, seed, facts, favourite }) => ({
         ...{ index: number, seed, isFavourite: (favourite ?? row.favourite) === 1 },

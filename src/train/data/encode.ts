@@ -182,7 +182,7 @@ export function textCaptionEncoder(
       }
       const { text, pooled } = isXL
         ? joinStates(encoded)
-        : { text: encoded[0]?.last as Tensor, pooled: null };
+        : { text: encoded[0]?.states as Tensor, pooled: null };
       const each = (t: Tensor | null | undefined): readonly (Tensor | null)[] =>
         t == null ? captions.map(() => null) : split(t, captions.length);
       const [states, masks, pooledRows] = [each(text), each(encoded[0]?.mask), each(pooled)];
@@ -237,8 +237,7 @@ async function runEncoder(
   const encoded = captions.map((caption) => encoder.tokenizer.encode(encoder.prepare(caption)));
   const { last, hidden, projected } = await program.run(encoder.feeds(encoded));
   return {
-    last: last as Tensor,
-    hidden: hidden as Tensor,
+    states: (last ?? hidden) as Tensor,
     projected: projected ?? null,
     mask: encoder.mask(encoded),
   };

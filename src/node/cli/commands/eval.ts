@@ -31,6 +31,7 @@ const drawing = [
   "guidanceFrom",
   "guidanceUntil",
   "negativePrompt",
+  "clipSkip",
   "width",
   "height",
   "scheduler",

@@ -16,8 +16,9 @@ import {
   randomSeed,
 } from "../../../pipeline/request.ts";
 import { type Maker, pictureText, readPictureText } from "../../../pipeline/request-text.ts";
+import type { Start } from "../../../pipeline/start.ts";
 import { checkWritable, writeAtomically } from "../../files.ts";
-import { encodePicture, pictureFormat, readPictureBytes } from "../../image-file.ts";
+import { encodePicture, fitPicture, pictureFormat, readPicture, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
 import { programFolder } from "../../program-folder.ts";
 import {
@@ -39,6 +40,8 @@ interface Options {
   readonly model?: string;
   readonly base?: string;
   readonly lora?: readonly string[];
+  readonly image?: string;
+  readonly mask?: string;
   readonly from?: string;
   readonly engine?: string;
   readonly cache?: true;
@@ -69,6 +72,14 @@ export function define(command: Command, world: World, finish: (exitCode: number
       "a low-rank adapter (diffusers, PEFT, kohya) to add in its weight (default 1); again for each further one",
       // no list after one flag: it would take the prompt for a file
       (one: string, before: readonly string[] = []) => [...before, one],
+    )
+    .option(
+      "--image <FILE>",
+      "a picture to start from instead of noise; without --width and --height its shape is kept, at the model's own number of pixels",
+    )
+    .option(
+      "--mask <FILE>",
+      "what of --image is drawn anew: a picture of its size, white there and black where it stays",
     )
     .option("--from <PNG>", "repeat the request that a picture records; other flags change it")
     .option(
@@ -134,7 +145,49 @@ async function readRequest(
     got: "nothing",
     hint: "Name their files, each with its weight: --lora FILE:WEIGHT",
   }));
+  check(input.strength === undefined || o.image !== undefined, "E_FLAG", () => ({
+    where: "--image",
+    expected:
+      recorded?.request.strength === undefined
+        ? "a picture, beside --strength"
+        : `the picture that ${o.from} was started from`,
+    got: "nothing",
+  }));
   return { input, model: o.model ?? usualModel, missing: recorded?.missing ?? [] };
+}
+
+/** The files to start from, both of one size. @throws KoalaError E_FILE, E_IMAGE, E_FLAG */
+async function readStart({ image: imageFile, mask: maskFile }: Options): Promise<Start> {
+  check(maskFile === undefined || imageFile !== undefined, "E_FLAG", () => ({
+    where: "--image",
+    expected: "the picture that --mask is for",
+    got: "nothing",
+  }));
+  if (imageFile === undefined) return {};
+  const image = await readPicture(imageFile);
+  if (maskFile === undefined) return { image };
+  const mask = await readPicture(maskFile);
+  check(mask.width === image.width && mask.height === image.height, "E_FLAG", () => ({
+    where: "--mask",
+    expected: `${image.width} x ${image.height} px, the size of ${imageFile}`,
+    got: `${mask.width} x ${mask.height} px`,
+  }));
+  return { image, mask };
+}
+
+/** What is started from at the size that is drawn, and the request with that size. */
+async function fitStart(
+  input: RequestInput,
+  { image, mask }: Start,
+  generator: Generator,
+): Promise<{ request: Request; start: Start }> {
+  if (image === undefined) return { request: generator.resolve(input), start: {} };
+  const { width, height } = generator.sizeLike(image, input);
+  const start = {
+    image: await fitPicture(image, { width, height }),
+    mask: mask && (await fitPicture(mask, { width, height })),
+  };
+  return { request: generator.resolve({ ...input, width, height }, start), start };
 }
 
 /** What a picture may record of where its model is: a hub id, or a folder's own name. */
@@ -145,8 +198,10 @@ const modelName = (location: string): string =>
 function describe(r: Request): string {
   const pictures =
     r.count === 1 ? `seed ${r.seed}` : `${r.count} pictures, seeds ${r.seed} to ${r.seed + r.count - 1}`;
-  const sampler = hasSpacing(r.scheduler) ? `${r.scheduler} ${r.spacing}` : r.scheduler;
-  return `${r.steps} steps, ${sampler}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
+  const spacing = r.timesteps?.join(",") ?? r.spacing;
+  const sampler = hasSpacing(r.scheduler) || r.timesteps ? `${r.scheduler} ${spacing}` : r.scheduler;
+  const steps = r.strength === undefined ? `${r.steps} steps` : `${r.steps} steps at strength ${r.strength}`;
+  return `${steps}, ${sampler}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
 }
 
 /** Seconds spent in each phase, by the events that begin them. */
@@ -170,6 +225,7 @@ interface WrittenFile {
 
 interface Run {
   readonly request: Request;
+  readonly start: Start;
   readonly maker: Maker;
   readonly paths: readonly string[];
   readonly progress: Progress;
@@ -197,7 +253,7 @@ async function writePicture(run: Run, event: PipelineEvent & { type: "image" }):
 
 async function draw(generator: Generator, run: Run, signal: AbortSignal): Promise<void> {
   const stepEndsMs: number[] = [];
-  for await (const event of generator.generate(run.request, { signal })) {
+  for await (const event of generator.generate(run.request, { signal, ...run.start })) {
     switch (event.type) {
       case "stage":
         run.stopwatch.enter(event.stage);
@@ -258,6 +314,7 @@ const peakBytes = (): number => process.resourceUsage().maxRSS * 1024; // Node g
 
 async function generate(prompt: string | undefined, o: Options, world: World): Promise<number> {
   const { input, model, missing } = await readRequest(prompt, o);
+  const given = await readStart(o);
   const threads = threadsFrom(o.threads);
   const { precision } = input;
   const memory = memoryFrom(o.memory);
@@ -309,7 +366,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       },
       onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
-    const request = generator.resolve(input);
+    const { request, start } = await fitStart(input, given, generator);
     const maker: Maker = {
       ...{ model: modelName(model), version: packageVersion() },
       ...(loras.length === 0
@@ -321,12 +378,12 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
     progress.note(describe(request));
     const plan = generator.plan(request);
     if (o.verbose || memory !== undefined) progress.note(planText(plan));
-    run = { request, maker, paths, progress, stopwatch, warnings, files: [], previews };
+    run = { request, start, maker, paths, progress, stopwatch, warnings, files: [], previews };
     await draw(generator, run, stop.signal);
     stop.signal.throwIfAborted();
     progress.end();
     tell(run, generator, o, world);
-    const spent = ["load", "text", "denoise", "decode"].flatMap((phase) =>
+    const spent = ["load", "text", "encode", "denoise", "decode"].flatMap((phase) =>
       stopwatch.spent[phase] === undefined ? [] : `${phase} ${seconds(stopwatch.spent[phase])}`,
     );
     progress.note(`${seconds(process.uptime())} (${spent.join(", ")}), peak ${bytes(peakBytes())}`);

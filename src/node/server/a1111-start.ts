@@ -1,0 +1,98 @@
+/**
+ * What A1111's img2img starts from, as pictures of ours. Source: `StableDiffusionProcessingImg2Img` in modules/processing.py of
+ * AUTOMATIC1111/stable-diffusion-webui; settings that would change the picture and that we have not are refused.
+ */
+
+import { check } from "../../core/assert.ts";
+import { KoalaError } from "../../core/errors.ts";
+import { quoted } from "../../core/quoted.ts";
+import type { Picture } from "../../image/pixels.ts";
+import type { Start } from "../../pipeline/start.ts";
+import type { JsonObject } from "./body.ts";
+import { startFrom } from "./start-pictures.ts";
+
+export interface Started {
+  readonly start: Start;
+  /** How pictures come to the size that is drawn: pulled to its shape, or cropped. */
+  readonly fit: "cover" | "fill";
+}
+
+export const fromNoise: Started = { start: {}, fit: "cover" };
+
+/** The web UI's own, where a client says none. */
+const usualStrength = 0.75;
+const usualBlur = 4;
+const mostBlur = 64;
+
+/** Values that mean what is done here; of `masked`, where there is a mask. */
+const only = {
+  always: { resize_mode: [0, 1] }, // 2 and 3 paint bars or enlarge latents
+  masked: {
+    inpainting_fill: [1], // what was there, under noise; others begin from other things
+    inpaint_full_res: [false, 0], // else the mask's surroundings alone are drawn, enlarged
+    inpainting_mask_invert: [0, 1, false, true],
+  },
+} as const;
+
+function checkOnly(body: JsonObject, fields: Readonly<Record<string, readonly unknown[]>>): void {
+  for (const [field, values] of Object.entries(fields)) {
+    const value = body[field];
+    check(value === undefined || value === null || values.includes(value), "E_REQUEST", () => ({
+      where: field,
+      expected: values.length === 1 ? `${values[0]}` : `one of ${values.join(", ")}`,
+      got: quoted(value),
+    }));
+  }
+}
+
+export const strengthFrom = ({ denoising_strength: strength }: JsonObject): JsonObject => ({
+  strength: strength ?? usualStrength,
+});
+
+/** @throws KoalaError E_REQUEST, E_IMAGE */
+export async function readStart(body: JsonObject): Promise<Started> {
+  const { init_images: images, mask, mask_blur: blur = usualBlur } = body;
+  check(Array.isArray(images) && images.length === 1, "E_REQUEST", () => ({
+    where: "init_images",
+    expected: "a list of one picture in base64",
+    got: Array.isArray(images) ? `${images.length} of them` : quoted(images),
+  }));
+  checkOnly(body, only.always);
+  if (mask !== undefined && mask !== null) checkOnly(body, only.masked);
+  const isBlur = typeof blur === "number" && blur >= 0 && blur <= mostBlur;
+  if (!isBlur)
+    throw new KoalaError("E_REQUEST", {
+      where: "mask_blur",
+      expected: `a number from 0 to ${mostBlur} (px)`,
+      got: quoted(blur),
+    });
+  const start = await startFrom(images[0], mask, ["init_images", "mask"]);
+  const isInverted = body.inpainting_mask_invert === 1 || body.inpainting_mask_invert === true;
+  return {
+    start: {
+      image: start.image,
+      mask: start.mask && (await blurred(isInverted ? inverted(start.mask) : start.mask, blur)),
+    },
+    fit: (body.resize_mode ?? 0) === 0 ? "fill" : "cover",
+  };
+}
+
+const inverted = ({ width, height, data }: Picture): Picture => ({
+  ...{ width, height },
+  data: data.map((v) => 255 - v),
+});
+
+/** By a Gaussian of `sigma` pixels. */
+async function blurred(mask: Picture, sigma: number): Promise<Picture> {
+  if (sigma < leastSigma) return mask;
+  const { default: sharp } = await import("sharp");
+  const { width, height, data } = mask;
+  const bytes = await sharp(data, { raw: { width, height, channels: 3 } })
+    .blur(sigma)
+    .raw()
+    .toBuffer();
+  return { width, height, data: new Uint8Array(bytes) };
+}
+
+/** The least that sharp takes; less changes nothing. */
+const leastSigma = 0.3;

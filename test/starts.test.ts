@@ -1,0 +1,196 @@
+/** Pictures that start from a picture, with masks and without, against diffusers; and what is refused. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Picture } from "../src/image/pixels.ts";
+import { psnr } from "../src/image/psnr.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
+import type { RequestInput } from "../src/pipeline/request.ts";
+import type { Start } from "../src/pipeline/start.ts";
+import { goldenJson, goldenTensors } from "./golden.ts";
+import {
+  emojiModel,
+  readJsonFile,
+  weightPath,
+  weightsFor,
+  writeFamily,
+  writeWeights,
+} from "./model-folder.ts";
+import { thrownBy } from "./thrown-by.ts";
+
+let work = "";
+beforeAll(() => {
+  work = mkdtempSync(join(tmpdir(), "koala-starts-"));
+});
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+async function draw(pipeline: Pipeline, request: RequestInput, start: Start): Promise<Picture[]> {
+  const pictures: Picture[] = [];
+  for await (const event of pipeline.generate(request, start))
+    if (event.type === "image") pictures.push(event.picture);
+  return pictures;
+}
+
+interface GoldenStart {
+  readonly kind: "image" | "mask" | "read";
+  readonly family: string;
+  readonly strength: number;
+  readonly prompt: string;
+  readonly negative: string | null;
+  readonly steps: number;
+  readonly guidance: number;
+  readonly width: number;
+  readonly height: number;
+  readonly seed: number;
+  readonly count: number;
+  readonly scheduler?: object;
+}
+
+/** The family with a U-Net that reads a mask and a masked picture beside the latents. */
+function writeInpainting(folder: string, family: string, scheduler: object | undefined): string {
+  writeFamily(folder, family, { scheduler });
+  const config = { ...readJsonFile(join(folder, "unet/config.json")), in_channels: 9 };
+  writeFileSync(join(folder, "unet/config.json"), JSON.stringify(config));
+  writeWeights(join(folder, weightPath("unet")), weightsFor("unet", config));
+  const index = readJsonFile(join(folder, "model_index.json"));
+  const className = String(index._class_name).replace("Pipeline", "InpaintPipeline");
+  writeFileSync(join(folder, "model_index.json"), JSON.stringify({ ...index, _class_name: className }));
+  return folder;
+}
+
+describe("pictures that start from a picture are diffusers'", () => {
+  const { requests } = goldenJson("starts.json") as { requests: Record<string, GoldenStart> };
+  const expected = goldenTensors("starts.safetensors");
+  const bytes = (name: string) => expected.get(name)?.data as Uint8Array<ArrayBuffer>;
+
+  it.each(Object.entries(requests))("%s", async (name, r) => {
+    const { prompt, steps, guidance, strength, width, height, seed, count } = r;
+    const write = r.kind === "read" ? writeInpainting : (at: string) => writeFamily(at, r.family, r);
+    const pipeline = await Pipeline.load(write(join(work, name), r.family, r.scheduler), { isOffline: true });
+    const size = { width, height };
+    const start = {
+      image: { ...size, data: bytes(`start ${width}x${height}`) },
+      ...(r.kind === "image" ? {} : { mask: { ...size, data: bytes(`mask ${width}x${height}`) } }),
+    };
+    const pictures = await draw(
+      pipeline,
+      {
+        ...{ prompt, steps, guidance, strength, ...size, seed, count },
+        ...(r.negative === null ? {} : { negativePrompt: r.negative }),
+      },
+      start,
+    );
+    await pipeline.dispose();
+    expect(pictures.length).toBe(count);
+    const tall = (data: Uint8Array<ArrayBuffer>): Picture => ({ width, height: height * count, data });
+    const ours = new Uint8Array(pictures.flatMap((picture) => [...picture.data]));
+    expect(psnr(tall(ours), tall(bytes(name)))).toBeGreaterThanOrEqual(50);
+  });
+});
+
+describe("the emoji model", () => {
+  const grey = (width: number, height: number, value: number): Picture => ({
+    ...{ width, height },
+    data: new Uint8Array(3 * width * height).fill(value),
+  });
+  const image = grey(128, 128, 200);
+  const mask = grey(128, 128, 0);
+  for (let i = 0; i < mask.data.length / 2; i++) mask.data[i] = 255; // the upper half
+  const request = { prompt: "a red apple", steps: 4, seed: 1 };
+  let pipeline: Pipeline;
+  beforeAll(async () => {
+    pipeline = await Pipeline.load(emojiModel, { isOffline: true });
+  });
+  afterAll(() => pipeline.dispose());
+
+  it("keeps every pixel that the mask leaves, and draws where it is white", async () => {
+    const [picture] = await draw(pipeline, request, { image, mask });
+    const half = image.data.length / 2;
+    expect(picture?.data.subarray(half).every((v) => v === 200)).toBe(true);
+    expect(picture?.data.subarray(0, half).some((v) => v !== 200)).toBe(true);
+  });
+
+  it("records the strength, and stays nearer to the picture at less of it", async () => {
+    const distance = async (strength: number): Promise<number> => {
+      let away = 0;
+      for await (const event of pipeline.generate({ ...request, strength }, { image }))
+        if (event.type === "image") {
+          away = -psnr(event.picture, image);
+          expect(event.request.strength).toBe(strength);
+        }
+      return away;
+    };
+    expect(await distance(0.25)).toBeLessThan(await distance(1));
+  });
+
+  it("starts late with pndm too, which diffusers does not do right", async () => {
+    const strengths = [0.25, 0.5, 0.75];
+    for (const strength of strengths) {
+      const steps: number[] = [];
+      const last: Picture[] = [];
+      for await (const event of pipeline.generate(
+        { ...request, scheduler: "pndm", steps: 8, strength },
+        { image },
+      )) {
+        if (event.type === "step") steps.push(event.timestep);
+        if (event.type === "image") last.push(event.picture);
+      }
+      const distinct = [...new Set(steps)];
+      expect(distinct.length).toBe(8 * strength);
+      expect(steps.length).toBe(8 * strength + 1); // the second level twice
+      expect(psnr(last[0] as Picture, image)).toBeGreaterThan(6);
+    }
+  });
+
+  it("plans the memory of the VAE's encoder", () => {
+    const planned = pipeline.plan(pipeline.resolve(request, { image })).stages.map(({ name }) => name);
+    expect(planned).toContain("vae encoder");
+    expect(pipeline.plan(pipeline.resolve(request)).stages.map(({ name }) => name)).not.toContain(
+      "vae encoder",
+    );
+  });
+
+  it.each([
+    [{ ...request, strength: 0.5 }, {}, "strength: expected a picture to start from beside it, got none"],
+    [request, { mask }, "mask: expected a picture to start from beside it, got none"],
+    [
+      request,
+      { image: grey(64, 64, 0) },
+      "image: expected 128 x 128 px, as the picture that is drawn, got 64 x 64 px",
+    ],
+    [request, { image, mask: grey(64, 64, 0) }, "mask: expected 128 x 128 px, as the picture that is drawn"],
+    [
+      { ...request, strength: 0.2 },
+      { image },
+      "strength: expected at least 0.25 at 4 steps, so that one is taken, got 0.2",
+    ],
+  ])("refuses %j", (input, start, message) => {
+    expect(thrownBy(() => pipeline.resolve(input, start))).toContain(message);
+  });
+
+  it.each([
+    [{ width: 400, height: 200 }, {}, { width: 184, height: 88 }],
+    [{ width: 400, height: 200 }, { width: 128 }, { width: 128, height: 64 }],
+    [{ width: 400, height: 200 }, { height: 128 }, { width: 256, height: 128 }],
+    [
+      { width: 400, height: 200 },
+      { width: 64, height: 64 },
+      { width: 64, height: 64 },
+    ],
+    [{ width: 4000, height: 100 }, {}, { width: 808, height: 24 }],
+  ])("takes for %j with %j the size %j", (picture, said, size) => {
+    expect(pipeline.sizeLike(picture, said)).toEqual(size);
+  });
+});
+
+it("an inpainting model asks for a picture and a mask", async () => {
+  const pipeline = await Pipeline.load(writeInpainting(join(work, "inpainting"), "sd15", undefined), {
+    isOffline: true,
+  });
+  expect(thrownBy(() => pipeline.resolve({ prompt: "a" }))).toContain(
+    "image: expected a picture and a mask of what is drawn anew, since this model is one for inpainting, got nothing",
+  );
+  await pipeline.dispose();
+});
