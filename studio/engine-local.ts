@@ -1,11 +1,12 @@
 /** Draws in a worker of this browser, with models in its storage. */
 
-import { KoalaError, type Request, type RequestInput, resolveRequest } from "koala-diffusion";
+import { KoalaError, type RequestInput } from "koala-diffusion";
 import {
   encodePicture,
   type LoadCalls,
   type LoadedModel,
   readPicture,
+  type StartFiles,
   WorkerPipeline,
 } from "koala-diffusion/web";
 import type { DrawEvent, Engine, Model, Progress } from "./engines.ts";
@@ -31,6 +32,7 @@ const isOfWorker = (error: unknown): boolean =>
 
 /** How a load is watched and ended. */
 type Telling = { readonly signal: AbortSignal } & Progress;
+type Drawing = Telling & { readonly start: StartFiles | null };
 
 export function localEngine(): Engine {
   const start = (): WorkerPipeline =>
@@ -109,20 +111,23 @@ export function localEngine(): Engine {
     return loaded;
   }
 
-  async function* draw(name: string, input: RequestInput, o: Telling): AsyncGenerator<DrawEvent> {
+  async function* draw(name: string, request: RequestInput, o: Drawing): AsyncGenerator<DrawEvent> {
     yield { type: "stage", stage: "load", detail: name };
-    const { defaults } = await ensure(name, o, input.precision);
-    const request = resolveRequest(input, defaults);
+    await ensure(name, o, request.precision);
     try {
-      yield* drawn(name, request, o.signal);
+      yield* drawn(name, request, o);
     } catch (error) {
       blame(error, o);
     }
   }
 
-  async function* drawn(name: string, request: Request, signal: AbortSignal): AsyncGenerator<DrawEvent> {
+  async function* drawn(
+    name: string,
+    request: RequestInput,
+    { signal, start }: Drawing,
+  ): AsyncGenerator<DrawEvent> {
     let began = performance.now();
-    for await (const event of pipeline.generate(request, { signal })) {
+    for await (const event of pipeline.generate(request, { signal, start })) {
       switch (event.type) {
         case "image": {
           const seconds = (performance.now() - began) / 1000;
@@ -132,7 +137,8 @@ export function localEngine(): Engine {
           const png = new Blob([await encodePicture(event.picture, own, maker)], { type: "image/png" });
           const bytes = await pipeline.engineBytes();
           const drawing = { model: name, request: own, png, seconds, bytes, created: Date.now() };
-          yield { type: "picture", drawing: await history.add(drawing) };
+          const kept = start === null ? drawing : { ...drawing, start };
+          yield { type: "picture", drawing: await history.add(kept) };
           break;
         }
         case "preview":

@@ -1,7 +1,13 @@
 /** Draws on the server that the page came from, by its own API; a job goes on when the page is left. */
 
 import { KoalaError, type Request, type RequestInput } from "koala-diffusion";
-import { type Exploration, type Recorded, type Structure, unpack } from "koala-diffusion/web";
+import {
+  type Exploration,
+  type Recorded,
+  type StartFiles,
+  type Structure,
+  unpack,
+} from "koala-diffusion/web";
 import type { DrawEvent, Drawing, Engine, Model, Run, RunDetails } from "./engines.ts";
 import { inAddress } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
@@ -10,6 +16,7 @@ interface JobView {
   readonly id: string;
   readonly model: string;
   readonly request: Request;
+  readonly start: { readonly image: string; readonly mask: string | null } | null;
   readonly state: "waiting" | "running" | "done" | "failed" | "cancelled";
   readonly position: number | null;
   readonly created: number;
@@ -72,6 +79,20 @@ const json = (method: string, body: unknown): RequestInit => ({
   headers: { "content-type": "application/json" },
   body: JSON.stringify(body),
 });
+
+const base64Of = async (file: Blob): Promise<string> => {
+  let text = "";
+  for (const byte of new Uint8Array(await file.arrayBuffer())) text += String.fromCharCode(byte);
+  return btoa(text);
+};
+
+/** Pictures to start from, as fields of a job. */
+const sent = async ({ image, mask }: StartFiles): Promise<object> => ({
+  image: await base64Of(image),
+  ...(mask === null ? {} : { mask: await base64Of(mask) }),
+});
+
+const fileAt = async (url: string): Promise<Blob> => (await reach(`.${url}`)).blob();
 
 const noteOf = ({ nsfw }: JobView["pictures"][number]): string | null =>
   nsfw?.isExplicit === true ? `found explicit${nsfw.policy === "blur" ? ", so blurred" : ""}` : null;
@@ -155,6 +176,7 @@ async function* follow(job: JobView, signal: AbortSignal): AsyncGenerator<DrawEv
 const largestPage = 500;
 
 const pathOf = ({ id }: Drawing): string => `api/jobs/${id.replace("/", "/pictures/")}`;
+const jobOf = ({ id }: Drawing): string => `api/jobs/${id.split("/")[0]}`;
 
 export function remoteEngine(): Engine {
   const models = async (): Promise<readonly Model[]> =>
@@ -169,8 +191,10 @@ export function remoteEngine(): Engine {
       if (found !== undefined) return found;
       throw new KoalaError("E_MODEL", { where: "model", expected: "one that the server offers", got: name });
     },
-    async *draw(model, request: RequestInput, { signal }) {
-      const job = await ask<JobView>("api/jobs", { ...json("POST", { model, ...request }), signal });
+    async *draw(model, request: RequestInput, { signal, start }) {
+      const pictures = start === null ? {} : await sent(start);
+      const body = { model, ...request, ...pictures };
+      const job = await ask<JobView>("api/jobs", { ...json("POST", body), signal });
       remember("job", job.id, "tab");
       yield* follow(job, signal);
     },
@@ -199,6 +223,12 @@ export function remoteEngine(): Engine {
       setFavourite: async (drawing, isFavourite) =>
         void (await ask(pathOf(drawing), json("PATCH", { isFavourite }))),
       remove: async (drawing) => void (await ask(pathOf(drawing), { method: "DELETE" })),
+      async startOf(drawing) {
+        const { start } = await ask<JobView>(jobOf(drawing));
+        if (start === null) return null;
+        const { image, mask } = start;
+        return { image: await fileAt(image), mask: mask === null ? null : await fileAt(mask) };
+      },
       isKept: async () => true,
     },
     readPicture: (file) => ask<Recorded>("api/png-info", { method: "POST", body: file }),

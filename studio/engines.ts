@@ -5,6 +5,7 @@ import type {
   Exploration,
   Needs,
   Recorded,
+  StartFiles,
   Structure,
   StructureRequest,
   Surroundings,
@@ -77,6 +78,8 @@ export interface History {
   ): Promise<{ readonly drawings: readonly Drawing[]; readonly isMore: boolean }>;
   setFavourite(drawing: Drawing, isFavourite: boolean): Promise<void>;
   remove(drawing: Drawing): Promise<void>;
+  /** What a picture started from; null: noise, or it is not kept. */
+  startOf(drawing: Drawing): Promise<StartFiles | null>;
   /** Whether it outlives the page. */
   isKept(): Promise<boolean>;
 }
@@ -115,7 +118,7 @@ export interface Engine {
   draw(
     model: string,
     request: RequestInput,
-    o: { readonly signal: AbortSignal } & Progress,
+    o: { readonly signal: AbortSignal; readonly start: StartFiles | null } & Progress,
   ): AsyncGenerator<DrawEvent>;
   readonly history: History;
   readPicture(file: File): Promise<Recorded>;

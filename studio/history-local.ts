@@ -1,6 +1,7 @@
 /** Pictures that were drawn here, in IndexedDB; in the page's memory where the browser keeps nothing. */
 
 import type { Request } from "koala-diffusion";
+import type { StartFiles } from "koala-diffusion/web";
 import type { Drawing, History } from "./engines.ts";
 import { titleOf } from "./names.ts";
 
@@ -9,6 +10,7 @@ interface Kept {
   readonly model: string;
   readonly request: Request;
   readonly png: Blob;
+  readonly start?: StartFiles;
   readonly seconds: number;
   readonly bytes?: number;
   readonly created: number;
@@ -65,7 +67,7 @@ export function localHistory(): LocalHistory {
     if (db === null || memory.has(kept.id)) memory.set(kept.id, kept);
     else await committed(db.transaction(STORE, "readwrite").objectStore(STORE).put(kept));
   }
-  const shown = ({ png, ...rest }: Kept): Drawing => {
+  const shown = ({ png, start: _, ...rest }: Kept): Drawing => {
     const url = urls.get(rest.id) ?? URL.createObjectURL(png);
     urls.set(rest.id, url);
     return { ...rest, url, bytes: rest.bytes ?? null, note: rest.note ?? null };
@@ -105,6 +107,7 @@ export function localHistory(): LocalHistory {
       URL.revokeObjectURL(urls.get(id) ?? "");
       urls.delete(id);
     },
+    startOf: async ({ id }) => (await named(id))?.start ?? null,
     isKept: async () => (await database) !== null,
   };
 }

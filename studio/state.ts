@@ -11,6 +11,7 @@ import {
 import type { DrawEvent, Drawing, Engine, Model, Progress, Shown } from "./engines.ts";
 import { titleOf } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
+import { type StartPicture, startPicture } from "./start-picture.ts";
 
 export const views = ["draw", "compare", "inside", "runs", "models"] as const;
 export type View = (typeof views)[number];
@@ -42,6 +43,9 @@ export interface Problem {
   readonly hint: string | null;
 }
 
+/** What stands beside a request's fields: files to start from. */
+const isOfStart = (field: string): boolean => field === "image" || field === "mask";
+
 export function problemOf(error: unknown): Problem {
   if (!(error instanceof KoalaError))
     return {
@@ -50,7 +54,7 @@ export function problemOf(error: unknown): Problem {
     };
   const { code, where, expected, got, hint = null } = error;
   const field = where.split(".")[0] ?? "";
-  const isField = requestFields().some(({ key }) => key === field);
+  const isField = isOfStart(field) || requestFields().some(({ key }) => key === field);
   return {
     field: isField ? field : null,
     code,
@@ -67,6 +71,11 @@ export interface Studio {
   readonly fields: readonly RequestField[];
   readonly view: Signal<View>;
   readonly form: Signal<Form>;
+  readonly startPicture: StartPicture;
+  /** Whether the form is of a picture that started from one which is not here. */
+  readonly lacksStart: ReadonlySignal<boolean>;
+  /** What stands for a field that is left open, by the model and the picture to start from. */
+  readonly usual: ReadonlySignal<Form>;
   readonly models: Signal<readonly Model[]>;
   readonly model: Signal<Model | null>;
   readonly loading: Signal<{ readonly bytes: number; readonly total: number } | null>;
@@ -107,6 +116,9 @@ export interface Studio {
   /** Changes the history, and shows it. */
   change(work: Promise<void>): Promise<void>;
   readFile(file: File): Promise<void>;
+  /** Draws from a picture from now on. */
+  startFrom(picture: Blob | Drawing): Promise<void>;
+  startFromNoise(): void;
   /** Types a picture's settings, and chooses the model that drew it. */
   take(drawing: Drawing): Promise<void>;
   /** Draws by a picture's settings with another seed. */
@@ -147,6 +159,7 @@ export function createStudio(engine: Engine): Studio {
     isOnline: signal(navigator.onLine),
     presets: signal(remembered<Readonly<Record<string, Form>>>("presets", {})),
   };
+  const start = startPicture();
   const stop = signal<AbortController | null>(null);
   addEventListener("hashchange", () => {
     s.view.value = asView(location.hash);
@@ -273,6 +286,7 @@ export function createStudio(engine: Engine): Studio {
         const words = {
           load: "Loading the model",
           text: "Reading the prompt",
+          encode: "Looking at the picture",
           denoise: "Drawing",
           decode: "Decoding",
         };
@@ -320,7 +334,7 @@ export function createStudio(engine: Engine): Studio {
         hint: "Choose one under Models.",
       });
     s.work.value = { ...noWorkYet, what: "Starting" };
-    await follow(engine.draw(model.name, asked, { signal, ...progress }));
+    await follow(engine.draw(model.name, asked, { signal, start: await start.files(), ...progress }));
   }
 
   /** Says where settings are from, and which model they were for where that is not the one that is open. */
@@ -336,6 +350,13 @@ export function createStudio(engine: Engine): Studio {
     location.hash = "#draw";
   }
 
+  /** Takes what a picture started from; what is not kept anywhere is not here then. */
+  async function takeStart(drawing: Drawing): Promise<void> {
+    start.remove();
+    const files = drawing.request.strength === undefined ? null : await engine.history.startOf(drawing);
+    if (files !== null) await start.put(files);
+  }
+
   async function openMaker({ model: name }: Drawing, signal: AbortSignal): Promise<void> {
     if (name === s.model.value?.name) return;
     if (s.models.value.some((one) => one.name === name)) await open(name, signal);
@@ -344,6 +365,9 @@ export function createStudio(engine: Engine): Studio {
 
   return {
     ...s,
+    startPicture: start,
+    lacksStart: computed(() => s.form.value.strength !== undefined && start.image.value === null),
+    usual: computed(() => ({ ...s.model.value?.defaults, ...start.usual(s.model.value, s.form.value) })),
     engine,
     fields,
     broken,
@@ -398,6 +422,7 @@ export function createStudio(engine: Engine): Studio {
       try {
         const recorded = await engine.readPicture(file);
         use({ ...recorded.request });
+        if (recorded.request.strength === undefined) start.remove();
         s.problem.value = null;
         s.notes.value = [];
         sayRead(file.name, recorded.model);
@@ -406,14 +431,32 @@ export function createStudio(engine: Engine): Studio {
         s.problem.value = problemOf(error);
       }
     },
+    async startFrom(picture) {
+      location.hash = "#draw";
+      try {
+        const image = picture instanceof Blob ? picture : await (await fetch(picture.url)).blob();
+        await start.put({ image, mask: null });
+        s.problem.value = null;
+      } catch (error) {
+        s.problem.value = problemOf(error);
+      }
+    },
+    startFromNoise() {
+      start.remove();
+      set("strength", undefined);
+    },
     take(drawing) {
       typeSettings(drawing);
-      return exclusively((signal) => openMaker(drawing, signal));
+      return exclusively(async (signal) => {
+        await takeStart(drawing);
+        await openMaker(drawing, signal);
+      });
     },
     drawAnother(drawing) {
       typeSettings(drawing);
       set("seed", undefined);
       return exclusively(async (signal) => {
+        await takeStart(drawing);
         await openMaker(drawing, signal);
         await draw(signal);
       }, "picture");

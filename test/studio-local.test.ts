@@ -48,7 +48,7 @@ const failure = (code: SentError["code"]) => (): readonly Answer[] => [
 /** What was told of models on their way. */
 let told: string[];
 const telling = (signal = new AbortController().signal) => ({
-  signal,
+  ...{ signal, start: null },
   onBytes: (bytes: number, total: number) => void told.push(`${bytes} of ${total}`),
   onReady: () => void told.push("ready"),
   onWarning: (text: string) => void told.push(text),

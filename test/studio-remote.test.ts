@@ -1,5 +1,6 @@
 /** The studio's way to a server, against a server without an engine: its gallery is one of pictures, not of jobs. */
 
+import sharp from "sharp";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { remoteEngine } from "../studio/engine-remote.ts";
 import type { DrawEvent, Drawing } from "../studio/engines.ts";
@@ -82,12 +83,40 @@ it("passes on each picture once, as it is done, and the last with the time that 
   for await (const event of remoteEngine().draw(
     "koala-emoji",
     { prompt: "apple", seed: 5, count: 3 },
-    { signal, onBytes() {}, onReady() {}, onWarning() {} },
+    { signal, start: null, onBytes() {}, onReady() {}, onWarning() {} },
   ))
     events.push(event);
   const pictures = events.flatMap((event) => (event.type === "picture" ? [event.drawing] : []));
   expect(seeds(pictures)).toEqual([5, 6, 7]);
   expect(pictures.map(({ seconds }) => seconds === null)).toEqual([true, true, false]);
+});
+
+it("sends a picture and a mask to start from, and gives them back with the drawing", async () => {
+  const { draw, history } = remoteEngine();
+  const file = async (background: string): Promise<Blob> =>
+    new Blob([
+      await sharp({ create: { width: 80, height: 40, channels: 3, background } })
+        .png()
+        .toBuffer(),
+    ]);
+  const start = { image: await file("red"), mask: await file("white") };
+  const { signal } = new AbortController();
+  const watched = { signal, start, onBytes() {}, onReady() {}, onWarning() {} };
+  for await (const _ of draw("koala-emoji", { prompt: "apple", width: 64, height: 32 }, watched));
+  await drawn("pear");
+  const [pear, apple] = (await history.list("", false, 9)).drawings as [Drawing, Drawing];
+  expect(await history.startOf(pear)).toBeNull();
+  const kept = await history.startOf(apple);
+  const looks = [kept?.image, kept?.mask].map(async (blob) => {
+    const { data, info } = await sharp(await blob?.arrayBuffer())
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    return [info.width, info.height, ...data.subarray(0, 3)];
+  });
+  expect(await Promise.all(looks)).toEqual([
+    [64, 32, 255, 0, 0],
+    [64, 32, 255, 255, 255],
+  ]);
 });
 
 it("asks for a model by its whole name, whatever its folder is called", async () => {

@@ -2,12 +2,15 @@
 
 import { beforeEach, expect, it, vi } from "vitest";
 import { KoalaError } from "../src/core/errors.ts";
+import type { StartFiles } from "../src/web/start-files.ts";
 import type { DrawEvent, Drawing, Engine, Model } from "../studio/engines.ts";
 import { createStudio, type Studio } from "../studio/state.ts";
 
+const defaults = { width: 128, height: 128, steps: 8 } as Model["defaults"];
+
 const modelOf = (name: string): Model => ({
   ...{ name, title: name, location: `/${name}`, family: null, engine: null },
-  ...{ defaults: null, precisions: null },
+  ...{ defaults, precisions: null },
 });
 
 const drawingBy = (model: string): Drawing => ({
@@ -17,6 +20,9 @@ const drawingBy = (model: string): Drawing => ({
 
 /** What the engine was asked, and what of it fails. */
 let asked: string[];
+/** What it was given to start from, and what its history knows of that. */
+let starts: (StartFiles | null)[];
+let keptStart: StartFiles | null;
 let failing: Map<string, KoalaError>;
 let stored: Map<string, string>;
 
@@ -30,7 +36,8 @@ const engine: Engine = {
     o.onWarning(`${name} is slow`);
     return modelOf(name);
   },
-  async *draw(name, request): AsyncGenerator<DrawEvent> {
+  async *draw(name, request, { start }): AsyncGenerator<DrawEvent> {
+    starts.push(start);
     asked.push(`draw ${name} ${request.prompt} ${request.seed}`);
     yield { type: "warning", message: `${name} is slow` };
   },
@@ -38,6 +45,7 @@ const engine: Engine = {
     list: async () => ({ drawings: [], isMore: false }),
     setFavourite: async () => {},
     remove: async () => {},
+    startOf: async () => keptStart,
     isKept: async () => true,
   },
   storage: {
@@ -48,7 +56,10 @@ const engine: Engine = {
       failing.delete(name);
     },
   },
-  readPicture: async () => ({ request: { prompt: "read" }, model: "c", missing: ["Clip skip: 2"] }),
+  readPicture: async ({ name }) =>
+    name === "started.png"
+      ? { request: { prompt: "read", strength: 0.5 } }
+      : { request: { prompt: "read" }, model: "c", missing: ["Clip skip: 2"] },
   structure: () => Promise.reject(new Error("not asked")),
   times: () => Promise.reject(new Error("not asked")),
   explore: () => Promise.reject(new Error("not asked")),
@@ -69,8 +80,55 @@ const gone = (name: string): KoalaError =>
 const locked = (name: string): KoalaError =>
   new KoalaError("E_CONFLICT", { where: `/${name}/x.json`, expected: "a file", got: "one in use" });
 
+/** A picture file of the width and height that it says. */
+const fileOf = (width: number, height: number): Blob => new Blob([`${width} ${height}`]);
+
+/** Stand-ins for the browser's: a file is decoded to the size that it says, and every pixel is painted. */
+function stubPictures(): void {
+  vi.stubGlobal("createImageBitmap", async (file: Blob) => {
+    const [width = 0, height = 0] = (await file.text()).split(" ").map(Number);
+    if (!(width > 0)) throw new Error("no picture");
+    return { width, height };
+  });
+  vi.stubGlobal(
+    "OffscreenCanvas",
+    class {
+      readonly width: number;
+      readonly height: number;
+      constructor(width: number, height: number) {
+        this.width = width;
+        this.height = height;
+      }
+      getContext(): object {
+        const drawing = ["setTransform", "clearRect", "fillRect", "drawImage", "putImageData"];
+        const path = ["beginPath", "lineTo", "stroke"];
+        return {
+          canvas: this,
+          getImageData: () => ({ data: Uint8ClampedArray.of(255, 255, 255, 255) }),
+          ...Object.fromEntries([...drawing, ...path].map((name) => [name, () => {}])),
+        };
+      }
+      async convertToBlob(): Promise<Blob> {
+        return fileOf(this.width, this.height);
+      }
+    },
+  );
+}
+
+const sizeOf = (blob: Blob | null | undefined): Promise<string> | undefined => blob?.text();
+const stroke = { points: [{ x: 1, y: 1 }], width: 9, isErasing: false };
+
+/** A drawing that started from a picture. */
+const startedDrawing = (): Drawing => {
+  const drawing = drawingBy("a");
+  return { ...drawing, request: { ...drawing.request, strength: 0.5 } };
+};
+
 beforeEach(() => {
   asked = [];
+  starts = [];
+  keptStart = null;
+  stubPictures();
   failing = new Map();
   stored = new Map();
   const storage = {
@@ -191,4 +249,77 @@ it("saves a preset beside those that another tab has saved since", async () => {
   vi.stubGlobal("localStorage", undefined); // where the browser remembers nothing they last as long as the page
   other.savePreset("third");
   expect(Object.keys(other.presets.value)).toEqual(["quick", "careful", "third"]);
+});
+
+it("draws from a picture that was given, with the mask that was painted on it, and shows its shape", async () => {
+  const studio = await opened();
+  await studio.startFrom(fileOf(400, 200));
+  expect(studio.usual.value).toMatchObject({ width: 184, height: 88, strength: 0.75, steps: 8 });
+  studio.set("height", 64);
+  expect(studio.usual.value).toMatchObject({ width: 128, height: 64 });
+  await studio.draw();
+  studio.startPicture.marks.value = [stroke];
+  expect(studio.usual.value.strength).toBe(1);
+  await studio.draw();
+  const sizes = starts.map((start) => Promise.all([start?.image, start?.mask].map(sizeOf)));
+  expect(await Promise.all(sizes)).toEqual([
+    ["400 200", undefined],
+    ["400 200", "400 200"],
+  ]);
+});
+
+it("makes a large picture smaller as it comes", async () => {
+  const studio = await opened();
+  await studio.startFrom(fileOf(4096, 1024));
+  expect(studio.startPicture.image.value).toMatchObject({ width: 2048, height: 512 });
+});
+
+it("says where a file is no picture, and keeps the one before", async () => {
+  const studio = await opened();
+  await studio.startFrom(fileOf(64, 64));
+  await studio.startFrom(new Blob(["a text"]));
+  expect(studio.problem.value).toMatchObject({
+    field: "image",
+    message: "image: expected a picture that this browser can show, got something else",
+  });
+  expect(studio.startPicture.image.value).toMatchObject({ width: 64 });
+});
+
+it("forgets a picture's strength and mask with the picture", async () => {
+  const studio = await opened();
+  await studio.startFrom(fileOf(64, 64));
+  studio.startPicture.marks.value = [stroke];
+  studio.set("strength", 0.4);
+  studio.startFromNoise();
+  await studio.draw();
+  expect(starts).toEqual([null]);
+  expect(studio.form.value).not.toHaveProperty("strength");
+  expect(studio.startPicture.marks.value).toEqual([]);
+  expect(studio.lacksStart.value).toBe(false);
+});
+
+it("takes a drawing's start with its settings, where it is kept", async () => {
+  const studio = await opened();
+  keptStart = { image: fileOf(128, 64), mask: fileOf(128, 64) };
+  await studio.take(startedDrawing());
+  expect(studio.form.value.strength).toBe(0.5);
+  expect(studio.startPicture.image.value).toMatchObject({ width: 128, height: 64 });
+  expect(studio.startPicture.marks.value).toHaveLength(1);
+  await studio.drawAnother(startedDrawing());
+  expect(await sizeOf(starts[0]?.mask)).toBe("128 64");
+  await studio.take(drawingBy("a"));
+  expect(studio.startPicture.image.value).toBeNull();
+});
+
+it("says that settings lack the picture that they started from, until one is given", async () => {
+  const studio = await opened();
+  await studio.startFrom(fileOf(64, 64));
+  await studio.take(startedDrawing());
+  expect([studio.startPicture.image.value, studio.lacksStart.value]).toEqual([null, true]);
+  await studio.startFrom(fileOf(32, 32));
+  expect(studio.lacksStart.value).toBe(false);
+  await studio.readFile(new File([], "started.png"));
+  expect(studio.startPicture.image.value).toMatchObject({ width: 32 });
+  await studio.readFile(new File([], "it.png"));
+  expect([studio.startPicture.image.value, studio.lacksStart.value]).toEqual([null, false]);
 });

@@ -30,7 +30,7 @@ export interface Start {
 }
 
 /** Usual strength: a picture keeps its composition; what is masked is drawn anew altogether. */
-const usualStrength = (mask: Picture | undefined): number => (mask === undefined ? 0.75 : 1);
+export const usualStrength = (isMasked: boolean): number => (isMasked ? 1 : 0.75);
 
 /** Steps that a strength takes of so many, as diffusers counts them: `get_timesteps` of its image-to-image pipelines. */
 const stepsOf = (steps: number, strength: number): number => Math.floor(steps * strength);
@@ -53,7 +53,7 @@ export function withStart(request: Request, { image, mask }: Start, besideChanne
     }));
     return request;
   }
-  const { width, height, steps, strength = usualStrength(mask) } = request;
+  const { width, height, steps, strength = usualStrength(mask !== undefined) } = request;
   for (const [where, picture] of Object.entries({ image, mask }))
     check(
       picture === undefined || (picture.width === width && picture.height === height),

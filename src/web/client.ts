@@ -16,6 +16,7 @@ import type {
   Surroundings,
   ToWorker,
 } from "./messages.ts";
+import type { StartFiles } from "./start-files.ts";
 import type { Structure, StructureRequest } from "./structure.ts";
 
 export interface LoadCalls {
@@ -63,17 +64,18 @@ export class WorkerPipeline {
   }
 
   /**
-   * Runs a request; aborting ends it within one step, and decodes pictures that are done by then.
-   * @throws KoalaError as `Pipeline.generate`, the signal's reason
+   * Runs a request; aborting ends it within one step, and decodes pictures that are done by then. Files to start from are cut to
+   * the request's size; where it has none, the picture's shape is kept.
+   * @throws KoalaError as `Pipeline.generate`, E_IMAGE, the signal's reason
    */
   async *generate(
     request: RequestInput,
-    o: { readonly signal?: AbortSignal } = {},
+    { signal, start = null }: { readonly signal?: AbortSignal; readonly start?: StartFiles | null } = {},
   ): AsyncGenerator<PipelineEvent> {
     const waiting: PipelineEvent[] = [];
     let wake = (): void => {};
     let isDone = false;
-    const end = this.#call("generate", request, o.signal, (message) => {
+    const end = this.#call("generate", { request, start }, signal, (message) => {
       if (message.type === "event") waiting.push(message.event);
       wake();
     }).finally(() => {

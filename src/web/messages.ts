@@ -7,6 +7,7 @@ import type { PipelineEvent } from "../pipeline/events.ts";
 import type { Needs } from "../pipeline/needs.ts";
 import type { PrecisionName, RequestInput } from "../pipeline/request.ts";
 import type { EngineStatus } from "../runtime/session.ts";
+import type { StartFiles } from "./start-files.ts";
 import type { Structure, StructureRequest } from "./structure.ts";
 
 export interface LoadRequest {
@@ -52,13 +53,19 @@ export interface Surroundings {
   readonly models: readonly KeptModel[];
 }
 
+export interface GenerateRequest {
+  readonly request: RequestInput;
+  /** Null: noise. */
+  readonly start: StartFiles | null;
+}
+
 /** What to draw while looking inside. */
 export type ExploreRequest = RequestInput;
 
 /** Each call with its argument and result; `generate` tells events before its end. */
 export interface Calls {
   load: { argument: LoadRequest; result: LoadedModel };
-  generate: { argument: RequestInput; result: null };
+  generate: { argument: GenerateRequest; result: null };
   /** Draws with the loaded model and looks inside; tells its steps before its end. */
   explore: { argument: ExploreRequest; result: Exploration };
   /** What a U-Net consists of: a loaded model's or a preset's. */

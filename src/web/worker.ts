@@ -7,8 +7,17 @@ import { needsInFourBits } from "../pipeline/needs.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { engineBytes, watchMemories } from "./engine-memory.ts";
 import { adapterLimits, engines } from "./engines.ts";
-import type { Calls, FromWorker, LoadRequest, SentError, Surroundings, ToWorker } from "./messages.ts";
+import type {
+  Calls,
+  FromWorker,
+  GenerateRequest,
+  LoadRequest,
+  SentError,
+  Surroundings,
+  ToWorker,
+} from "./messages.ts";
 import { theShelf } from "./models.ts";
+import { readStart } from "./start-files.ts";
 import { structureOf } from "./structure.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
@@ -49,7 +58,7 @@ async function perform(
     case "load":
       return load(message.id, message.argument, signal);
     case "generate":
-      for await (const event of loaded("generate").generate(message.argument, { signal })) {
+      for await (const event of generate(message.argument, signal)) {
         send(message.id, event);
         await turn();
       }
@@ -88,6 +97,17 @@ async function perform(
 function loaded(where: string): Pipeline {
   if (pipeline !== null) return pipeline;
   throw new KoalaError("E_MODEL", { where, expected: "a model", got: "none loaded" });
+}
+
+async function* generate(
+  { request, start }: GenerateRequest,
+  signal: AbortSignal,
+): AsyncGenerator<PipelineEvent> {
+  const its = loaded("generate");
+  if (start === null) return yield* its.generate(request, { signal });
+  const pictures = await readStart(start, (picture) => its.sizeLike(picture, request));
+  const { width, height } = pictures.image;
+  yield* its.generate({ ...request, width, height }, { signal, ...pictures });
 }
 
 /** WebAssembly computes without giving way: lets an abort come in. */

@@ -63,7 +63,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
     );
 
   async function drawOne({ column, row, model: name, request }: Asked, signal: AbortSignal): Promise<void> {
-    const o = { signal, ...studio.progress };
+    const o = { signal, start: await studio.startPicture.files(), ...studio.progress };
     await studio.engine.open(name, o);
     for await (const event of studio.engine.draw(name, request, o)) {
       if (event.type === "warning") o.onWarning(event.message);
@@ -75,7 +75,7 @@ export function Compare({ studio }: { readonly studio: Studio }) {
   async function drawStrip(name: string, request: Asked["request"], signal: AbortSignal): Promise<void> {
     drawn.value = { across: null, down: null, cells: [] };
     const add = (cell: Omit<Cell, "row">): void => show([...drawn.value.cells, { ...cell, row: "" }]);
-    const o = { signal, ...studio.progress };
+    const o = { signal, start: await studio.startPicture.files(), ...studio.progress };
     for await (const event of studio.engine.draw(name, request, o)) {
       if (event.type === "warning") o.onWarning(event.message);
       if (event.type === "preview" && event.step % stripEvery === 0)
@@ -171,8 +171,8 @@ export function Compare({ studio }: { readonly studio: Studio }) {
           )}
           <span class="hint">
             Same prompt and seed ({String(studio.form.value.seed ?? usualSeed)}) in every picture; other
-            settings are those of Draw. The first picture of a model or a precision takes the time to load it
-            too.
+            settings, and the picture to start from, are those of Draw. The first picture of a model or a
+            precision takes the time to load it too.
           </span>
         </div>
       </form>

@@ -6,6 +6,7 @@ import { Gallery } from "./gallery.tsx";
 import { PictureView } from "./picture.tsx";
 import { Presets } from "./presets.tsx";
 import { Field, Settings } from "./settings.tsx";
+import { StartPanel } from "./start.tsx";
 
 /** On a phone the settings would stand between the prompt and the picture. */
 const isWide = matchMedia("(min-width: 721px)").matches;
@@ -25,7 +26,8 @@ export function Draw({ studio }: { readonly studio: Studio }) {
   const { isBusy, model, problem } = studio;
   useEffect(() => {
     const wrong = problem.value?.field ?? null;
-    if (wrong !== null) show(document.getElementById(wrong));
+    // a strength without its picture has no field, but a place for the picture
+    if (wrong !== null) show(document.getElementById(wrong) ?? document.getElementById("image"));
   }, [problem.value]);
   const file = useRef<HTMLInputElement>(null);
   const field = (key: string) => studio.fields.find((one) => one.key === key);
@@ -42,6 +44,7 @@ export function Draw({ studio }: { readonly studio: Studio }) {
       >
         {prompt !== undefined && <Field field={prompt} studio={studio} />}
         {negative !== undefined && <Field field={negative} studio={studio} />}
+        <StartPanel studio={studio} />
         <div class="row">
           {isBusy.value ? (
             <button type="button" class="main" onClick={studio.cancel}>
@@ -53,7 +56,7 @@ export function Draw({ studio }: { readonly studio: Studio }) {
             </button>
           )}
           <button type="button" onClick={() => file.current?.click()}>
-            Read a picture…
+            Read settings…
           </button>
           <input
             ref={file}
@@ -89,14 +92,11 @@ function timeLeft(seconds: number | null): string {
 
 /** The picture being drawn, else the last one; its box keeps its shape whatever is in it. */
 function Stage({ studio }: { readonly studio: Studio }) {
-  const { work, current, model, form, isBusy } = studio;
+  const { work, current, model, form, usual, isBusy } = studio;
   const { value: now } = work;
   const { value: last } = current;
-  const usual = model.value?.defaults;
-  const width =
-    now === null && last !== null ? last.request.width : Number(form.value.width ?? usual?.width ?? 1);
-  const height =
-    now === null && last !== null ? last.request.height : Number(form.value.height ?? usual?.height ?? 1);
+  const wanted = { width: 1, height: 1, ...usual.value, ...form.value };
+  const { width, height } = now === null && last !== null ? last.request : wanted;
   const shown = now === null ? (last === null ? null : { url: last.url }) : now.shown;
   return (
     <section class="card stage" aria-label="Picture">
@@ -149,6 +149,9 @@ function Stage({ studio }: { readonly studio: Studio }) {
             </button>
             <button type="button" disabled={isBusy.value} onClick={() => void studio.drawAnother(last)}>
               Another seed
+            </button>
+            <button type="button" onClick={() => void studio.startFrom(last)}>
+              Start from this
             </button>
           </>
         )}

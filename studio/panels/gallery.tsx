@@ -80,6 +80,14 @@ function Tile({ drawing, studio }: { readonly drawing: Drawing; readonly studio:
         </button>
         <button
           type="button"
+          aria-label="Start from this"
+          title="Start from this"
+          onClick={() => void studio.startFrom(drawing)}
+        >
+          ✎
+        </button>
+        <button
+          type="button"
           aria-label="Remove"
           onClick={() => {
             if (current.value?.id === drawing.id) current.value = null;

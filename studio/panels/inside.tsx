@@ -61,7 +61,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
     studio.exclusively(async (signal) => {
       const name = model.value?.name;
       if (name === undefined) return;
-      const { preview: _, ...request } = studio.request();
+      const { preview: _, strength: _strength, ...request } = studio.request();
       done.value =
         engine.kind === "server" ? "The server looks inside; this takes as long as a picture" : "Starting";
       try {
@@ -104,6 +104,9 @@ export function Inside({ studio }: { readonly studio: Studio }) {
             </button>
           )}
           <span role="status">{done.value}</span>
+          {studio.startPicture.image.value !== null && (
+            <span class="hint">It draws from noise here, without the picture to start from.</span>
+          )}
         </div>
       </form>
       {found.value === null ? (

@@ -1,6 +1,6 @@
 /** The request's fields as a form, made from its schema; what is left open is the model's. */
 
-import type { RequestField } from "koala-diffusion";
+import { listFromText, type RequestField } from "koala-diffusion";
 import { useRef } from "preact/hooks";
 import type { Studio } from "../state.ts";
 
@@ -10,7 +10,7 @@ export const labelOf = (key: string): string => {
   return words[0]?.toUpperCase() + words.slice(1);
 };
 
-const elsewhere = ["prompt", "negativePrompt", "preview"];
+const elsewhere = ["prompt", "negativePrompt", "strength", "preview"];
 const common = ["steps", "guidance", "width", "height", "seed", "count", "scheduler"];
 
 export function Settings({ studio }: { readonly studio: Studio }) {
@@ -43,10 +43,7 @@ export const choicesOf = ({ key, choices }: RequestField, studio: Studio): reado
 
 function defaultOf(field: RequestField, studio: Studio): string {
   if (field.key === "precision") return choicesOf(field, studio)[0] ?? "";
-  const own = (studio.model.value?.defaults as Readonly<Record<string, unknown>> | null | undefined)?.[
-    field.key
-  ];
-  const value = own ?? field.fallback;
+  const value = studio.usual.value[field.key] ?? field.fallback;
   return value === undefined ? (field.key === "seed" ? "random" : "model's own") : String(value);
 }
 
@@ -105,6 +102,8 @@ function Control({ field, studio, noteId, isWrong }: ControlProps) {
     case "size":
     case "offset":
       return <Pair field={field} studio={studio} noteId={noteId} isWrong={isWrong} />;
+    case "list":
+      return <ListBox field={field} studio={studio} noteId={noteId} isWrong={isWrong} />;
     case "text":
       return (
         <textarea
@@ -140,6 +139,25 @@ function NumberBox({ field, studio, noteId, isWrong }: ControlProps) {
       onInput={(e) =>
         studio.set(key, e.currentTarget.value === "" ? undefined : Number(e.currentTarget.value))
       }
+    />
+  );
+}
+
+/** Numbers with commas between them. */
+function ListBox({ field, studio, noteId, isWrong }: ControlProps) {
+  const { key } = field;
+  const box = useRef<HTMLInputElement>(null);
+  const value = studio.form.value[key];
+  const typed = box.current?.value ?? "";
+  const isTyped = String(listFromText(typed)) === String(value); // "999, " on its way is left as it is
+  return (
+    <input
+      {...{ id: key, name: key, "aria-describedby": noteId, "aria-invalid": isWrong }}
+      ref={box}
+      type="text"
+      placeholder={defaultOf(field, studio)}
+      value={isTyped ? typed : Array.isArray(value) ? value.join(", ") : String(value ?? "")}
+      onInput={(e) => studio.set(key, listFromText(e.currentTarget.value))}
     />
   );
 }

@@ -91,6 +91,26 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     await expect.poll(left, { timeout: 90_000 }).toEqual({ jobs: [] });
   });
 
+  test("starts from a picture, and takes it from the history again", async () => {
+    await steps(4);
+    await draw();
+    await page.getByRole("button", { name: "Start from this" }).first().click();
+    const start = page.getByAltText("What it starts from");
+    await start.waitFor();
+    await page.getByRole("button", { name: "Paint a part…" }).click();
+    await page.getByRole("button", { name: "Picture to paint on" }).press(" ");
+    await page.getByRole("button", { name: "Done" }).click();
+    await page.getByLabel("Prompt", { exact: true }).fill("a pear with a hole");
+    await draw();
+    await page.getByRole("button", { name: "a pear with a hole" }).waitFor();
+    await page.reload();
+    await page.getByRole("button", { name: "a pear with a hole" }).click();
+    await page.getByRole("button", { name: "Use settings" }).click();
+    await start.waitFor();
+    await page.getByRole("button", { name: "Paint on…" }).waitFor();
+    expect(await page.getByLabel("Strength", { exact: true }).inputValue()).toBe("1");
+  });
+
   test("what the server refuses stands next to its field", async () => {
     await steps(151);
     await draw();

@@ -3,7 +3,8 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
+import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { buildSite } from "../../scripts/site/build.js";
 import { readText } from "../../src/node/png-text.ts";
@@ -62,6 +63,24 @@ const press = (name: string): Promise<void> =>
 const many = 1000;
 const aStep = /step \d+ of 1000/;
 const pictureDone = (): Promise<void> => page.locator(".stage .frame img").waitFor();
+
+/** The file of the picture that is shown large. */
+async function stagePicture(): Promise<Uint8Array> {
+  const url = (await page.locator(".stage .frame img").getAttribute("src")) ?? "";
+  return Uint8Array.from(
+    await page.evaluate(async (from) => [...new Uint8Array(await (await fetch(from)).arrayBuffer())], url),
+  );
+}
+
+const drop = (place: Locator, name: string, bytes: Uint8Array): Promise<void> =>
+  place.evaluate(
+    (element, [fileName, values]) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([new Uint8Array(values)], fileName));
+      element.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    },
+    [name, [...bytes]] as const,
+  );
 
 /** The site's first scripts: what `index.html` names. */
 async function firstScripts(): Promise<number> {
@@ -248,32 +267,112 @@ describe.skipIf(!hasChromium)("the studio", () => {
 
   test("reads the settings of a dropped picture, and says what is wrong with another file", async () => {
     await open({ prompt: "something else" });
-    const drop = (name: string, bytes: Uint8Array) =>
-      page.evaluate(
-        ([fileName, values]) => {
-          const dataTransfer = new DataTransfer();
-          dataTransfer.items.add(new File([new Uint8Array(values)], fileName));
-          document.body.dispatchEvent(
-            new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }),
-          );
-        },
-        [name, [...bytes]] as const,
-      );
     await press("Draw");
     await pictureDone();
-    const url = (await page.locator(".stage .frame img").getAttribute("src")) ?? "";
-    const png = await page.evaluate(
-      async (from) => [...new Uint8Array(await (await fetch(from)).arrayBuffer())],
-      url,
-    );
+    const png = await stagePicture();
     await page.getByLabel("Prompt", { exact: true }).fill("changed");
-    await drop("kept.png", Uint8Array.from(png));
+    await drop(page.locator("body"), "kept.png", png);
     await page.getByText("Settings read from kept.png.").waitFor();
     expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("something else");
-    await drop("notes.png", new TextEncoder().encode("no picture"));
+    await drop(page.locator("body"), "notes.png", new TextEncoder().encode("no picture"));
     await page
       .getByText("notes.png: expected a PNG, JPEG or WebP picture, got a file that does not begin like one")
       .waitFor();
+  });
+
+  test("draws anew what is painted on a picture, leaves the rest as it was, and keeps both with the drawing", async () => {
+    await open();
+    const size = { width: 160, height: 104 };
+    const given = Uint8Array.from({ length: 3 * size.width * size.height }, (_, i) => (i * 7) % 251);
+    const raw = { ...size, channels: 3 } as const;
+    const buffer = await sharp(given, { raw }).png().toBuffer();
+    const input = page.getByLabel("Picture to start from").locator("input[type=file]");
+    await input.setInputFiles({ name: "given.png", mimeType: "image/png", buffer });
+    await page.getByAltText("What it starts from").waitFor();
+    for (const [side, pixels] of Object.entries({ Width: "160", Height: "104", Strength: "0.75" }))
+      expect(await page.getByLabel(side, { exact: true }).getAttribute("placeholder")).toBe(pixels);
+
+    await press("Paint a part…");
+    const easel = page.getByRole("button", { name: "Picture to paint on" });
+    const box = (await easel.boundingBox()) ?? { x: 0, y: 0, width: 1, height: 1 };
+    const drag = async (from: number, to: number): Promise<void> => {
+      await page.mouse.move(box.x + from * box.width, box.y + box.height / 2);
+      await page.mouse.down();
+      await page.mouse.move(box.x + to * box.width, box.y + box.height / 2, { steps: 4 });
+      await page.mouse.up();
+    };
+    await drag(0.1, 0.3);
+    await drag(0.7, 0.9);
+    await press("Undo");
+    await easel.press(" "); // a dab where the brush is, at the right
+    await press("Done");
+    expect(await page.getByLabel("Strength", { exact: true }).getAttribute("placeholder")).toBe("1");
+    await press("Draw");
+    await pictureDone();
+
+    const drawn = await stagePicture();
+    expect(readPictureText(readText(drawn, "drawn"), "drawn").request).toMatchObject({
+      ...size,
+      strength: 1,
+    });
+    const { data } = await sharp(drawn).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    const isLeft = (x: number, y: number): boolean => {
+      const at = 3 * (Math.round(y * size.height) * size.width + Math.round(x * size.width));
+      return Buffer.from(given)
+        .subarray(at, at + 3)
+        .equals(data.subarray(at, at + 3));
+    };
+    expect([0.15, 0.2, 0.25, 0.9].map((x) => isLeft(x, 0.5))).toEqual([false, false, false, false]);
+    const untouched = [0.1, 0.3, 0.5, 0.7, 0.9].flatMap((x) => [0.1, 0.3, 0.7, 0.9].map((y) => isLeft(x, y)));
+    expect(untouched).not.toContain(false);
+    expect([0.4, 0.5, 0.6, 0.75].map((x) => isLeft(x, 0.5))).not.toContain(false);
+
+    await press("Remove");
+    await press("Use settings");
+    await page.getByRole("button", { name: "Paint on…" }).waitFor();
+    expect(await page.getByLabel("Strength", { exact: true }).inputValue()).toBe("1");
+    expect(complaints).toEqual([]);
+  });
+
+  test("takes a picture from the gallery, a drop or the clipboard, and says where one is missing", async () => {
+    await open({ steps: 4 });
+    await press("Draw");
+    await pictureDone();
+    await page.getByRole("listitem").getByRole("button", { name: "Start from this" }).click();
+    await page.getByAltText("What it starts from").waitFor();
+    await page.getByLabel("Strength", { exact: true }).fill("0.1");
+    await press("Draw");
+    await page
+      .getByText("strength: expected at least 0.25 at 4 steps, so that one is taken, got 0.1")
+      .waitFor();
+    await page.getByLabel("Strength", { exact: true }).fill("0.5");
+    await press("Draw");
+    await expect.poll(() => page.getByRole("listitem").count(), { timeout: 120_000 }).toBe(2);
+    const started = await stagePicture();
+
+    await press("Remove");
+    await drop(page.locator("body"), "started.png", started); // elsewhere on the page its settings are read
+    await page.getByText("which is not here. Give it, or start from noise.").waitFor();
+    await press("Draw");
+    await page.getByText("strength: expected a picture to start from beside it, got none.").waitFor();
+    const place = page.getByLabel("Picture to start from", { exact: true }).first();
+    await drop(place, "started.png", started);
+    await page.getByAltText("What it starts from").waitFor();
+    await press("Remove");
+    await drop(place, "notes.txt", new TextEncoder().encode("no picture"));
+    await page
+      .getByText("image: expected a picture that this browser can show, got something else.")
+      .waitFor();
+    await page.evaluate(
+      (bytes) => {
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File([new Uint8Array(bytes)], "x.png", { type: "image/png" }));
+        document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+      },
+      [...started],
+    );
+    await page.getByAltText("What it starts from").waitFor();
+    expect(complaints).toEqual([]);
   });
 
   test("says what is wrong next to the field", async () => {
@@ -453,5 +552,10 @@ describe.skipIf(!hasChromium)("the studio", () => {
     await press("Draw");
     await page.getByText("steps: expected a whole number from 1 to 1000, got 5000").waitFor();
     expect(await axeFindings(page), "with an error").toEqual([]);
+    await press("Start from this");
+    await page.getByAltText("What it starts from").waitFor();
+    expect(await axeFindings(page), "with a picture to start from").toEqual([]);
+    await press("Paint a part…");
+    expect(await axeFindings(page), "painting").toEqual([]);
   });
 });
