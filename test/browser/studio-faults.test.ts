@@ -133,7 +133,7 @@ describe.skipIf(!hasChromium)("the studio", () => {
   test("compares with a model that is to be fetched first, and says that and what it warns of", async () => {
     await open();
     const letGo = await hold("**/vae/*.safetensors");
-    await page.getByLabel("Prompt", { exact: true }).fill("apple ".repeat(100));
+    await page.getByLabel("Prompt", { exact: true }).fill("apple ".repeat(600));
     await toView("Compare");
     await page.getByLabel("Across").selectOption("model");
     await press("Compare");
