@@ -24,7 +24,7 @@ const face = { prompt: "grinning face with smiling eyes", over: "smiling face wi
 
 const data = await mkdtemp(join(tmpdir(), "koala-studio-picture-"));
 const server = spawn(process.execPath, [join(root, "bin/koala.js"), "serve", "--port", "0", "--data", data], {
-  stdio: ["ignore", "pipe", "inherit"],
+  stdio: ["ignore", "pipe", "ignore"],
 });
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 try {
@@ -45,20 +45,24 @@ try {
   await draw(face.prompt, 4);
   await page.getByRole("button", { name: "Start from this" }).first().click();
   await page.getByRole("button", { name: "Paint a part…" }).click();
+  await page.getByLabel("Brush", { exact: true }).fill("0.25");
   const canvas = await page.getByRole("button", { name: "Picture to paint on" }).boundingBox();
   const at = (x, y) => [canvas.x + x * canvas.width, canvas.y + y * canvas.height];
-  await page.mouse.move(...at(0.08, 0.38));
+  await page.mouse.move(...at(0.08, 0.385));
   await page.mouse.down();
-  await page.mouse.move(...at(0.92, 0.38), { steps: 30 });
+  await page.mouse.move(...at(0.92, 0.385), { steps: 30 });
   await page.mouse.up();
   await page.getByRole("button", { name: "Done" }).click();
   await draw(face.over, 4);
   await page.mouse.move(0, 0);
+  await page.evaluate(() => scrollTo(0, 0));
   await sharp(await page.screenshot())
     .webp({ quality: 90 })
     .toFile(join(root, "docs/studio.webp"));
 } finally {
   await browser.close();
+  const ended = new Promise((resolve) => server.once("exit", resolve));
   server.kill();
+  await ended;
   await rm(data, { recursive: true, force: true });
 }
