@@ -7,6 +7,7 @@ import { KoalaError } from "../core/errors.ts";
 import { jpegWithText, webpWithText } from "../image/exif.ts";
 import type { Picture } from "../image/pixels.ts";
 import type { Size } from "../pipeline/request.ts";
+import type { Start } from "../pipeline/start.ts";
 import { readText, withText } from "./png-text.ts";
 
 export type PictureFormat = "png" | "jpeg" | "webp";
@@ -93,6 +94,16 @@ export async function fitPicture(
   const data = await sharp(picture.data, { raw }).resize(width, height, { fit: how }).raw().toBuffer();
   return { width, height, data: new Uint8Array(data) };
 }
+
+/** What is started from, each at `size`. */
+export const fitStart = async (
+  { image, mask }: Start,
+  size: Size,
+  how: "cover" | "fill" = "cover",
+): Promise<Start> => ({
+  image: image && (await fitPicture(image, size, how)),
+  mask: mask && (await fitPicture(mask, size, how)),
+});
 
 /** A picture file's pixels as its orientation has them, transparency on white. @throws KoalaError E_FILE, E_IMAGE */
 export async function readPicture(path: string): Promise<Picture> {

@@ -207,11 +207,14 @@ export async function fromPicture(
 ): Promise<Starter> {
   const pixels = toPixels([image]);
   const readsMask = denoiser.besideChannels > 0 && mask !== undefined;
-  const [encoded, encodedRest] = await encodePictures(
+  const restarts = readsMask && strength === 1; // then nothing but what the mask leaves is read
+  const seen = await encodePictures(
     vae,
-    readsMask ? [pixels, maskedPixels(pixels, mask)] : [pixels],
+    [...(restarts ? [] : [pixels]), ...(readsMask ? [maskedPixels(pixels, mask)] : [])],
     o,
   );
+  const [encoded] = seen;
+  const encodedRest = readsMask ? seen.at(-1) : undefined;
   const drawn = mask === undefined ? null : maskCells(mask, vae.factor);
   return (plan, count, generator) => {
     const noised = () => {
@@ -221,7 +224,7 @@ export async function fromPicture(
     };
     if (drawn === null) return { x: noised().x, keep: asIs, beside: nothing };
     if (encodedRest !== undefined) {
-      const { x } = strength === 1 ? fromNoise(plan, count, generator) : noised();
+      const { x } = restarts ? fromNoise(plan, count, generator) : noised();
       return { x, keep: asIs, beside: joined(drawn, drawLatents(encodedRest, vae, generator)) };
     }
     const { latents, noise, x } = noised();

@@ -71,7 +71,7 @@ export function createApp(parts: ServerParts): Hono<Env> {
     const png = start === undefined ? await store.picture(id, Number(name)) : store.startOf(id)?.[start];
     if (png === undefined || png === null) return c.notFound();
     const format = pictureFormat(file);
-    return c.body(format === "png" ? new Uint8Array(png) : await convertPng(png, format), 200, {
+    return c.body(format === "png" ? png : await convertPng(png, format), 200, {
       "Content-Type": `image/${format}`,
       "Cache-Control": "private, max-age=31536000, immutable", // its name is never another's
     });

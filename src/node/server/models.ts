@@ -20,7 +20,7 @@ import type { Start } from "../../pipeline/start.ts";
 import { type Structure, unetStructure } from "../../pipeline/structure.ts";
 import { modelAnatomy } from "../cli/anatomy.ts";
 import { modelFacts } from "../cli/model-facts.ts";
-import { fitPicture } from "../image-file.ts";
+import { fitStart } from "../image-file.ts";
 import { openModel } from "../open-model.ts";
 import type { JsonObject } from "./body.ts";
 import type { ModelPlace, ModelPlaces } from "./engine-messages.ts";
@@ -159,10 +159,7 @@ export class Models {
     );
     const size = model.sizeLike(image, parseRequest(input, fieldOf));
     this.checkLimits(size, fieldOf); // before pictures of it are made
-    const start = {
-      image: await fitPicture(image, size, fit),
-      mask: mask && (await fitPicture(mask, size, fit)),
-    };
+    const start = await fitStart({ image, mask }, size, fit);
     const request = this.accept(model, { ...input, ...size }, fieldOf, start);
     return { request, start: await toPngs(start) };
   }

@@ -7,8 +7,8 @@ import { decodePicture, encodePicture } from "../image-file.ts";
 
 /** As PNG, of the request's size. */
 export interface StartPngs {
-  readonly image: Uint8Array;
-  readonly mask: Uint8Array | null;
+  readonly image: Uint8Array<ArrayBuffer>;
+  readonly mask: Uint8Array<ArrayBuffer> | null;
 }
 
 /** The same in base64, as it is sent to who draws. */

@@ -18,7 +18,7 @@ import {
 import { type Maker, pictureText, readPictureText } from "../../../pipeline/request-text.ts";
 import type { Start } from "../../../pipeline/start.ts";
 import { checkWritable, writeAtomically } from "../../files.ts";
-import { encodePicture, fitPicture, pictureFormat, readPicture, readPictureBytes } from "../../image-file.ts";
+import { encodePicture, fitStart, pictureFormat, readPicture, readPictureBytes } from "../../image-file.ts";
 import { readText } from "../../png-text.ts";
 import { programFolder } from "../../program-folder.ts";
 import {
@@ -175,19 +175,16 @@ async function readStart({ image: imageFile, mask: maskFile }: Options): Promise
   return { image, mask };
 }
 
-/** What is started from at the size that is drawn, and the request with that size. */
-async function fitStart(
+/** The request with the size that is drawn, and what it starts from at that size. */
+async function withStart(
   input: RequestInput,
-  { image, mask }: Start,
+  given: Start,
   generator: Generator,
 ): Promise<{ request: Request; start: Start }> {
-  if (image === undefined) return { request: generator.resolve(input), start: {} };
-  const { width, height } = generator.sizeLike(image, input);
-  const start = {
-    image: await fitPicture(image, { width, height }),
-    mask: mask && (await fitPicture(mask, { width, height })),
-  };
-  return { request: generator.resolve({ ...input, width, height }, start), start };
+  if (given.image === undefined) return { request: generator.resolve(input), start: {} };
+  const size = generator.sizeLike(given.image, input);
+  const start = await fitStart(given, size);
+  return { request: generator.resolve({ ...input, ...size }, start), start };
 }
 
 /** What a picture may record of where its model is: a hub id, or a folder's own name. */
@@ -366,7 +363,7 @@ async function generate(prompt: string | undefined, o: Options, world: World): P
       },
       onProgress: (file, done, total) => progress.transfer("download", file, done, total),
     });
-    const { request, start } = await fitStart(input, given, generator);
+    const { request, start } = await withStart(input, given, generator);
     const maker: Maker = {
       ...{ model: modelName(model), version: packageVersion() },
       ...(loras.length === 0
