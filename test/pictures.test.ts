@@ -9,6 +9,7 @@ import { psnr } from "../src/image/psnr.ts";
 import { readPicture } from "../src/node/image-file.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { RequestInput } from "../src/pipeline/request.ts";
+import { drawn } from "./drawn.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
 import { emojiModel, writeFamily } from "./model-folder.ts";
 
@@ -18,17 +19,10 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-async function drawWith(pipeline: Pipeline, request: RequestInput): Promise<Picture[]> {
-  const pictures: Picture[] = [];
-  for await (const event of pipeline.generate(request))
-    if (event.type === "image") pictures.push(event.picture);
-  return pictures;
-}
-
 async function draw(location: string, request: RequestInput): Promise<Picture[]> {
   const pipeline = await Pipeline.load(location, { isOffline: true });
   try {
-    return await drawWith(pipeline, request);
+    return await drawn(pipeline, request);
   } finally {
     await pipeline.dispose();
   }
@@ -87,7 +81,7 @@ describe("the emoji model draws what diffusers draws", () => {
 
   it.each(requests)("$prompt", async ({ file, negative, ...request }) => {
     const { prompt, seed, steps, guidance, width, height } = request;
-    const [picture] = await drawWith(pipeline, {
+    const [picture] = await drawn(pipeline, {
       ...{ prompt, seed, steps, guidance, width, height },
       ...(negative === null ? {} : { negativePrompt: negative }),
     });

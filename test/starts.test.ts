@@ -7,8 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Picture } from "../src/image/pixels.ts";
 import { psnr } from "../src/image/psnr.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import type { RequestInput } from "../src/pipeline/request.ts";
-import type { Start } from "../src/pipeline/start.ts";
+import { drawn } from "./drawn.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
 import {
   emojiModel,
@@ -25,13 +24,6 @@ beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), "koala-starts-"));
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
-
-async function draw(pipeline: Pipeline, request: RequestInput, start: Start): Promise<Picture[]> {
-  const pictures: Picture[] = [];
-  for await (const event of pipeline.generate(request, start))
-    if (event.type === "image") pictures.push(event.picture);
-  return pictures;
-}
 
 interface GoldenStart {
   readonly kind: "image" | "mask" | "read";
@@ -74,7 +66,7 @@ describe("pictures that start from a picture are diffusers'", () => {
       image: { ...size, data: bytes(`start ${width}x${height}`) },
       ...(r.kind === "image" ? {} : { mask: { ...size, data: bytes(`mask ${width}x${height}`) } }),
     };
-    const pictures = await draw(
+    const pictures = await drawn(
       pipeline,
       {
         ...{ prompt, steps, guidance, strength, ...size, seed, count },
@@ -106,7 +98,7 @@ describe("the emoji model", () => {
   afterAll(() => pipeline.dispose());
 
   it("keeps every pixel that the mask leaves, and draws where it is white", async () => {
-    const [picture] = await draw(pipeline, request, { image, mask });
+    const [picture] = await drawn(pipeline, request, { image, mask });
     const half = image.data.length / 2;
     expect(picture?.data.subarray(half).every((v) => v === 200)).toBe(true);
     expect(picture?.data.subarray(0, half).some((v) => v !== 200)).toBe(true);
