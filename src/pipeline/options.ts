@@ -10,7 +10,10 @@ import type { Start } from "./start.ts";
 export interface LoadOptions extends Budget {
   /** `auto` (the fastest that is there for a model of this size) or a name that `koala engines` lists. */
   readonly engine?: string;
-  /** Of requests that name none; absent: `f32`. A network that overflows in bf16 is done again in f32. */
+  /**
+   * Of requests that name none; absent: `f32`, and `bf16` for what a folder in int8 leaves in floats, where the engine has it. A
+   * network that overflows in bf16 is done again in f32.
+   */
   readonly precision?: PrecisionName;
   /** A folder to keep compiled programs in, for a quicker second start, where the engine can; absent: none are kept. */
   readonly cache?: string;

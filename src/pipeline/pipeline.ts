@@ -31,7 +31,7 @@ import { vaeLocation, withVae } from "./other-vae.ts";
 import { explainBase, float32Bytes, storesOf, usualResidentBytes } from "./parts-of.ts";
 import { type PictureRun, pictures } from "./pictures.ts";
 import { type Budget, planRequest, stepInputs } from "./plan-request.ts";
-import { checkOffered, computedIn, inPrecision, precisionsOf } from "./precision.ts";
+import { checkOffered, computedIn, inPrecision, precisionsOf, usualPrecision } from "./precision.ts";
 import { Previews } from "./previews.ts";
 import { checkReadable, positionsOf, textTokens } from "./reading.ts";
 import {
@@ -66,7 +66,7 @@ export class Pipeline {
   readonly engineName: string;
   /** Why `auto` took this engine; absent where it was named. */
   readonly engineReason: string | undefined;
-  /** What a request may name here; without a name it is drawn in `LoadOptions.precision`. */
+  /** What a request may name here; without a name it is drawn as `LoadOptions.precision` says. */
   readonly precisions: readonly PrecisionName[];
   /** As they are stored. */
   private readonly stored: Model;
@@ -104,7 +104,7 @@ export class Pipeline {
     this.compiler = new Compiler(engine, o);
     this.engineName = engine.name;
     this.engineReason = engine.reason;
-    this.usualPrecision = o.precision ?? "f32";
+    this.usualPrecision = o.precision ?? usualPrecision(parts, engine);
     this.isCached = o.cache !== undefined;
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;

@@ -9,7 +9,7 @@ import type { TensorStore } from "../tensor/stored.ts";
 import { openDrawable } from "./model.ts";
 import { storesOf } from "./parts-of.ts";
 import { Pipeline } from "./pipeline.ts";
-import { inPrecision, precisionsOf } from "./precision.ts";
+import { inPrecision, precisionsOf, usualPrecision } from "./precision.ts";
 import type { PrecisionName } from "./request.ts";
 
 const bytesOf = ({ tensors }: TensorStore): number =>
@@ -54,11 +54,27 @@ it("refuses what the engine cannot, with what it can", async () => {
   );
 });
 
-it("packs matrices and kernels in blocks, but for the first and the last, and packs nothing twice", async () => {
-  const model = await openDrawable(await openFolder(emojiModel), {
+const emoji = async () =>
+  openDrawable(await openFolder(emojiModel), {
     openBase: () => Promise.reject(new Error("a folder needs no base")),
     warn() {},
   });
+const ort = { name: "ort", target: "ort-cpu", load: () => Promise.reject(new Error("not run")) } as const;
+
+it("computes in bf16 what products of integers leave over, where the engine has it, and nothing else", async () => {
+  const openvino = { ...ort, name: "openvino", precisions: ["f32", "bf16"] } as const;
+  const model = await emoji();
+  const rounding = { scale: 1, zero: 0 };
+  const recipe = { layers: { "conv_in.weight": { kind: "channels", input: rounding } } } as const;
+  const integers = { ...model, denoiser: { ...model.denoiser, store: { ...model.denoiser.store, recipe } } };
+  expect(usualPrecision(integers, openvino)).toBe("bf16");
+  expect(usualPrecision(integers, ort)).toBe("f32");
+  expect(usualPrecision(model, openvino)).toBe("f32");
+  expect(usualPrecision(inPrecision(model, "int4"), openvino)).toBe("f32");
+});
+
+it("packs matrices and kernels in blocks, but for the first and the last, and packs nothing twice", async () => {
+  const model = await emoji();
   const small = inPrecision(model, "int4");
   const { layers } = small.denoiser.store.recipe ?? { layers: {} };
   expect(layers["conv_in.weight"]).toBeUndefined();
@@ -69,7 +85,6 @@ it("packs matrices and kernels in blocks, but for the first and the last, and pa
   ).toBeGreaterThan(50);
   expect(bytesOf(small.denoiser.store)).toBeLessThan(0.4 * bytesOf(model.denoiser.store)); // of float16
   expect(small.vae).toBe(model.vae);
-  const ort = { name: "ort", target: "ort-cpu", load: () => Promise.reject(new Error("not run")) } as const;
   expect(precisionsOf(small, ort)).toEqual(["f32"]);
   expect(storesOf(inPrecision(model, "bf16"))).toEqual(storesOf(model));
 });

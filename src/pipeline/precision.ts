@@ -23,6 +23,17 @@ export function precisionsOf(model: Model, { precisions: computed = ["f32"] }: E
   );
 }
 
+/**
+ * What a request is drawn in that names none: f32. Only where products are of integers anyway, their rounding is coarser than
+ * bf16's, and the rest is computed in that where the engine has it: on processors with AMX a whole picture takes a third of the time.
+ */
+export function usualPrecision(model: Model, { precisions: computed = [] }: Engine): PrecisionName {
+  const multipliesIntegers = Object.values(model.denoiser.store.recipe?.layers ?? {}).some(
+    ({ kind }) => kind === "channels",
+  );
+  return multipliesIntegers && computed.includes("bf16") ? "bf16" : "f32";
+}
+
 /** @throws KoalaError E_REQUEST for a precision that the model has not on that engine */
 export function checkOffered(
   { precision = "f32" }: Request,

@@ -67,16 +67,24 @@ export async function quantizeDenoiser(graph: DenoiserGraph, o: DenoiserOptions)
     plan,
     ranks.map(([weight]) => weight),
   ); // first the one that may go first
-  for (let count = 0; ; count = Math.min(worst.length, 2 * count + 1)) {
+  const tried = async (count: number): Promise<DenoiserResult> => {
+    say("measure", count, worst.length);
     const left = new Set(worst.slice(0, count));
     const recipe = recipeOf(plan, integers, left);
     const snr = await snrOf(outputs, recipe, measured, expected, o);
-    say("measure", count, worst.length);
-    if (snr >= o.targetSnr || count === worst.length) {
-      const integerShare = shareOf(outputs, plan, recipe);
-      return { recipe, snr, integerShare, keptOut: keptOut(plan, left, new Map(ranks)) };
+    const integerShare = shareOf(outputs, plan, recipe);
+    return { recipe, snr, integerShare, keptOut: keptOut(plan, left, new Map(ranks)) };
+  };
+  const none = await tried(0);
+  if (none.snr >= o.targetSnr || worst.length === 0) return none;
+  const all = await tried(worst.length);
+  // each try loads a network: where all of them are too few, what lies between need not be tried
+  if (all.snr >= o.targetSnr)
+    for (let count = 1; count < worst.length; count = 2 * count + 1) {
+      const some = await tried(count);
+      if (some.snr >= o.targetSnr) return some;
     }
-  }
+  return all;
 }
 
 /** Of the arithmetic in integers, what may go back to floats for the sake of precision: all else would buy no speed. */

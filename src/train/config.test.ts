@@ -102,6 +102,14 @@ describe("a mistake in a run's configuration", () => {
     [{ ...unet, data: [] }, "data: expected a list of texts, got [] [E_CONFIG]"],
     [{ ...unet, model: 3 }, "model: expected a text, got 3 [E_CONFIG]"],
     [
+      { kind: "unet", model: "m" },
+      "data: expected a list of texts: what to learn from: folders of pictures, parquet or tar files, got nothing [E_CONFIG]",
+    ],
+    [
+      { kind: "distill" },
+      "teacher: expected a text: model folder or hub id to learn from, got nothing [E_CONFIG]\nA run of kind distill needs teacher, student, data.",
+    ],
+    [
       { ...unet, optimizer: "adam" },
       'optimizer: expected one of adamw, adam16bit, adam8bit, adafactor, muon, sgd, got "adam" [E_CONFIG]\nDid you mean adamw?',
     ],

@@ -329,11 +329,30 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
   const field = runFields(kind).find((candidate) => candidate.key === key);
   const value = given[key];
   const [near] = typeof value === "string" ? nearest(value, field?.choices ?? []) : [];
+  if (field !== undefined && value === undefined) throw missing(field, kind, given, nameOf);
   throw new KoalaError("E_CONFIG", {
     where: nameOf(key),
     expected: field?.allowed ?? "another value",
     got: quoted(value),
     ...(near === undefined ? {} : { hint: `Did you mean ${near}?` }),
+  });
+}
+
+/** What a run cannot do without is told at once, not one after the other. */
+function missing(
+  { key, description, allowed }: RunField,
+  kind: RunKind,
+  given: Readonly<Record<string, unknown>>,
+  nameOf: (key: string) => string,
+): KoalaError {
+  const needed = Object.entries(kinds[kind] as Readonly<Record<string, z.ZodType>>)
+    .filter(([name, schema]) => given[name] === undefined && !schema.safeParse(undefined).success)
+    .map(([name]) => nameOf(name));
+  return new KoalaError("E_CONFIG", {
+    where: nameOf(key),
+    expected: `${allowed}: ${description}`,
+    got: "nothing",
+    ...(needed.length > 1 ? { hint: `A run of kind ${kind} needs ${needed.join(", ")}.` } : {}),
   });
 }
 

@@ -22,6 +22,16 @@ export function Models({ studio }: { readonly studio: Studio }) {
       studio.problem.value = problemOf(error);
     }
   };
+  async function remove(name: string): Promise<void> {
+    try {
+      await engine.storage?.remove(name);
+      if (model.value?.name === name) model.value = null;
+      models.value = await engine.models();
+    } catch (error) {
+      studio.problem.value = problemOf(error);
+    }
+    await read(); // what a failed removal left is still here
+  }
   const busy = isBusy.value;
   useEffect(() => {
     if (!busy) void read();
@@ -58,17 +68,7 @@ export function Models({ studio }: { readonly studio: Studio }) {
                     </button>
                   )}
                   {kept !== undefined && engine.storage !== null && (
-                    <button
-                      type="button"
-                      disabled={busy}
-                      onClick={() =>
-                        void engine.storage?.remove(name).then(async () => {
-                          if (model.value?.name === name) model.value = null;
-                          models.value = await engine.models();
-                          await read();
-                        })
-                      }
-                    >
+                    <button type="button" disabled={busy} onClick={() => void remove(name)}>
                       Remove
                     </button>
                   )}

@@ -1,7 +1,7 @@
 /** `koala bench`: how fast and how small, on this machine, beside what else could be installed. */
 
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
@@ -275,6 +275,7 @@ async function bench(name: string, models: readonly string[], said: Options, wor
         await tell(question, result, machine, said, world);
       } finally {
         await rm(temporary, { recursive: true, force: true });
+        await rmdir(said.out).catch(() => {}); // empty only where nothing came of it
       }
     },
   );

@@ -20,7 +20,10 @@ const lcm = ["--method", "lcm", "--teacher", "model", "--resolution", "64"];
 describe("koala distill --method", () => {
   it.each([
     [["--method", "pmc"], '--method: expected one of sa, pcm, lcm, got "pmc" [E_CONFIG]\nDid you mean pcm?'],
-    [["--method", "pcm"], "--teacher: expected a text, got nothing [E_CONFIG]"],
+    [
+      ["--method", "pcm"],
+      "--teacher: expected a text: model folder or hub id to learn from, got nothing [E_CONFIG]",
+    ],
     [[...pcm, "--lora", "0"], "--lora: expected a whole number from 1 to 1024, got 0 [E_CONFIG]"],
     [[...pcm, "--lora", "2000"], "--lora: expected a whole number from 1 to 1024, got 2000 [E_CONFIG]"],
     [

@@ -57,7 +57,7 @@ export function addCrewFlags(command: Command): void {
     .option("--engine <NAME>", "what computes; koala engines lists them (default: the fastest that is here)")
     .option(
       "--precisions <LIST>",
-      `that requests may name, of ${precisionNames.join(",")}; the first where they name none (default: f32, and all that the engine has)`,
+      `that requests may name, of ${precisionNames.join(",")}; the first where they name none (default: as the command generate, and all that the engine has)`,
     )
     .option(
       "--workers <N>",
