@@ -1,5 +1,5 @@
 /**
- * The VAE's decoder in passes over stripes of rows, for pictures whose whole does not fit in memory: the same numbers as
+ * The VAE in passes over stripes of rows, for pictures whose whole does not fit in memory: the same numbers as `vaeEncoder` and
  * `vaeDecoder`, since each pass ends where a norm wants the statistics of the whole map before anything goes on.
  * Between passes lie maps in float16; a stripe reads one row of each neighbour, so no product is computed twice.
  */
@@ -8,7 +8,7 @@ import { labelled, type Value } from "../graph/op.ts";
 import { conv, ones, type Scope, zeros } from "../nn/index.ts";
 import { add, cast, mean, mul, reshape, resizeNearest, silu, slice, square, sub } from "../ops/index.ts";
 import { type Built, build } from "./built.ts";
-import { decoderMiddle, EPS, type VaeConfig } from "./vae.ts";
+import { decoderMiddle, EPS, encoderEnd, type VaeConfig } from "./vae.ts";
 
 /** Maps are stored divided by this: SDXL's features pass 65,504, and below 1e-3 float16 still errs by no more than 2e-6. */
 const STORED_SCALE = 64;
@@ -19,6 +19,8 @@ export type Halo = 0 | 1;
 export interface MapRead {
   readonly channels: number;
   readonly halo: Halo;
+  /** Absent: float16, as maps are kept; a picture is float32. */
+  readonly dtype?: "float32";
 }
 
 /** `x` runs through the network; `h` is what a ResNet holds between its two convolutions. */
@@ -35,9 +37,9 @@ export interface StripePass {
   /** Of what it writes. */
   readonly channels: number;
   /** Rows and columns of the result by those of the maps that are read. */
-  readonly factor: 1 | 2;
+  readonly factor: 0.5 | 1 | 2;
   /**
-   * Inputs `x`, `h` float16 [1, C, rows + 2·halo, width], `mean` and `inverse` [1, C, 1, 1], and `inside` [1, 1, rows + 2, 1],
+   * Inputs `x`, `h` [1, C, rows + 2·halo, width], `mean` and `inverse` [1, C, 1, 1], and `inside` [1, 1, rows + 2, 1],
    * 0 for rows outside the picture. Outputs `map` float16 with its `groupMeans` and `groupVariances` [G], or `picture`.
    */
   build(rows: number, width: number): Built;
@@ -79,9 +81,9 @@ function pass({ define, ...rule }: PassRule): StripePass {
     ...rule,
     build(rows, width) {
       const normed = rule.norm === null ? undefined : rule.reads[rule.norm];
-      const maps = Object.entries(rule.reads).map(([name, { channels, halo }]) => [
+      const maps = Object.entries(rule.reads).map(([name, { channels, halo, dtype = "float16" }]) => [
         name,
-        { dtype: "float16", shape: [1, channels, rows + 2 * halo, width] } as const,
+        { dtype, shape: [1, channels, rows + 2 * halo, width] } as const,
       ]);
       const statistics =
         normed === undefined
@@ -152,6 +154,55 @@ const upsamplePass = (path: readonly (string | number)[], channels: number, grou
     },
   });
 
+const downsamplePass = (path: readonly (string | number)[], channels: number, groups: number): StripePass =>
+  pass({
+    name: path.join("."),
+    reads: { x: { channels, halo: 1 } },
+    norm: null,
+    writes: "x",
+    channels,
+    factor: 0.5,
+    define: (root, { x }) => {
+      const needed = slice(x!, { axis: 2, start: 1, end: x!.shape[2]! }); // pads right and below only: R + 1
+      return stored(
+        conv(root.at(...path, "conv"), unstored(needed), channels, { stride: 2, pad: [0, 0, 0, 1] }),
+        groups,
+      );
+    },
+  });
+
+/** All of the encoder up to its middle, in order. The first reads the picture, −1 to 1, as `x`. */
+export function encoderPasses(c: VaeConfig): StripePass[] {
+  let from = c.channels[0]!;
+  const passes = [
+    pass({
+      name: "encoder.conv_in",
+      reads: { x: { channels: c.pictureChannels, halo: 1, dtype: "float32" } },
+      norm: null,
+      writes: "x",
+      channels: from,
+      factor: 1,
+      define: (root, { x }) => stored(convRows(root.at("encoder", "conv_in"), x!, c.channels[0]!), c.groups),
+    }),
+  ];
+  for (const [i, channels] of c.channels.entries()) {
+    const block = ["encoder", "down_blocks", i];
+    for (let j = 0; j < c.layers; j++) {
+      passes.push(...resnetPasses([...block, "resnets", j], from, channels, c.groups));
+      from = channels;
+    }
+    if (i < c.channels.length - 1)
+      passes.push(downsamplePass([...block, "downsamplers", 0], channels, c.groups));
+  }
+  return passes;
+}
+
+/** Input `x` float16, the last pass's map at the latents' size; output `moments` as of `vaeEncoder`. */
+export const buildEncoderEnd = (c: VaeConfig, height: number, width: number): Built<"moments"> =>
+  build({ x: { dtype: "float16", shape: [1, c.channels.at(-1)!, height, width] } }, (root, { x }) => ({
+    moments: encoderEnd(root, unstored(x), c),
+  }));
+
 /** Input `latents` [1, L, h, w] in the encoder's own scale; outputs as of a pass: the middle's map, at the latents' size. */
 export const buildDecoderMiddle = (c: VaeConfig, height: number, width: number): Built =>
   build({ latents: { dtype: "float32", shape: [1, c.latentChannels, height, width] } }, (s, { latents }) =>
@@ -195,5 +246,5 @@ export function decoderPasses(c: VaeConfig): {
   return { passes, last };
 }
 
-/** 1 / √(variance + ε), as every norm of the decoder has it. */
+/** 1 / √(variance + ε), as every norm of the VAE has it. */
 export const inverseDeviation = (variance: number): number => 1 / Math.sqrt(variance + EPS);

@@ -111,9 +111,16 @@ export function vaeEncoder(root: Scope, picture: Value, c: VaeConfig): Value {
     if (i < c.channels.length - 1) h = downsample(block.at("downsamplers", 0), h, 0); // [N, ·, H/2, W/2]
     h = tap(block.path, h);
   }
-  h = middle(s.at("mid_block"), h, c, o);
+  return encoderEnd(root, h, c);
+}
+
+/** What comes after the last down block: its features `x` [N, C, h, w] → moments [N, 2·L, h, w]. */
+export function encoderEnd(root: Scope, x: Value, c: VaeConfig): Value {
+  const s = root.at("encoder");
+  const o: ResnetOptions = { groups: c.groups, eps: EPS };
+  const h = middle(s.at("mid_block"), x, c, o);
   const out = labelled(s.path, () => silu(groupNorm(s.at("conv_norm_out"), h, o)));
-  const moments = conv(s.at("conv_out"), out, 2 * c.latentChannels); // [N, 2·L, h, w]
+  const moments = conv(s.at("conv_out"), out, 2 * c.latentChannels);
   return c.hasQuantConv ? conv(root.at("quant_conv"), moments, 2 * c.latentChannels, { kernel: 1 }) : moments;
 }
 

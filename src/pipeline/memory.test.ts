@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { KoalaError } from "../core/errors.ts";
-import { buildVaeDecoder, type VaeConfig } from "../models/vae.ts";
+import { buildVaeDecoder, buildVaeEncoder, type VaeConfig } from "../models/vae.ts";
 import { input, linear, param, silu } from "../ops/index.ts";
 import type { Recipe } from "../tensor/quantized.ts";
 import type { StoredTensor, TensorStore } from "../tensor/stored.ts";
@@ -11,6 +11,7 @@ import {
   outOfMemory,
   type PlanOptions,
   PROCESS_BYTES,
+  pictureEncoderName,
   planMemory,
   planText,
 } from "./memory.ts";
@@ -41,7 +42,7 @@ const denoiser = small(1);
 const plan = (o: Partial<PlanOptions>): MemoryPlan =>
   planMemory({
     ...{ encoders: [], denoiser, inTurns: null, mayBatch: true, target: "ort-cpu", isKept: false },
-    ...{ decoder, kl, height: cells, width: cells, limit: null },
+    ...{ pictureEncoder: null, decoder, kl, height: cells, width: cells, limit: null },
     hasPreviews: false,
     ...{ isFirm: false, vae: "auto", mayStay: false },
     ...o,
@@ -143,6 +144,26 @@ describe("planMemory", () => {
     expect(() => plan({ ...both, limit: peak - 1, isFirm: true })).toThrow("which unet needs");
   });
 
+  it("encodes the picture that is started from as it decodes: whole where there is room, else in stripes", () => {
+    const side = 8 * cells;
+    const pictureEncoder = {
+      ...{ name: pictureEncoderName, store },
+      outputs: buildVaeEncoder(kl, { batch: 1, height: side, width: side }).outputs,
+    };
+    const whole = plan({ pictureEncoder });
+    expect(whole.encoderStripes).toBeNull();
+    const tight = plan({ pictureEncoder, limit: 8e8 });
+    expect(tight.encoderStripes).toBeGreaterThan(1);
+    expect(tight.peak).toBeLessThan(8e8);
+    expect(planText(tight)).toMatch(
+      /: vae encoder 0\.\d\d in \d+ stripes, unet 0\.\d\d, vae 0\.\d\d in \d+ stripes;/,
+    );
+    expect(plan({ pictureEncoder, vae: "tiled" }).encoderStripes).toBe(8);
+    expect(plan({ pictureEncoder, kl: null, limit: 1 }).encoderStripes).toBeNull();
+    expect(plan({ limit: 1 }).encoderStripes).toBeNull();
+    expect(plan({ pictureEncoder, mayStay: true, limit: 8e8 }).isTogether).toBe(false);
+  });
+
   it("has no stripes for a tiny decoder", () => {
     expect(() => plan({ kl: null, vae: "tiled" })).toThrow(
       "--vae: expected full, since this model's VAE is a tiny one that needs no tiles, got tiled [E_FLAG]",
@@ -155,7 +176,7 @@ const some: MemoryPlan = {
     { name: "unet", bytes: 3.724e9 },
     { name: "vae", bytes: 0.766e9 },
   ],
-  ...{ peak: 3.724e9, isTogether: false, stripes: 8, isInTurns: true },
+  ...{ peak: 3.724e9, isTogether: false, stripes: 8, encoderStripes: null, isInTurns: true },
 };
 
 it("a plan is one line", () => {

@@ -1,14 +1,20 @@
 /**
  * What drawing a picture will hold in memory, before anything is loaded, and how it is kept within a budget: networks are
- * loaded in turn, and the VAE decodes in stripes. The numbers are read off the graphs; how an engine exceeds them is measured.
+ * loaded in turn, and the VAE works in stripes. The numbers are read off the graphs; how an engine exceeds them is measured.
  */
 
 import { KoalaError } from "../core/errors.ts";
 import { liveBytes } from "../graph/live.ts";
 import type { Target, Value } from "../graph/op.ts";
 import { topological } from "../graph/order.ts";
-import type { VaeConfig } from "../models/vae.ts";
-import { buildDecoderMiddle, decoderPasses } from "../models/vae-stripes.ts";
+import { type VaeConfig, vaeFactor } from "../models/vae.ts";
+import {
+  buildDecoderMiddle,
+  buildEncoderEnd,
+  decoderPasses,
+  encoderPasses,
+  type StripePass,
+} from "../models/vae-stripes.ts";
 import { hoist } from "../passes/hoist.ts";
 import { quantize } from "../passes/quantize.ts";
 import { dtypes } from "../tensor/dtype.ts";
@@ -77,6 +83,8 @@ export interface MemoryPlan {
   readonly isTogether: boolean;
   /** Stripes that the VAE decodes in; null: whole. */
   readonly stripes: number | null;
+  /** Stripes that it encodes in, where a picture is started from; null: whole. */
+  readonly encoderStripes: number | null;
   /** Whether a guided step is two runs of one prompt each, rather than one of both. */
   readonly isInTurns: boolean;
 }
@@ -89,12 +97,14 @@ export interface PlanOptions {
   readonly inTurns: Network | null;
   /** Whether a step that guides may be one run of both prompts. */
   readonly mayBatch: boolean;
+  /** The VAE's, where a picture is started from. */
+  readonly pictureEncoder: Network | null;
   readonly decoder: Network;
   /** Whether the decoder makes previews: it then lies beside the denoiser too. */
   readonly hasPreviews: boolean;
   /** Of the engine. */
   readonly target: Target;
-  /** What can be decoded in stripes, and the latents' rows and columns; null: a decoder that cannot. */
+  /** A VAE that can work in stripes, and the latents' rows and columns; null: one that cannot. */
   readonly kl: VaeConfig | null;
   readonly height: number;
   readonly width: number;
@@ -109,7 +119,7 @@ export interface PlanOptions {
   readonly mayStay: boolean;
 }
 
-/** How the VAE decodes: `auto` is whole where there is room. */
+/** How the VAE works: `auto` is whole where there is room. */
 export const vaeChoices = ["auto", "full", "tiled"] as const;
 export type VaeChoice = (typeof vaeChoices)[number];
 
@@ -174,25 +184,50 @@ function networkBytes({ outputs, store, changing }: Network, engine: Engine): nu
   return kept + graphBytes(Object.values(run), store, engine);
 }
 
-/** Bytes of the VAE in `stripes`: its largest pass, with the maps that lie between passes. Heights in latent rows. */
+/** Half of a VAE in passes: `middle` is computed whole, the passes in stripes of the rows that the first one reads. */
+interface InStripes {
+  readonly middle: Readonly<Record<string, Value>>;
+  readonly passes: readonly StripePass[];
+  readonly height: number;
+  readonly width: number;
+}
+
+/** Of latents of so many rows and columns. */
+function decoderInStripes(c: VaeConfig, height: number, width: number): InStripes {
+  const { passes, last } = decoderPasses(c);
+  return {
+    ...{ height, width, passes: [...passes, last] },
+    middle: buildDecoderMiddle(c, height, width).outputs,
+  };
+}
+
+function encoderInStripes(c: VaeConfig, height: number, width: number): InStripes {
+  const factor = vaeFactor(c);
+  return {
+    ...{ height: factor * height, width: factor * width, passes: encoderPasses(c) },
+    middle: buildEncoderEnd(c, height, width).outputs,
+  };
+}
+
+/** What the largest pass takes, with the maps that lie between passes. */
 function stripeBytes(
-  c: VaeConfig,
+  { middle, passes, height, width }: InStripes,
   store: TensorStore,
-  height: number,
-  width: number,
   stripes: number,
   engine: Engine,
 ): number {
-  let most = graphBytes(Object.values(buildDecoderMiddle(c, height, width).outputs), store, engine);
+  let most = graphBytes(Object.values(middle), store, engine);
   let rows = height / stripes;
   let across = width;
-  const { passes, last } = decoderPasses(c);
-  for (const pass of [...passes, last]) {
+  for (const pass of passes) {
     const outputs = Object.values(pass.build(rows, across).outputs);
-    const read = Object.values(pass.reads).reduce((sum, { channels }) => sum + channels * rows * across, 0);
+    const read = Object.values(pass.reads).reduce(
+      (sum, { channels, dtype }) => sum + dtypes[dtype ?? "float16"].bytes * channels * rows * across,
+      0,
+    );
     const isInPlace = pass.reads.x?.halo === 0;
-    const written = isInPlace ? 0 : pass.channels * rows * across * pass.factor ** 2;
-    const maps = MAPS_FACTOR * dtypes.float16.bytes * stripes * (read + written);
+    const written = isInPlace ? 0 : dtypes.float16.bytes * pass.channels * rows * across * pass.factor ** 2;
+    const maps = MAPS_FACTOR * stripes * (read + written);
     const running = weightBytes(outputs, store, engine).loading + STRIPE_VALUES_FACTOR * liveBytes(outputs);
     most = Math.max(most, maps + running);
     rows *= pass.factor;
@@ -228,33 +263,42 @@ export function planMemory(o: PlanOptions): MemoryPlan {
     bytes: PROCESS_BYTES + networkBytes(network, o),
   });
   const encoders = o.encoders.map(stageOf);
-  const whole = networkBytes(o.decoder, o);
-  const decoderOf = (stripes: number | null) => ({
-    name: o.decoder.name,
-    bytes:
-      PROCESS_BYTES +
-      (stripes === null || kl === null
-        ? whole
-        : stripeBytes(kl, o.decoder.store, o.height, o.width, stripes, o)),
-    stripes,
-  });
-  const counts = kl === null || o.vae === "full" ? [] : stripeCounts(o.height);
+  /** Every way that half of the VAE may work, whole first. */
+  const waysOf = (
+    { name, store, ...network }: Network,
+    half: (c: VaeConfig, height: number, width: number) => InStripes,
+  ) => {
+    const counts = kl === null || o.vae === "full" ? [] : stripeCounts(o.height);
+    const passes = kl === null ? null : half(kl, o.height, o.width);
+    return [...(o.vae === "tiled" ? [] : [null]), ...counts].map((stripes) => ({
+      ...{ name, stripes },
+      bytes:
+        PROCESS_BYTES +
+        (stripes === null || passes === null
+          ? networkBytes({ name, store, ...network }, o)
+          : stripeBytes(passes, store, stripes, o)),
+    }));
+  };
   const denoisers = [
     ...(o.mayBatch || o.inTurns === null ? [{ ...stageOf(o.denoiser), isInTurns: false }] : []),
     ...(o.inTurns === null ? [] : [{ ...stageOf(o.inTurns), isInTurns: true }]),
   ];
   // one that makes previews must fit beside the smallest denoiser, and the denoiser is then chosen beside it
   const least = o.hasPreviews ? denoisers.reduce((a, b) => (b.bytes < a.bytes ? b : a)).bytes : PROCESS_BYTES;
-  const decoders = (o.vae === "tiled" ? counts : [null, ...counts]).map(decoderOf);
-  const decoder = firstFit(decoders, limit === null ? null : limit - least + PROCESS_BYTES);
+  const decoder = firstFit(
+    waysOf(o.decoder, decoderInStripes),
+    limit === null ? null : limit - least + PROCESS_BYTES,
+  );
+  const eye = o.pictureEncoder === null ? [] : [firstFit(waysOf(o.pictureEncoder, encoderInStripes), limit)];
   const beside = o.hasPreviews ? decoder.bytes - PROCESS_BYTES : 0;
   const alone = firstFit(denoisers, limit === null ? null : limit - beside);
   const denoiser = { ...alone, bytes: alone.bytes + beside };
-  const stages = [...encoders, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
+  const stages = [...encoders, ...eye, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
   const largest = stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   const { isInTurns } = denoiser;
   const { stripes } = decoder;
-  const plan = { stages, peak: largest.bytes, isTogether: false, stripes, isInTurns };
+  const encoderStripes = eye[0]?.stripes ?? null;
+  const plan = { stages, peak: largest.bytes, isTogether: false, stripes, encoderStripes, isInTurns };
   if (o.isFirm && limit !== null && plan.peak > limit)
     throw new KoalaError("E_MEMORY", {
       where: "memory",
@@ -263,7 +307,8 @@ export function planMemory(o: PlanOptions): MemoryPlan {
       hint: "A smaller picture or a quantized model (koala quantize) needs less.",
     });
   const together = stages.reduce((sum, { bytes }) => sum + bytes - PROCESS_BYTES, PROCESS_BYTES - beside);
-  const stays = o.mayStay && stripes === null && (limit === null || together <= limit);
+  const isWhole = stripes === null && encoderStripes === null;
+  const stays = o.mayStay && isWhole && (limit === null || together <= limit);
   return stays ? { ...plan, peak: together, isTogether: true } : plan;
 }
 
@@ -273,12 +318,27 @@ function firstFit<T extends { readonly bytes: number }>(ways: readonly T[], limi
   return ways.find(({ bytes }) => limit === null || bytes <= limit) ?? smallest;
 }
 
-/** One line: "plan 3.74 GB: text_encoder 0.63, unet 3.74, vae 1.05 in 16 stripes; in turn". */
-export function planText({ peak, stages, stripes, isInTurns, isTogether }: MemoryPlan): string {
-  const each = stages.map(({ name, bytes }) => `${name} ${(bytes / 1e9).toFixed(2)}`).join(", ");
-  const tiles = stripes === null ? "" : ` in ${stripes} stripes`;
+/** The stage of a picture that is started from. */
+export const pictureEncoderName = "vae encoder";
+
+/** One line: "memory plan 3.74 GB: text_encoder 0.63, unet 3.74, vae 1.05 in 16 stripes; one after another". */
+export function planText({
+  peak,
+  stages,
+  stripes,
+  encoderStripes,
+  isInTurns,
+  isTogether,
+}: MemoryPlan): string {
+  const last = stages.length - 1; // the decoder
+  const stripesOf = (name: string, i: number): number | null =>
+    i === last ? stripes : name === pictureEncoderName ? encoderStripes : null;
+  const each = stages.map(({ name, bytes }, i) => {
+    const n = stripesOf(name, i);
+    return `${name} ${(bytes / 1e9).toFixed(2)}${n === null ? "" : ` in ${n} stripes`}`;
+  });
   const turns = isInTurns ? "; guidance in turns" : "";
-  return `memory plan ${gigabytes(peak)}: ${each}${tiles}${turns}; ${isTogether ? "all stay loaded" : "one after another"}`;
+  return `memory plan ${gigabytes(peak)}: ${each.join(", ")}${turns}; ${isTogether ? "all stay loaded" : "one after another"}`;
 }
 
 /** What engines say when memory runs out, as one sentence with the plan that needs least. */
@@ -286,12 +346,12 @@ export function outOfMemory(error: unknown, smallest: () => MemoryPlan): unknown
   const message = error instanceof Error ? error.message : String(error);
   if (!/bad_alloc|failed to allocate|out of memory|array buffer allocation failed/i.test(message))
     return error;
-  const { stripes, peak } = smallest();
+  const { stripes, encoderStripes, peak } = smallest();
   return new KoalaError("E_MEMORY", {
     where: "memory",
     expected: `${gigabytes(peak)} free, the least for this picture`,
     got: "no more memory on this machine",
-    hint: `${stripes === null ? "Close other programs" : "Try --vae tiled, or close other programs"}; nothing half-made is left.`,
+    hint: `${stripes === null && encoderStripes === null ? "Close other programs" : "Try --vae tiled, or close other programs"}; nothing half-made is left.`,
     cause: error,
   });
 }

@@ -333,7 +333,7 @@ export class Pipeline {
     for (const message of new Set(warnings)) yield { type: "warning", message };
     yield* this.tellWarnings();
 
-    const starter = yield* this.starter(request, o);
+    const starter = yield* this.starter(request, plan.encoderStripes, o);
     yield* this.tellWarnings();
 
     const decode = async (latents: Tensor, stop: AbortSignal | undefined): Promise<Tensor> => {
@@ -365,6 +365,7 @@ export class Pipeline {
   /** How the pictures of a request start. */
   private async *starter(
     request: Request,
+    stripes: number | null,
     { image, mask, signal }: GenerateOptions,
   ): AsyncGenerator<PipelineEvent, Starter> {
     if (image === undefined) return fromNoise;
@@ -372,14 +373,14 @@ export class Pipeline {
     const stage = this.encoderStage;
     yield { type: "stage", stage: "encode", detail: "VAE" };
     signal?.throwIfAborted();
-    const { width, height } = image;
     const starter = await fromPicture(
       this.parts,
       request,
       { image, mask },
       {
-        compile: (outputs) =>
-          stage.use(`${width},${height}`, () => this.compiler.compile("vae", outputs, store)),
+        ...{ stage, stripes },
+        ...(signal === undefined ? {} : { signal }),
+        compile: (outputs) => this.compiler.compile("vae", outputs, store),
         blame: (outputs, feeds) => this.compiler.blame(stage, outputs, feeds, store),
       },
     );

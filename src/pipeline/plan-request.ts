@@ -2,7 +2,7 @@
 
 import type { Target } from "../graph/op.ts";
 import { hasInterval, isGuided } from "./denoise.ts";
-import { type MemoryPlan, type Network, planMemory, type VaeChoice } from "./memory.ts";
+import { type MemoryPlan, type Network, pictureEncoderName, planMemory, type VaeChoice } from "./memory.ts";
 import type { Model } from "./model.ts";
 import type { TextEncoder } from "./networks.ts";
 import { makesPreviews } from "./parts-of.ts";
@@ -23,7 +23,7 @@ export interface Budget {
   readonly memory?: number;
   /** Bytes that are free: kept to where a plan does; absent: all that a picture wants. */
   readonly freeBytes?: number;
-  /** `auto` decodes whole where there is room, else in stripes. */
+  /** `auto` works whole where there is room, else in stripes. */
   readonly vae?: VaeChoice;
 }
 
@@ -56,11 +56,12 @@ export function planRequest(parts: Model, request: Request, budget: Budget, keep
     outputs: denoiser.graph({ batch: count, height, width, tokens }),
   });
   const pictureEncoder = (): Network => ({
-    ...{ name: "vae encoder", store: vae.store },
+    ...{ name: pictureEncoderName, store: vae.store },
     outputs: vae.encoder({ batch: 1, height: request.height, width: request.width }).outputs,
   });
   return planMemory({
-    encoders: request.strength === undefined ? encoders : [...encoders, pictureEncoder()],
+    encoders,
+    pictureEncoder: request.strength === undefined ? null : pictureEncoder(),
     denoiser: denoiserOf(batch),
     inTurns: guided ? denoiserOf(1) : null,
     mayBatch: !hasInterval(request) && (height * width < TURNS_CELLS || keeping.target === "ort-webgpu"),

@@ -16,9 +16,11 @@ import type { Value } from "../graph/op.ts";
 import { type Picture, toPixels } from "../image/pixels.ts";
 import type { TorchGenerator } from "../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
+import { encodeInStripes } from "./encode-stripes.ts";
 import type { Model } from "./model.ts";
 import type { VaePart } from "./parts.ts";
 import type { Request, RequestInput, Size } from "./request.ts";
+import type { Stage } from "./stage.ts";
 
 type Outputs = Readonly<Record<string, Value>>;
 
@@ -98,6 +100,11 @@ export function sizeLike(
 }
 
 export interface EncodePicturesOptions {
+  /** Keeps the program of the whole encoder. */
+  readonly stage: Stage;
+  /** null: whole. */
+  readonly stripes: number | null;
+  readonly signal?: AbortSignal;
   compile(outputs: Outputs): Promise<Program>;
   /** Names the first place where the numbers stop being finite. */
   blame(outputs: Outputs, feeds: Readonly<Record<string, Tensor>>): Promise<string>;
@@ -115,10 +122,22 @@ async function encodePictures(
 ): Promise<Tensor[]> {
   const [, , height = 0, width = 0] = pictures[0]?.shape ?? [];
   const { outputs } = vae.encoder({ batch: 1, height, width });
-  const program = await o.compile(outputs);
+  const { kl } = vae;
+  const { stripes } = o;
+  const whole = async (picture: Tensor): Promise<Tensor | undefined> => {
+    const program = await o.stage.use(`${width},${height}`, () => o.compile(outputs));
+    return (await program.run({ picture })).latents;
+  };
   const encoded: Tensor[] = [];
   for (const picture of pictures) {
-    const { latents } = await program.run({ picture });
+    const latents =
+      kl === null || stripes === null
+        ? await whole(picture)
+        : await encodeInStripes(picture, {
+            ...{ config: kl, stripes },
+            ...(o.signal === undefined ? {} : { signal: o.signal }),
+            compile: (_, built) => o.compile(built.outputs),
+          });
     if (latents === undefined || !isFiniteTensor(latents))
       throw new KoalaError("E_NAN", {
         where: `vae: ${await o.blame(outputs, { picture })}`,

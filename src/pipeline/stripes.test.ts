@@ -9,7 +9,9 @@ import { openFolder } from "../node/files.ts";
 import { TorchGenerator } from "../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { openComponent } from "../weights/layout.ts";
-import { decodeInStripes, type StripeOptions } from "./decode-stripes.ts";
+import { decodeInStripes } from "./decode-stripes.ts";
+import { encodeInStripes } from "./encode-stripes.ts";
+import type { StripeOptions } from "./stripes.ts";
 
 const side = 256;
 
@@ -21,7 +23,8 @@ async function setUp() {
   const noise = new TorchGenerator(1).randn(3 * side * side);
   const pixels = noise.map((v, i) => (i % side < side / 2 ? 0.8 : Math.max(-1, Math.min(1, v))));
   const encoder = await compile(buildVaeEncoder(config, { batch: 1, height: side, width: side }).outputs, o);
-  const { moments } = await encoder.run({ picture: float32([1, 3, side, side], pixels) });
+  const original = float32([1, 3, side, side], pixels);
+  const { moments } = await encoder.run({ picture: original });
   await encoder.dispose();
   const cells = side / vaeFactor(config);
   const shape = [1, config.latentChannels, cells, cells];
@@ -35,7 +38,11 @@ async function setUp() {
   );
   const { picture } = await decoder.run({ latents });
   await decoder.dispose();
-  return { config, o, latents, whole: toFloat32(picture as Tensor) };
+  const options: Omit<StripeOptions, "stripes"> = {
+    config,
+    compile: (_, { outputs }) => compile(outputs, o),
+  };
+  return { original, moments: moments as Tensor, latents, whole: toFloat32(picture as Tensor), options };
 }
 
 /** Of pixels in −1 to 1, over those that `has` names. */
@@ -51,11 +58,7 @@ function decibels(a: Float32Array, b: Float32Array, has: (row: number, column: n
 }
 
 it("is the whole decoder's picture to 60 dB, at the seams and in the flat half too", async () => {
-  const { config, o, latents, whole } = await setUp();
-  const options: Omit<StripeOptions, "stripes"> = {
-    config,
-    compile: (_, { outputs }) => compile(outputs, o),
-  };
+  const { latents, whole, options } = await setUp();
   for (const stripes of [1, 4, 8]) {
     const picture = toFloat32(await decodeInStripes(latents, { ...options, stripes }));
     const rows = side / stripes;
@@ -68,6 +71,21 @@ it("is the whole decoder's picture to 60 dB, at the seams and in the flat half t
     for (const level of levels) expect(level, `${stripes} stripes: ${levels}`).toBeGreaterThan(60);
   }
   await expect(decodeInStripes(latents, { ...options, stripes: 5 })).rejects.toThrow(
+    "stripes: expected a divisor of 64, the rows of the latents, got 5",
+  );
+});
+
+it("encodes as the whole encoder does, to 60 dB", async () => {
+  const { original, moments, options } = await setUp();
+  const whole = toFloat32(moments);
+  const power = whole.reduce((sum, v) => sum + v * v, 0);
+  for (const stripes of [1, 4, 8]) {
+    const encoded = await encodeInStripes(original, { ...options, stripes });
+    expect(encoded.shape).toEqual(moments.shape);
+    const error = toFloat32(encoded).reduce((sum, v, i) => sum + (v - (whole[i] ?? 0)) ** 2, 0);
+    expect(10 * Math.log10(power / error), `${stripes} stripes`).toBeGreaterThan(60);
+  }
+  await expect(encodeInStripes(original, { ...options, stripes: 5 })).rejects.toThrow(
     "stripes: expected a divisor of 64, the rows of the latents, got 5",
   );
 });
