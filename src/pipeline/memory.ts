@@ -263,35 +263,32 @@ export function planMemory(o: PlanOptions): MemoryPlan {
     bytes: PROCESS_BYTES + networkBytes(network, o),
   });
   const encoders = o.encoders.map(stageOf);
-  /** Every way that half of the VAE may work, whole first. */
-  const waysOf = (
-    { name, store, ...network }: Network,
+  /** The ways that half of the VAE may work, whole first. */
+  function* waysOf(
+    network: Network,
     half: (c: VaeConfig, height: number, width: number) => InStripes,
-  ) => {
-    const counts = kl === null || o.vae === "full" ? [] : stripeCounts(o.height);
-    const passes = kl === null ? null : half(kl, o.height, o.width);
-    return [...(o.vae === "tiled" ? [] : [null]), ...counts].map((stripes) => ({
-      ...{ name, stripes },
-      bytes:
-        PROCESS_BYTES +
-        (stripes === null || passes === null
-          ? networkBytes({ name, store, ...network }, o)
-          : stripeBytes(passes, store, stripes, o)),
-    }));
-  };
-  const denoisers = [
-    ...(o.mayBatch || o.inTurns === null ? [{ ...stageOf(o.denoiser), isInTurns: false }] : []),
-    ...(o.inTurns === null ? [] : [{ ...stageOf(o.inTurns), isInTurns: true }]),
-  ];
-  // one that makes previews must fit beside the smallest denoiser, and the denoiser is then chosen beside it
-  const least = o.hasPreviews ? denoisers.reduce((a, b) => (b.bytes < a.bytes ? b : a)).bytes : PROCESS_BYTES;
+  ): Generator<{ name: string; bytes: number; stripes: number | null }> {
+    const { name, store } = network;
+    if (o.vae !== "tiled") yield { ...stageOf(network), stripes: null };
+    if (kl === null || o.vae === "full") return;
+    const passes = half(kl, o.height, o.width);
+    for (const stripes of stripeCounts(o.height))
+      yield { name, bytes: PROCESS_BYTES + stripeBytes(passes, store, stripes, o), stripes };
+  }
+  function* denoisers(): Generator<{ name: string; bytes: number; isInTurns: boolean }> {
+    const { denoiser, inTurns } = o;
+    if (o.mayBatch || inTurns === null) yield { ...stageOf(denoiser), isInTurns: false };
+    if (inTurns !== null) yield { ...stageOf(inTurns), isInTurns: true };
+  }
+  // one that makes previews must fit beside the smallest denoiser, for none fits in 0, and the denoiser is then chosen beside it
+  const least = o.hasPreviews ? firstFit(denoisers(), 0).bytes : PROCESS_BYTES;
   const decoder = firstFit(
     waysOf(o.decoder, decoderInStripes),
     limit === null ? null : limit - least + PROCESS_BYTES,
   );
   const eye = o.pictureEncoder === null ? [] : [firstFit(waysOf(o.pictureEncoder, encoderInStripes), limit)];
   const beside = o.hasPreviews ? decoder.bytes - PROCESS_BYTES : 0;
-  const alone = firstFit(denoisers, limit === null ? null : limit - beside);
+  const alone = firstFit(denoisers(), limit === null ? null : limit - beside);
   const denoiser = { ...alone, bytes: alone.bytes + beside };
   const stages = [...encoders, ...eye, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
   const largest = stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));
@@ -312,10 +309,14 @@ export function planMemory(o: PlanOptions): MemoryPlan {
   return stays ? { ...plan, peak: together, isTogether: true } : plan;
 }
 
-/** The first that fits, else the smallest: each stage is alone in memory, so each is chosen for itself. */
-function firstFit<T extends { readonly bytes: number }>(ways: readonly T[], limit: number | null): T {
-  const smallest = ways.reduce((a, b) => (b.bytes < a.bytes ? b : a));
-  return ways.find(({ bytes }) => limit === null || bytes <= limit) ?? smallest;
+/** The first that fits, else the smallest: each stage is alone in memory, so each is chosen for itself. None after it is counted. */
+function firstFit<T extends { readonly bytes: number }>(ways: Iterable<T>, limit: number | null): T {
+  let smallest: T | undefined;
+  for (const way of ways) {
+    if (limit === null || way.bytes <= limit) return way;
+    if (smallest === undefined || way.bytes < smallest.bytes) smallest = way;
+  }
+  return smallest as T;
 }
 
 /** The stage of a picture that is started from. */

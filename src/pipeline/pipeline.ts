@@ -73,6 +73,7 @@ export class Pipeline {
   /** As the request at hand has them. */
   private parts: Model;
   private readonly compiler: Compiler;
+  private counted: { readonly key: string; readonly plan: MemoryPlan } | null = null;
   private readonly usualPrecision: PrecisionName;
   private readonly isCached: boolean;
   private readonly budget: Budget;
@@ -209,14 +210,18 @@ export class Pipeline {
    * @throws KoalaError E_MEMORY with the least that would do, E_FLAG
    */
   plan(request: Request, budget: Budget = this.budget): MemoryPlan {
+    const key = JSON.stringify([request, budget.memory, budget.freeBytes, budget.vae]);
+    if (this.counted?.key === key) return this.counted.plan; // who asks before drawing has it counted once
     const { precision = "f32" } = request;
     const parts = precision === this.compiler.precision ? this.parts : inPrecision(this.stored, precision);
-    return planRequest(parts, request, budget, {
+    const plan = planRequest(parts, request, budget, {
       mayStay: this.isSmall,
       target: this.compiler.engine.target,
       isKept: this.isCached,
       isInPieces: (part) => this.isInPieces(part),
     });
+    this.counted = { key, plan };
+    return plan;
   }
 
   /**
