@@ -93,7 +93,7 @@ async function stampOf(folder: string): Promise<string> {
   return contentHash(lines.join("\n")).slice(0, 8);
 }
 
-/** Speed rests on which layers are integers, not on their scales: a small picture finds those in minutes instead of an hour. */
+/** Speed rests on which layers are integers, not on their scales: a small picture finds those in less time. */
 const calibration = { prompts: ["a red apple"], steps: 2, mostPx: 256 };
 
 /**
