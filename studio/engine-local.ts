@@ -75,7 +75,7 @@ export function localEngine(): Engine {
     return {
       ...{ name, title: titles.get(name) ?? titleOf(name), location: locationOf(name) },
       ...{ family: its?.family ?? null, engine: its?.engine ?? null, defaults: its?.defaults ?? null },
-      precisions: its?.precisions ?? null,
+      ...{ precisions: its?.precisions ?? null, unit: its?.unit ?? null },
     };
   }
 

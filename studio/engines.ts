@@ -58,6 +58,8 @@ export interface Model {
   readonly defaults: ModelDefaults | null;
   /** That a request may name, the usual one first. */
   readonly precisions: readonly string[] | null;
+  /** Pixels that the sides of a picture are multiples of. */
+  readonly unit: number | null;
 }
 
 /** What is told while a model is made ready; an engine elsewhere tells none of it. */

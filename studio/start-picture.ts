@@ -30,8 +30,8 @@ type Said = Readonly<Record<string, unknown>>;
 /** Of the form, where it is one. */
 const asNumber = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined);
 
-/** What every model's sides are multiples of. */
-const unit = requestFields().find(({ key }) => key === "width")?.multipleOf ?? 1;
+/** What every model's sides are multiples of; some have a larger one. */
+const leastUnit = requestFields().find(({ key }) => key === "width")?.multipleOf ?? 1;
 
 /** Larger ones are made smaller as they come: few models draw more, and a picture is sent and kept with every drawing. */
 const longestSide = 2048;
@@ -98,6 +98,7 @@ export function startPicture(): StartPicture {
       if (defaults === null) return { strength };
       const sides = { width: asNumber(width), height: asNumber(height) };
       const pixels = defaults.width * defaults.height;
+      const unit = Math.max(model?.unit ?? 1, leastUnit);
       return { ...sizeLike(image.value, sides, { pixels, unit }), strength };
     },
   };

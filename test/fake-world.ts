@@ -50,7 +50,7 @@ export class FakeGenerator implements Generator {
 
   plan(): MemoryPlan {
     const stages = [{ name: "unet", bytes: 2e8 }];
-    return { stages, peak: 2e8, isTogether: true, stripes: null, isInTurns: false };
+    return { stages, peak: 2e8, isTogether: true, stripes: null, encoderStripes: null, isInTurns: false };
   }
 
   async *generate(input: RequestInput, o: GenerateOptions = {}): AsyncGenerator<PipelineEvent> {

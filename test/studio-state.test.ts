@@ -10,7 +10,7 @@ const defaults = { width: 128, height: 128, steps: 8 } as Model["defaults"];
 
 const modelOf = (name: string): Model => ({
   ...{ name, title: name, location: `/${name}`, family: null, engine: null },
-  ...{ defaults, precisions: null },
+  ...{ defaults, precisions: null, unit: null },
 });
 
 const drawingBy = (model: string): Drawing => ({

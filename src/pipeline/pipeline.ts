@@ -66,7 +66,7 @@ export class Pipeline {
   readonly engineName: string;
   /** Why `auto` took this engine; absent where it was named. */
   readonly engineReason: string | undefined;
-  /** What a request may name here; without a name it is drawn as `LoadOptions.precision` says. */
+  /** What a request may name here. */
   readonly precisions: readonly PrecisionName[];
   /** As they are stored. */
   private readonly stored: Model;
@@ -74,7 +74,8 @@ export class Pipeline {
   private parts: Model;
   private readonly compiler: Compiler;
   private counted: { readonly key: string; readonly plan: MemoryPlan } | null = null;
-  private readonly usualPrecision: PrecisionName;
+  /** In which a request is drawn that names none. */
+  readonly usualPrecision: PrecisionName;
   private readonly isCached: boolean;
   private readonly budget: Budget;
   private readonly isSmall: boolean;
@@ -193,7 +194,7 @@ export class Pipeline {
   }
 
   /** Pixels that the sides of a picture are multiples of. */
-  private get unit(): number {
+  get unit(): number {
     return this.parts.denoiser.patch * this.parts.vae.factor;
   }
 

@@ -23,6 +23,8 @@ export interface LoadedModel {
   readonly defaults: ModelDefaults;
   /** What a request may name. */
   readonly precisions: readonly PrecisionName[];
+  /** Pixels that the sides of a picture are multiples of. */
+  readonly unit: number;
 }
 
 /** A model that this browser keeps, whole or in part. */

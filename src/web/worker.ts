@@ -126,8 +126,8 @@ async function load(
     onProgress: (file, bytes, total) => tell({ id, type: "download", download: { file, bytes, total } }),
   });
   pipeline = opened;
-  const { family, defaults, engineName, precisions } = opened;
-  return { location, family, engine: engineName, defaults, precisions };
+  const { family, defaults, engineName, precisions, unit } = opened;
+  return { location, family, engine: engineName, defaults, precisions, unit };
 }
 
 function send(id: number, event: PipelineEvent): void {

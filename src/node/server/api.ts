@@ -30,8 +30,8 @@ import { startFrom } from "./start-pictures.ts";
 const usualPage = 50;
 const largestPage = 500;
 
-const modelView = ({ name, family, engine, defaults, precisions }: ServedModel) => ({
-  ...{ name, family, engine, defaults, precisions },
+const modelView = ({ name, family, engine, defaults, precisions, unit }: ServedModel) => ({
+  ...{ name, family, engine, defaults, precisions, unit },
 });
 
 export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): Hono<Env> {

@@ -36,6 +36,8 @@ export interface ServedModel {
   readonly isXL: boolean;
   /** What a request may name: what the operator allows, and the model has on its engine. */
   readonly precisions: readonly PrecisionName[];
+  /** Pixels that the sides of a picture are multiples of. */
+  readonly unit: number;
   /** @throws KoalaError E_REQUEST */
   resolve(input: RequestInput, start?: Start): Request;
   /** The size of a picture that starts from another, by what is said of it. */
@@ -187,24 +189,28 @@ export const servedName = (location: string): string =>
   existsSync(location) ? basename(resolve(location)) : location;
 
 /**
- * `allowed`, the first of which that the model has is taken where a request names none.
+ * `allowed`, the first of which that the model has is taken where a request names none; null: all, and the model's own usual one.
  * @throws KoalaError E_FLAG where it has none of them, and as `Pipeline.load`
  */
 export async function openServed(
   name: string,
   place: ModelPlace,
-  allowed: readonly PrecisionName[],
+  allowed: readonly PrecisionName[] | null,
 ): Promise<ServedModel> {
   const { location, ...options } = place;
   const pipeline = await Pipeline.load(location, options);
-  const precisions = allowed.filter((one) => pipeline.precisions.includes(one));
+  const { usualPrecision } = pipeline;
+  const precisions =
+    allowed === null
+      ? [usualPrecision, ...pipeline.precisions.filter((one) => one !== usualPrecision)]
+      : allowed.filter((one) => pipeline.precisions.includes(one));
   const [precision] = precisions;
   check(precision !== undefined, "E_FLAG", () => ({
     where: "--precisions",
     expected: `at least one that ${name} has on ${pipeline.engineName}: ${pipeline.precisions.join(", ")}`,
-    got: allowed.join(", "),
+    got: (allowed ?? []).join(", "),
   }));
-  const usual = precision === "f32" ? {} : { precision };
+  const usual = precision === usualPrecision ? {} : { precision };
   let facts: Promise<unknown> | null = null;
   return {
     name,
@@ -212,7 +218,7 @@ export async function openServed(
     engine: pipeline.engineName,
     defaults: pipeline.defaults,
     isXL: pipeline.isXL,
-    precisions,
+    ...{ precisions, unit: pipeline.unit },
     resolve: (input, start) => pipeline.resolve({ ...usual, ...input }, start),
     sizeLike: (picture, said) => pipeline.sizeLike(picture, said),
     facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),

@@ -33,7 +33,7 @@ export interface AppOptions extends CrewOptions, AccessOptions {
   readonly nsfw?: NsfwPolicy;
   readonly limits: Limits;
   /** That requests may name, the usual one first. */
-  readonly precisions: readonly PrecisionName[];
+  readonly precisions: readonly PrecisionName[] | null;
 }
 
 export interface OpenApp {

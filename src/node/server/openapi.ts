@@ -259,6 +259,7 @@ function schemas(models: Models): Json {
       properties: {
         ...{ name: text, family: text, engine: text, defaults: { type: "object" } },
         precisions: { type: "array", items: fields.precision },
+        unit: { type: "integer" },
       },
     },
     OpenAIImageInput: { type: "object", required: ["prompt"], properties: openai },

@@ -2,7 +2,6 @@
 
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type PrecisionName, precisionNames } from "../../pipeline/request.ts";
 import type { Limits } from "./models.ts";
 
 export const usual: {
@@ -11,14 +10,14 @@ export const usual: {
   readonly capacity: number;
   readonly workers: number;
   readonly limits: Limits;
-  readonly precisions: readonly PrecisionName[];
+  readonly precisions: null;
 } = {
   host: "127.0.0.1",
   port: 7700,
   capacity: 32,
   workers: 1,
   limits: { steps: 150, side: 2048, count: 16 },
-  precisions: precisionNames,
+  precisions: null,
 };
 
 export const usualData = (): string => join(homedir(), ".koala");
