@@ -5,7 +5,6 @@ import { buildDecoderMiddle, decoderPasses, type StripePass } from "../models/va
 import { float32, type Tensor } from "../tensor/tensor.ts";
 import {
   checkStripes,
-  compiled,
   type FeatureMap,
   feeder,
   type Maps,
@@ -13,6 +12,8 @@ import {
   runPasses,
   type StripeOptions,
   split,
+  using,
+  usingPass,
 } from "./stripes.ts";
 
 /**
@@ -25,27 +26,19 @@ export async function decodeInStripes(latents: Tensor, o: StripeOptions): Promis
   const maps: Maps = { x: await middleMap(latents, height, width, o) };
   const { passes, last } = decoderPasses(o.config);
   await runPasses(passes, maps, o);
-  return compiled(last, maps, o, (program) => runLast(last, program, maps, o));
+  return usingPass(last, maps, o, (program) => runLast(last, program, maps, o));
 }
 
 /** The middle of the decoder is small, and attends over all of its cells: it is computed whole. */
-async function middleMap(
-  latents: Tensor,
-  height: number,
-  width: number,
-  o: StripeOptions,
-): Promise<FeatureMap> {
-  const program = await o.compile("decoder.mid_block", buildDecoderMiddle(o.config, height, width));
-  try {
+function middleMap(latents: Tensor, height: number, width: number, o: StripeOptions): Promise<FeatureMap> {
+  return using("decoder.mid_block", buildDecoderMiddle(o.config, height, width), o, async (program) => {
     const { map, groupMeans, groupVariances } = await program.run({ latents });
     return {
       ...split(map as Tensor, o.stripes),
       mean: Float64Array.from((groupMeans as Tensor).data as Float32Array),
       variance: Float64Array.from((groupVariances as Tensor).data as Float32Array),
     };
-  } finally {
-    await program.dispose();
-  }
+  });
 }
 
 async function runLast(pass: StripePass, program: Program, maps: Maps, o: StripeOptions): Promise<Tensor> {

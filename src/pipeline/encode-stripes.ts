@@ -11,6 +11,7 @@ import {
   runPasses,
   type StripeOptions,
   split,
+  using,
 } from "./stripes.ts";
 
 /**
@@ -32,14 +33,9 @@ async function end({ channels, rows, width, stripes }: FeatureMap, o: StripeOpti
   const height = rows * stripes.length;
   const data = new Uint16Array(channels * height * width);
   for (const [i, stripe] of stripes.entries()) place(stripe, i, data, channels);
-  o.signal?.throwIfAborted();
-  const program = await o.compile("encoder.mid_block", buildEncoderEnd(o.config, height, width));
-  try {
-    const { moments } = await program.run({
-      x: { dtype: "float16", shape: [1, channels, height, width], data },
-    });
+  const x: Tensor = { dtype: "float16", shape: [1, channels, height, width], data };
+  return using("encoder.mid_block", buildEncoderEnd(o.config, height, width), o, async (program) => {
+    const { moments } = await program.run({ x });
     return moments as Tensor;
-  } finally {
-    await program.dispose();
-  }
+  });
 }

@@ -280,15 +280,16 @@ export function planMemory(o: PlanOptions): MemoryPlan {
     if (o.mayBatch || inTurns === null) yield { ...stageOf(denoiser), isInTurns: false };
     if (inTurns !== null) yield { ...stageOf(inTurns), isInTurns: true };
   }
+  const turns = o.hasPreviews ? [...denoisers()] : denoisers(); // both are asked for twice, or as far as one fits
   // one that makes previews must fit beside the smallest denoiser, for none fits in 0, and the denoiser is then chosen beside it
-  const least = o.hasPreviews ? firstFit(denoisers(), 0).bytes : PROCESS_BYTES;
+  const least = o.hasPreviews ? firstFit(turns, 0).bytes : PROCESS_BYTES;
   const decoder = firstFit(
     waysOf(o.decoder, decoderInStripes),
     limit === null ? null : limit - least + PROCESS_BYTES,
   );
   const eye = o.pictureEncoder === null ? [] : [firstFit(waysOf(o.pictureEncoder, encoderInStripes), limit)];
   const beside = o.hasPreviews ? decoder.bytes - PROCESS_BYTES : 0;
-  const alone = firstFit(denoisers(), limit === null ? null : limit - beside);
+  const alone = firstFit(turns, limit === null ? null : limit - beside);
   const denoiser = { ...alone, bytes: alone.bytes + beside };
   const stages = [...encoders, ...eye, denoiser, decoder].map(({ name, bytes }) => ({ name, bytes }));
   const largest = stages.reduce((a, b) => (b.bytes > a.bytes ? b : a));

@@ -54,6 +54,7 @@ import {
   withStart,
 } from "./start.ts";
 import { Turns } from "./turns.ts";
+import type { VaeRun } from "./vae-half.ts";
 
 export type { GenerateOptions, LoadOptions };
 
@@ -66,7 +67,7 @@ export class Pipeline {
   readonly engineName: string;
   /** Why `auto` took this engine; absent where it was named. */
   readonly engineReason: string | undefined;
-  /** What a request may name here. */
+  /** What a request may name here, the usual one first. */
   readonly precisions: readonly PrecisionName[];
   /** As they are stored. */
   private readonly stored: Model;
@@ -100,13 +101,13 @@ export class Pipeline {
     this.location = location;
     this.stored = parts;
     this.parts = parts;
-    this.precisions = precisionsOf(parts, engine);
     this.defaults = defaults;
     this.family = defaults.family;
     this.compiler = new Compiler(engine, o);
     this.engineName = engine.name;
     this.engineReason = engine.reason;
     this.usualPrecision = o.precision ?? usualPrecision(parts, engine);
+    this.precisions = precisionsOf(parts, engine, this.usualPrecision);
     this.isCached = o.cache !== undefined;
     this.textStages = parts.texts.map(() => new Stage());
     this.residentBytes = o.residentBytes ?? usualResidentBytes;
@@ -344,7 +345,8 @@ export class Pipeline {
 
     const decode = async (latents: Tensor, stop: AbortSignal | undefined): Promise<Tensor> => {
       const began = performance.now();
-      const pixels = await this.decode(latents, plan.stripes, stop);
+      const how = this.vaeRun(this.vaeStage, plan.stripes, stop);
+      const pixels = await decodeLatents(this.parts.vae, latents, how);
       if (request.preview) this.previews.learn(latents, pixels, (performance.now() - began) / 1000);
       return pixels;
     };
@@ -375,21 +377,11 @@ export class Pipeline {
     { image, mask, signal }: GenerateOptions,
   ): AsyncGenerator<PipelineEvent, Starter> {
     if (image === undefined) return fromNoise;
-    const { store } = this.parts.vae;
     const stage = this.encoderStage;
     yield { type: "stage", stage: "encode", detail: "VAE" };
     signal?.throwIfAborted();
-    const starter = await fromPicture(
-      this.parts,
-      request,
-      { image, mask },
-      {
-        ...{ stage, stripes },
-        ...(signal === undefined ? {} : { signal }),
-        compile: (outputs) => this.compiler.compile("vae", outputs, store),
-        blame: (outputs, feeds) => this.compiler.blame(stage, outputs, feeds, store),
-      },
-    );
+    const how = this.vaeRun(stage, stripes, signal);
+    const starter = await fromPicture(this.parts, request, { image, mask }, how);
     if (!this.isResident) await stage.free();
     return starter;
   }
@@ -487,13 +479,13 @@ export class Pipeline {
     );
   }
 
-  private decode(latents: Tensor, stripes: number | null, signal?: AbortSignal): Promise<Tensor> {
-    const { vae } = this.parts;
-    return decodeLatents(vae, latents, {
-      ...{ stage: this.vaeStage, stripes },
+  private vaeRun(stage: Stage, stripes: number | null, signal?: AbortSignal): VaeRun {
+    const { store } = this.parts.vae;
+    return {
+      ...{ stage, stripes },
       ...(signal === undefined ? {} : { signal }),
-      compile: (outputs) => this.compiler.compile("vae", outputs, vae.store),
-      blame: (outputs, feeds) => this.compiler.blame(this.vaeStage, outputs, feeds, vae.store),
-    });
+      compile: (outputs) => this.compiler.compile("vae", outputs, store),
+      blame: (outputs, feeds) => this.compiler.blame(stage, outputs, feeds, store),
+    };
   }
 }

@@ -15,12 +15,16 @@ import { type PrecisionName, precisionNames, type Request } from "./request.ts";
 /** What the engine computes in. */
 export const computedIn = (precision: PrecisionName): Precision => (precision === "bf16" ? "bf16" : "f32");
 
-/** Those that the model can be drawn in: what the engine computes in, and fewer bits of weights that are floats. */
-export function precisionsOf(model: Model, { precisions: computed = ["f32"] }: Engine): PrecisionName[] {
+/** Those that the model can be drawn in, `usual` first: what the engine computes in, and fewer bits of weights that are floats. */
+export function precisionsOf(
+  model: Model,
+  { precisions: computed = ["f32"] }: Engine,
+  usual: PrecisionName = "f32",
+): PrecisionName[] {
   const isPacked = storesOf(model).some(({ recipe }) => recipe !== undefined);
-  return precisionNames.filter((name) =>
-    name === "int8" || name === "int4" ? !isPacked : computed.includes(name),
-  );
+  return precisionNames
+    .filter((name) => (name === "int8" || name === "int4" ? !isPacked : computed.includes(name)))
+    .toSorted((a, b) => Number(b === usual) - Number(a === usual));
 }
 
 /**

@@ -6,13 +6,9 @@
  */
 
 import { check } from "../core/assert.ts";
-import { KoalaError } from "../core/errors.ts";
 import type { Plan } from "../diffusion/plan.ts";
 import { addNoise } from "../diffusion/prediction.ts";
 import type { Scheduler } from "../diffusion/scheduler.ts";
-import { isFiniteTensor } from "../engine/non-finite.ts";
-import type { Program } from "../engine/program.ts";
-import type { Value } from "../graph/op.ts";
 import { type Picture, toPixels } from "../image/pixels.ts";
 import type { TorchGenerator } from "../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
@@ -20,9 +16,7 @@ import { encodeInStripes } from "./encode-stripes.ts";
 import type { Model } from "./model.ts";
 import type { VaePart } from "./parts.ts";
 import type { Request, RequestInput, Size } from "./request.ts";
-import type { Stage } from "./stage.ts";
-
-type Outputs = Readonly<Record<string, Value>>;
+import { runHalf, type VaeRun } from "./vae-half.ts";
 
 export interface Start {
   /** Of the request's size. */
@@ -99,54 +93,17 @@ export function sizeLike(
   return { width: width ?? side(picture.width), height: height ?? side(picture.height) };
 }
 
-export interface EncodePicturesOptions {
-  /** Keeps the program of the whole encoder. */
-  readonly stage: Stage;
-  /** null: whole. */
-  readonly stripes: number | null;
-  readonly signal?: AbortSignal;
-  compile(outputs: Outputs): Promise<Program>;
-  /** Names the first place where the numbers stop being finite. */
-  blame(outputs: Outputs, feeds: Readonly<Record<string, Tensor>>): Promise<string>;
-}
-
 /**
  * What the VAE sees in pictures of one size, pixels [1, 3, H, W] each: mean and log-variance [1, 2·L, h, w], or of a tiny one the
  * latents [1, L, h, w].
  * @throws KoalaError E_WEIGHTS for a VAE without an encoder, E_NAN, E_ENGINE
  */
-async function encodePictures(
-  vae: VaePart,
-  pictures: readonly Tensor[],
-  o: EncodePicturesOptions,
-): Promise<Tensor[]> {
+async function encodePictures(vae: VaePart, pictures: readonly Tensor[], o: VaeRun): Promise<Tensor[]> {
   const [, , height = 0, width = 0] = pictures[0]?.shape ?? [];
   const { outputs } = vae.encoder({ batch: 1, height, width });
-  const { kl } = vae;
-  const { stripes } = o;
-  const whole = async (picture: Tensor): Promise<Tensor | undefined> => {
-    const program = await o.stage.use(`${width},${height}`, () => o.compile(outputs));
-    return (await program.run({ picture })).latents;
-  };
+  const encoder = { outputs, reads: "picture", gives: "latents", inStripes: encodeInStripes };
   const encoded: Tensor[] = [];
-  for (const picture of pictures) {
-    const latents =
-      kl === null || stripes === null
-        ? await whole(picture)
-        : await encodeInStripes(picture, {
-            ...{ config: kl, stripes },
-            ...(o.signal === undefined ? {} : { signal: o.signal }),
-            compile: (_, built) => o.compile(built.outputs),
-          });
-    if (latents === undefined || !isFiniteTensor(latents))
-      throw new KoalaError("E_NAN", {
-        where: `vae: ${await o.blame(outputs, { picture })}`,
-        expected: "finite numbers",
-        got: "NaN or infinity",
-        hint: "The weights may be damaged, or stored in float16 where they need float32 (SDXL's own VAE is known for it).",
-      });
-    encoded.push(latents);
-  }
+  for (const picture of pictures) encoded.push(await runHalf(vae, encoder, picture, o));
   return encoded;
 }
 
@@ -222,7 +179,7 @@ export async function fromPicture(
   { vae, denoiser }: Pick<Model, "vae" | "denoiser">,
   { strength }: Request,
   { image, mask }: { readonly image: Picture; readonly mask?: Picture | undefined },
-  o: EncodePicturesOptions,
+  o: VaeRun,
 ): Promise<Starter> {
   const pixels = toPixels([image]);
   const readsMask = denoiser.besideChannels > 0 && mask !== undefined;

@@ -1,5 +1,5 @@
 /**
- * One pass of the VAE over stripes of rows (models/vae-stripes.ts): in memory lie two maps in float16 and the values of one stripe,
+ * Passes of the VAE over stripes of rows (models/vae-stripes.ts): in memory lie two maps in float16 and the values of one stripe,
  * whatever the height of the picture.
  */
 
@@ -46,23 +46,24 @@ export function checkStripes(rows: number, stripes: number): void {
 /** The passes one after another, each compiled for itself; `maps.x` is what the first reads and the last has written. */
 export async function runPasses(passes: readonly StripePass[], maps: Maps, o: StripeOptions): Promise<void> {
   for (const pass of passes) {
-    maps[pass.writes as MapName] = await compiled(pass, maps, o, (program) =>
+    maps[pass.writes as MapName] = await usingPass(pass, maps, o, (program) =>
       runPass(pass, program, maps, o),
     );
     if (pass.factor !== 1) delete maps.h; // of the size before
   }
 }
 
-/** Uses a pass's program, and frees it. */
-export async function compiled<T>(
-  pass: StripePass,
-  maps: Maps,
-  o: StripeOptions,
-  use: (program: Program) => Promise<T>,
-): Promise<T> {
-  o.signal?.throwIfAborted();
+type Use<T> = (program: Program) => Promise<T>;
+
+export function usingPass<T>(pass: StripePass, maps: Maps, o: StripeOptions, use: Use<T>): Promise<T> {
   const { rows, width } = maps.x as FeatureMap;
-  const program = await o.compile(pass.name, pass.build(rows, width));
+  return using(pass.name, pass.build(rows, width), o, use);
+}
+
+/** Compiles a program, uses it, and frees it. */
+export async function using<T>(name: string, built: Built, o: StripeOptions, use: Use<T>): Promise<T> {
+  o.signal?.throwIfAborted();
+  const program = await o.compile(name, built);
   try {
     return await use(program);
   } finally {
@@ -78,7 +79,7 @@ export function split({ data, shape }: Tensor, n: number): Omit<FeatureMap, "mea
   return {
     ...{ channels, rows, width },
     stripes: Array.from({ length: n }, (_, i) => {
-      const stripe = all.slice(0, channels * rows * width);
+      const stripe = zerosLike(all, channels * rows * width);
       for (let k = 0; k < channels; k++) {
         const start = (k * height + i * rows) * width;
         stripe.set(all.subarray(start, start + rows * width), k * rows * width);
@@ -87,6 +88,9 @@ export function split({ data, shape }: Tensor, n: number): Omit<FeatureMap, "mea
     }),
   };
 }
+
+const zerosLike = (all: Numbers | undefined, length: number): Numbers =>
+  all instanceof Float32Array ? new Float32Array(length) : new Uint16Array(length);
 
 /** Stripe `i` of [C, rows, width] into its place in `whole` [C, H, width]. */
 export function place(stripe: Numbers, i: number, whole: Numbers, channels: number): void {
@@ -139,8 +143,7 @@ export function feeder(pass: StripePass, maps: Maps, n: number): (i: number) => 
   const reads = Object.entries(pass.reads).map(([name, { halo }]) => {
     const map = maps[name as MapName] as FeatureMap;
     const length = halo === 0 ? 0 : map.channels * rows * map.width;
-    const space = map.stripes[0] instanceof Float32Array ? new Float32Array(length) : new Uint16Array(length);
-    return { name, halo, map, space };
+    return { name, halo, map, space: zerosLike(map.stripes[0], length) };
   });
   return (i) => {
     const feeds: Record<string, Tensor> = { ...steady };

@@ -67,8 +67,11 @@ export async function quantizeDenoiser(graph: DenoiserGraph, o: DenoiserOptions)
     plan,
     ranks.map(([weight]) => weight),
   ); // first the one that may go first
+  const between: number[] = [];
+  for (let count = 1; count < worst.length; count = 2 * count + 1) between.push(count);
+  let tries = 0;
   const tried = async (count: number): Promise<DenoiserResult> => {
-    say("measure", count, worst.length);
+    say("measure", tries++, 2 + between.length);
     const left = new Set(worst.slice(0, count));
     const recipe = recipeOf(plan, integers, left);
     const snr = await snrOf(outputs, recipe, measured, expected, o);
@@ -80,7 +83,7 @@ export async function quantizeDenoiser(graph: DenoiserGraph, o: DenoiserOptions)
   const all = await tried(worst.length);
   // each try loads a network: where all of them are too few, what lies between need not be tried
   if (all.snr >= o.targetSnr)
-    for (let count = 1; count < worst.length; count = 2 * count + 1) {
+    for (const count of between) {
       const some = await tried(count);
       if (some.snr >= o.targetSnr) return some;
     }

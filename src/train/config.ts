@@ -329,7 +329,12 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
   const field = runFields(kind).find((candidate) => candidate.key === key);
   const value = given[key];
   const [near] = typeof value === "string" ? nearest(value, field?.choices ?? []) : [];
-  if (field !== undefined && value === undefined) throw missing(field, kind, given, nameOf);
+  if (field !== undefined && value === undefined) {
+    const absent = result.error.issues
+      .map(({ path }) => String(path[0]))
+      .filter((name) => given[name] === undefined);
+    throw missing(field, kind, absent.map(nameOf), nameOf);
+  }
   throw new KoalaError("E_CONFIG", {
     where: nameOf(key),
     expected: field?.allowed ?? "another value",
@@ -342,12 +347,9 @@ export function parseRun(input: unknown, nameOf: (key: string) => string = (key)
 function missing(
   { key, description, allowed }: RunField,
   kind: RunKind,
-  given: Readonly<Record<string, unknown>>,
+  needed: readonly string[],
   nameOf: (key: string) => string,
 ): KoalaError {
-  const needed = Object.entries(kinds[kind] as Readonly<Record<string, z.ZodType>>)
-    .filter(([name, schema]) => given[name] === undefined && !schema.safeParse(undefined).success)
-    .map(([name]) => nameOf(name));
   return new KoalaError("E_CONFIG", {
     where: nameOf(key),
     expected: `${allowed}: ${description}`,

@@ -21,7 +21,7 @@ export interface LoadedModel {
   readonly family: string;
   readonly engine: string;
   readonly defaults: ModelDefaults;
-  /** What a request may name. */
+  /** What a request may name, the usual one first. */
   readonly precisions: readonly PrecisionName[];
   /** Pixels that the sides of a picture are multiples of. */
   readonly unit: number;

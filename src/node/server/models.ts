@@ -199,18 +199,15 @@ export async function openServed(
 ): Promise<ServedModel> {
   const { location, ...options } = place;
   const pipeline = await Pipeline.load(location, options);
-  const { usualPrecision } = pipeline;
-  const precisions =
-    allowed === null
-      ? [usualPrecision, ...pipeline.precisions.filter((one) => one !== usualPrecision)]
-      : allowed.filter((one) => pipeline.precisions.includes(one));
+  const wanted = allowed ?? pipeline.precisions;
+  const precisions = wanted.filter((one) => pipeline.precisions.includes(one));
   const [precision] = precisions;
   check(precision !== undefined, "E_FLAG", () => ({
     where: "--precisions",
     expected: `at least one that ${name} has on ${pipeline.engineName}: ${pipeline.precisions.join(", ")}`,
-    got: (allowed ?? []).join(", "),
+    got: wanted.join(", "),
   }));
-  const usual = precision === usualPrecision ? {} : { precision };
+  const usual = precision === pipeline.usualPrecision ? {} : { precision };
   let facts: Promise<unknown> | null = null;
   return {
     name,

@@ -32,7 +32,7 @@ export interface AppOptions extends CrewOptions, AccessOptions {
   /** What is done about explicit pictures; absent: nothing, and nobody looks. */
   readonly nsfw?: NsfwPolicy;
   readonly limits: Limits;
-  /** That requests may name, the usual one first. */
+  /** That requests may name, the usual one first; null: all that a model has. */
   readonly precisions: readonly PrecisionName[] | null;
 }
 
