@@ -9,6 +9,7 @@ import { psnr } from "../src/image/psnr.ts";
 import type { LoadOptions } from "../src/pipeline/pipeline.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { RequestInput } from "../src/pipeline/request.ts";
+import { drawn } from "./drawn.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
 import { readJsonFile, writePixart } from "./model-folder.ts";
 
@@ -42,13 +43,7 @@ async function draw(name: string, r: GoldenRequest, o: LoadOptions = {}): Promis
     ...(negative === undefined ? {} : { negativePrompt: negative }),
   };
   const pipeline = await Pipeline.load(join(work, model), { isOffline: true, ...o });
-  const pictures: Picture[] = [];
-  try {
-    for await (const event of pipeline.generate(request))
-      if (event.type === "image") pictures.push(event.picture);
-  } finally {
-    await pipeline.dispose();
-  }
+  const pictures = await drawn(pipeline, request).finally(() => pipeline.dispose());
   expect(pictures.length).toBe(count);
   const tall = (data: Uint8Array<ArrayBuffer>): Picture => ({
     ...{ width: r.width, height: r.height * count, data },

@@ -11,6 +11,7 @@ import { openParts } from "../src/pipeline/parts.ts";
 import { type LoadOptions, Pipeline } from "../src/pipeline/pipeline.ts";
 import { float32, type Tensor } from "../src/tensor/tensor.ts";
 import { openSafetensors } from "../src/weights/safetensors.ts";
+import { drawn } from "./drawn.ts";
 import { goldenJson } from "./golden.ts";
 import { copyTokenizer, type Weights, weightPath, weightsFor, writeWeights } from "./model-folder.ts";
 
@@ -155,9 +156,8 @@ async function draw(location: string, o: LoadOptions = {}): Promise<Picture> {
   try {
     const request = { prompt: "red apple", negativePrompt: "worm", steps: 2, guidance: 4, seed: 5 } as const;
     const size = { width: 64, height: 64, scheduler: "euler", spacing: "trailing" } as const;
-    for await (const event of pipeline.generate({ ...request, ...size }))
-      if (event.type === "image") return event.picture;
-    throw new Error("no picture came");
+    const [picture] = await drawn(pipeline, { ...request, ...size });
+    return picture as Picture;
   } finally {
     await pipeline.dispose();
   }

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { drawn } from "../../test/drawn.ts";
 import { emojiModel } from "../../test/model-folder.ts";
 import type { Picture } from "../image/pixels.ts";
 import { openFolder } from "../node/files.ts";
@@ -16,12 +17,11 @@ async function draw(location: string, otherVae?: string): Promise<Picture> {
     ...(otherVae === undefined ? {} : { otherVae }),
   });
   try {
-    for await (const event of pipeline.generate({ prompt: "a red apple", seed: 1, steps: 1 }))
-      if (event.type === "image") return event.picture;
+    const [picture] = await drawn(pipeline, { prompt: "a red apple", seed: 1, steps: 1 });
+    return picture as Picture;
   } finally {
     await pipeline.dispose();
   }
-  throw new Error("no picture");
 }
 
 const failure = (location: string, otherVae: string): Promise<string> =>

@@ -1,6 +1,7 @@
 /** One model in several precisions, a request each. */
 
 import { expect, it } from "vitest";
+import { drawn } from "../../test/drawn.ts";
 import { emojiModel } from "../../test/model-folder.ts";
 import type { Picture } from "../image/pixels.ts";
 import { psnr } from "../image/psnr.ts";
@@ -18,9 +19,8 @@ const bytesOf = ({ tensors }: TensorStore): number =>
 it("draws in what the request names, one after another with one model, and plans for it", async () => {
   const pipeline = await Pipeline.load(emojiModel, { engine: "ort", threads: 1 });
   const draw = async (precision: PrecisionName): Promise<Picture> => {
-    const request = { prompt: "a red apple", seed: 7, steps: 2, precision };
-    for await (const event of pipeline.generate(request)) if (event.type === "image") return event.picture;
-    throw new Error("no picture");
+    const [picture] = await drawn(pipeline, { prompt: "a red apple", seed: 7, steps: 2, precision });
+    return picture as Picture;
   };
   try {
     const exact = await draw("f32");

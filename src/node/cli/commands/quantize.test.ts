@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { drawn } from "../../../../test/drawn.ts";
 import { inEmptyFolders, type Ran, run } from "../../../../test/fake-world.ts";
 import { writeFamily, writePixart } from "../../../../test/model-folder.ts";
 import type { Picture } from "../../../image/pixels.ts";
@@ -28,11 +29,11 @@ async function picture(model: string, seed = 1): Promise<Picture> {
   const pipeline = await Pipeline.load(model, { engine: "ort" });
   try {
     const request = { prompt: "a red apple", seed, steps: 2, width: 64, height: 64 };
-    for await (const event of pipeline.generate(request)) if (event.type === "image") return event.picture;
+    const [picture] = await drawn(pipeline, request);
+    return picture as Picture;
   } finally {
     await pipeline.dispose();
   }
-  throw new Error("no picture");
 }
 
 const made = async (format: "int8" | "int4", ...more: string[]): Promise<Ran> => {

@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
+import { drawn } from "../../../../test/drawn.ts";
 import { inEmptyFolders, run } from "../../../../test/fake-world.ts";
 import { fill } from "../../../../test/fill.ts";
 import { goldenJson, goldenTensors } from "../../../../test/golden.ts";
@@ -156,12 +157,10 @@ describe("koala train --lora of a transformer", () => {
     const draw = async (folder: string, weight: number | null): Promise<Picture> => {
       const loras = weight === null ? [] : [{ location: loraFile, weight }];
       const pipeline = await Pipeline.load(folder, { engine: "ort", loras });
-      const drawn: Picture[] = [];
       const request = { prompt: "A RED SQUARE", steps: 2, width: 64, height: 64, seed: 3, guidance: 1 };
-      for await (const event of pipeline.generate(request))
-        if (event.type === "image") drawn.push(event.picture);
+      const [picture] = await drawn(pipeline, request);
       await pipeline.dispose();
-      return drawn[0] as Picture;
+      return picture as Picture;
     };
     const own = await draw("a/model", null);
     expect(psnr(own, await draw("model", 1))).toBeGreaterThan(60);
@@ -192,11 +191,9 @@ describe("koala train --lora of a transformer", () => {
 });
 
 describe("koala distill --method of a transformer", () => {
-  const drawn = async (folder: string): Promise<Picture[]> => {
+  const picturesOf = async (folder: string): Promise<Picture[]> => {
     const pipeline = await Pipeline.load(folder, { engine: "ort" });
-    const pictures: Picture[] = [];
-    for await (const event of pipeline.generate({ prompt: "A RED SQUARE", width: 64, height: 64 }))
-      if (event.type === "image") pictures.push(event.picture);
+    const pictures = await drawn(pipeline, { prompt: "A RED SQUARE", width: 64, height: 64 });
     await pipeline.dispose();
     return pictures;
   };
@@ -217,12 +214,12 @@ describe("koala distill --method of a transformer", () => {
       scheduler: ["diffusers", "LCMScheduler"],
       _koala: { steps: 2, guidance: 1 },
     });
-    expect(await drawn("a/model")).toHaveLength(1);
+    expect(await picturesOf("a/model")).toHaveLength(1);
 
     const pcm = await few("--method", "pcm", "--student", "pixart-2", "--rate", "0.001", "--out", "b");
     expect([pcm.code, pcm.out]).toEqual([0, "b/model\n"]);
     expect(readJsonFile("b/model/transformer/config.json").num_layers).toBe(2);
-    expect(await drawn("b/model")).toHaveLength(1);
+    expect(await picturesOf("b/model")).toHaveLength(1);
 
     const judged = await few("--method", "pcm", "--adversarial-weight", "0.1", "--out", "c");
     expect(judged.err).toContain(
@@ -308,12 +305,10 @@ describe("koala cut and distill of a transformer", () => {
     writePixart("teacher", name);
     await koala("cut", "student", "--teacher", "teacher", "--student", rule, "--keep", keep);
     const pipeline = await Pipeline.load("student", { isOffline: true });
-    const drawn: Picture[] = [];
     const request = { prompt: "a red apple on a table", steps, guidance, width, height, seed };
-    for await (const event of pipeline.generate(request))
-      if (event.type === "image") drawn.push(event.picture);
+    const [picture] = await drawn(pipeline, request);
     await pipeline.dispose();
     const data = expected.get(name)?.data as Uint8Array<ArrayBuffer>;
-    expect(psnr(drawn[0] as Picture, { width, height, data })).toBeGreaterThanOrEqual(45);
+    expect(psnr(picture as Picture, { width, height, data })).toBeGreaterThanOrEqual(45);
   });
 });
