@@ -3,6 +3,7 @@
 export { type AttentionOptions, attention, spatialAttention } from "./attention.ts";
 export { type ClipLayerOptions, clipLayer } from "./clip-layer.ts";
 export { type ConvOptions, conv, downsample, upsample } from "./conv.ts";
+export { drawn } from "./draw.ts";
 export { embedding, featureEmbedding } from "./embedding.ts";
 export { feedForward, plainFeedForward } from "./feedforward.ts";
 export { type LinearOptions, linear } from "./linear.ts";

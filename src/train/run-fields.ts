@@ -176,41 +176,34 @@ const targetsMeta = {
 const guidanceBound = z.number().min(1).max(50).optional();
 
 const weight = z.number().min(0).max(1e6).default(1);
+/** Of a denoiser that learns from the data alone. */
+const learning = {
+  model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
+  fresh: z.boolean().default(false).meta({ description: "begin with random weights, not with the model's" }),
+  lora,
+  // diffusers' train_text_to_image_lora_sdxl.py
+  loraTargets: targets.default(["attention"]).meta(targetsMeta),
+  ...common,
+  ...denoising,
+};
+
 /** By kind of run. */
 export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType>> } = {
   unet: {
     kind: z.literal("unet"),
-    model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
     unet: path.optional().meta({
       description: "config.json of a U-Net of another shape, with random weights",
       argument: "FILE",
     }),
-    fresh: z
-      .boolean()
-      .default(false)
-      .meta({ description: "begin with random weights, not with the model's" }),
-    lora,
-    // diffusers' train_text_to_image_lora_sdxl.py
-    loraTargets: targets.default(["attention"]).meta(targetsMeta),
-    ...common,
-    ...denoising,
+    ...learning,
   },
   transformer: {
     kind: z.literal("transformer"),
-    model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
     transformer: path.optional().meta({
       description: "config.json of a transformer of another shape, with random weights",
       argument: "FILE",
     }),
-    fresh: z
-      .boolean()
-      .default(false)
-      .meta({ description: "begin with random weights, not with the model's" }),
-    lora,
-    // diffusers' train_text_to_image_lora_sdxl.py
-    loraTargets: targets.default(["attention"]).meta(targetsMeta),
-    ...common,
-    ...denoising,
+    ...learning,
   },
   distill: {
     kind: z.literal("distill"),

@@ -5,11 +5,9 @@ import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { check } from "../../../core/assert.ts";
 import { anyPreset, anyPresetFiles, anyPresetNames } from "../../../models/pixart-presets.ts";
-import type { Parameter } from "../../../nn/index.ts";
+import { drawn, type Parameter } from "../../../nn/index.ts";
 import { parseRequest } from "../../../pipeline/request.ts";
-import { fastGenerator } from "../../../tensor/random.ts";
-import { size } from "../../../tensor/shape.ts";
-import { castFloat, float32, type Tensor } from "../../../tensor/tensor.ts";
+import { castFloat, type Tensor } from "../../../tensor/tensor.ts";
 import {
   planSafetensors,
   type SafetensorsPlan,
@@ -63,24 +61,6 @@ function weightFile({ name, className, graphParameters }: Measured, dtype: Weigh
   return { path: join(name, file), plan, parameters: graphParameters };
 }
 
-/** A fresh parameter; the same for a seed and name, whatever else is drawn. */
-function draw({ name, value, init }: Parameter, stream: string, seed: number, dtype: WeightType): Tensor {
-  const values = new Float32Array(size(value.shape));
-  const random = fastGenerator(seed, `${stream}/${name}`);
-  switch (init.kind) {
-    case "constant":
-      values.fill(init.value);
-      break;
-    case "uniform":
-      random.uniform(values, -init.bound, init.bound);
-      break;
-    case "normal":
-      random.normal(values, init.std);
-      break;
-  }
-  return castFloat(float32(value.shape, values), dtype);
-}
-
 interface Writing {
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -97,7 +77,7 @@ async function writeWeights(
 ): Promise<void> {
   async function* pieces(): AsyncGenerator<Uint8Array> {
     const tensorOf = ({ name }: { name: string }): Tensor =>
-      draw(file.parameters.get(name) as Parameter, file.path, seed, dtype);
+      castFloat(drawn(file.parameters.get(name) as Parameter, seed, `${file.path}/${name}`), dtype);
     for await (const piece of streamSafetensors(file.plan, tensorOf)) {
       w.signal.throwIfAborted();
       yield piece;
