@@ -16,6 +16,7 @@ from golden import GOLDEN, made, write_json, write_tensors
 DPM, UNIPC, HEUN, TCD = "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler", "TCDScheduler"
 EULER, DDIM, LCM = "EulerDiscreteScheduler", "DDIMScheduler", "LCMScheduler"
 KARRAS, EXPONENTIAL, LU = {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}, {"use_lu_lambdas": True}
+BETA = {"use_beta_sigmas": True}
 SDE, THIRD, LEAST = {"algorithm_type": "sde-dpmsolver++"}, {"solver_order": 3}, {"final_sigmas_type": "sigma_min"}
 EPSILON, LEADING, TRAILING = ["epsilon"], ["leading"], ["trailing"]
 #: "Align your steps" for SDXL (arXiv:2404.14507), and Hyper-SD's one step (its model card).
@@ -25,6 +26,7 @@ ALIGNED, ONE = [999, 845, 730, 587, 443, 310, 193, 116, 53, 13], [800]
 SOLVERS: list[tuple[str, str, dict[str, Any], list[str], list[str], list[int | list[int]], float | None]] = [
     ("dpm++2m-heun", DPM, {"solver_type": "heun"}, EPSILON, LEADING, [4, 20], None),
     ("dpm++2m-exponential", DPM, EXPONENTIAL, EPSILON, LEADING, [10], None),
+    ("dpm++2m-beta", DPM, BETA, EPSILON, LEADING, [10], None),
     ("dpm++2m-lu", DPM, LU, EPSILON, LEADING, [10], None),
     ("dpm++2m-timesteps", DPM, {}, EPSILON, LEADING, [ALIGNED, ONE], None),
     ("dpm++2m-sde", DPM, SDE, EVERY, TRAILING, [1, 4, 20], None),
@@ -38,6 +40,7 @@ SOLVERS: list[tuple[str, str, dict[str, Any], list[str], list[str], list[int | l
     ("unipc", UNIPC, {}, EPSILON, ["trailing", "linspace"], [4], None),
     ("unipc-karras", UNIPC, KARRAS, EPSILON, LEADING, [10], None),
     ("unipc-exponential", UNIPC, EXPONENTIAL, EPSILON, LEADING, [10], None),
+    ("unipc-beta", UNIPC, BETA, EPSILON, LEADING, [10], None),
     ("unipc-third", UNIPC, THIRD, EPSILON, LEADING, [10], None),
     ("unipc-first", UNIPC, {"solver_order": 1}, EPSILON, LEADING, [10], None),
     ("unipc-bh1", UNIPC, LEAST | {"solver_type": "bh1"}, EPSILON, LEADING, [10], None),
@@ -46,8 +49,10 @@ SOLVERS: list[tuple[str, str, dict[str, Any], list[str], list[str], list[int | l
     ("heun", HEUN, {}, EVERY, LEADING, [1, 4, 10], None),
     ("heun", HEUN, {}, EPSILON, ["trailing", "linspace"], [4], None),
     ("heun-karras", HEUN, KARRAS, EPSILON, LEADING, [10], None),
+    ("heun-beta", HEUN, BETA, EPSILON, LEADING, [10], None),
     ("heun-timesteps", HEUN, {}, EPSILON, LEADING, [ALIGNED], None),
     ("euler-exponential", EULER, EXPONENTIAL, EPSILON, LEADING, [10], None),
+    ("euler-beta", EULER, BETA, EPSILON, LEADING, [10], None),
     ("euler-timesteps", EULER, {}, EPSILON, ["leading", "trailing"], [ALIGNED, ONE], None),
     ("lcm-timesteps", LCM, CLIP_OFF, EPSILON, TRAILING, [[999, 749, 499, 249], ONE], None),
     ("tcd", TCD, {}, EVERY, TRAILING, [1, 4, 8], 0.3),

@@ -7,6 +7,7 @@ import { check } from "../core/assert.ts";
 import type { Plan, PlanStep, StepChoice } from "./plan.ts";
 import { levelOfAlpha, levelOfSigma, type NoiseLevel } from "./prediction.ts";
 import {
+  betaSigmas,
   checkCount,
   checkSteps,
   checkTimesteps,
@@ -30,7 +31,9 @@ export interface SpacingOptions {
   readonly offset: number;
 }
 
-export type Curve = "karras" | "exponential";
+/** Formulas of noise levels: `karrasSigmas` and the like. */
+export const curveNames = ["karras", "exponential", "beta"] as const;
+export type Curve = (typeof curveNames)[number];
 
 /** How noise levels are laid between the first and the last. */
 export interface SigmaOptions extends SpacingOptions {
@@ -47,6 +50,7 @@ export interface SigmaOptions extends SpacingOptions {
 const curves: Readonly<Record<Curve, (min: number, max: number, count: number) => number[]>> = {
   karras: karrasSigmas,
   exponential: exponentialSigmas,
+  beta: betaSigmas,
 };
 
 const planOf = (steps: readonly PlanStep[], o: Partial<Plan> = {}): Plan => ({

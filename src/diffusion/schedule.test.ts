@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import {
+  betaSigmas,
   betasOf,
   checkSteps,
   interpolate,
@@ -110,6 +111,23 @@ test("Karras levels reach both ends and are evenly spaced in the seventh root", 
   expect(sigmas[4]).toBeCloseTo(0.03, 10);
   const roots = sigmas.map((s) => s ** (1 / 7));
   expect((roots[0] ?? 0) - (roots[1] ?? 0)).toBeCloseTo((roots[3] ?? 0) - (roots[4] ?? 0), 12);
+});
+
+test("beta levels reach both ends and lie at the quantiles of Beta(0.6, 0.6)", () => {
+  // scipy.stats.beta.ppf([1, 0.9, 0.75, 0.5, 0.25, 0.1, 0], 0.6, 0.6)
+  const at = (share: number): number => betaSigmas(0, 1, 1001)[Math.round(1000 * (1 - share))] ?? Number.NaN;
+  for (const [share, x] of [
+    [1, 1],
+    [0.9, 0.9604155944],
+    [0.75, 0.8243196213],
+    [0.5, 0.5],
+    [0.25, 0.1756803787],
+    [0.1, 0.0395844056],
+    [0, 0],
+  ] as const)
+    expect(at(share)).toBeCloseTo(x, 9);
+  expect(betaSigmas(0.03, 14.6, 3)).toEqual([14.6, (0.03 + 14.6) / 2, 0.03]);
+  expect(betaSigmas(0.03, 14.6, 1)).toEqual([14.6]);
 });
 
 test("the timestep of a level is the one that the level was read at", () => {

@@ -143,6 +143,39 @@ export function karrasSigmas(min: number, max: number, n: number): number[] {
 export const exponentialSigmas = (min: number, max: number, n: number): number[] =>
   linspace(Math.log(max), Math.log(min), n).map(Math.exp);
 
+/** Both parameters of the distribution that `betaSigmas` follows: Lee et al. 2024, arXiv:2407.12173. */
+const betaShape = 0.6;
+
+/** Noise levels from `max` down to `min`, close together at both ends, as quantiles of Beta(0.6, 0.6) lie between 0 and 1. */
+export const betaSigmas = (min: number, max: number, n: number): number[] =>
+  linspace(0, 1, n).map((share) => min + betaQuantile(1 - share) * (max - min));
+
+/** The x below which a share `q` of Beta(a, a) lies, a = `betaShape`. */
+function betaQuantile(q: number): number {
+  if (q > 1 / 2) return 1 - betaQuantile(1 - q); // the density is symmetric
+  const whole = 2 * betaMass(1 / 2);
+  let [low, high] = [0, 1 / 2];
+  for (;;) {
+    const middle = (low + high) / 2;
+    if (middle === low || middle === high) return high;
+    if (betaMass(middle) < q * whole) low = middle;
+    else high = middle;
+  }
+}
+
+/**
+ * ∫₀ˣ t^(a−1) (1 − t)^(a−1) dt for x ≤ 1/2, by the powers of t (DLMF 8.17.7), each at most half of the one before.
+ */
+function betaMass(x: number): number {
+  let sum = 0;
+  let term = 1; // (1 − a)ₖ xᵏ / k!
+  for (let k = 0; term > Number.EPSILON * sum; k++) {
+    sum += term / (betaShape + k);
+    term *= ((k + 1 - betaShape) / (k + 1)) * x;
+  }
+  return sum * x ** betaShape;
+}
+
 /** The (fractional) training step whose σ it is, by straight lines in log σ. */
 export function timestepOfSigma(sigma: number, sigmas: Float32Array): number {
   const target = Math.log(Math.max(sigma, 1e-10));
@@ -179,6 +212,6 @@ export function checkCount(steps: StepChoice): asserts steps is number {
     where: "timesteps",
     expected: "none with this scheduler, whose timesteps are its own",
     got: String(steps),
-    hint: "Euler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver without Karras' levels take a list.",
+    hint: "Euler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver take a list, where no curve lays their noise levels.",
   }));
 }

@@ -372,10 +372,10 @@ test("a value that would change the picture and is not supported is named", () =
     `${where} (predict_x0): expected true or null, since its opposite is not supported, got false [E_CONFIG]`,
   );
   expect(said({ use_karras_sigmas: true, use_exponential_sigmas: true })).toBe(
-    `${where} (use_exponential_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
+    `${where}: expected one at most of use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, got use_karras_sigmas and use_exponential_sigmas [E_CONFIG]`,
   );
-  expect(said({ use_beta_sigmas: true })).toBe(
-    `${where} (use_beta_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
+  expect(said({ _class_name: dpm, use_flow_sigmas: true })).toBe(
+    `${where} (use_flow_sigmas): expected false or null, since this feature is not supported, got true [E_CONFIG]`,
   );
   expect(said({ beta_start: "0.1" })).toBe(`${where} (beta_start): expected a number, got "0.1" [E_CONFIG]`);
   expect(said({ num_train_timesteps: 1 })).toBe(
@@ -420,7 +420,7 @@ test("a list of timesteps is visited as it is, by every method that can", () => 
       messageOf(() => visits(name)),
       name,
     ).toBe(
-      "timesteps: expected none with this scheduler, whose timesteps are its own, got 800,500,20 [E_REQUEST]\nEuler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver without Karras' levels take a list.",
+      "timesteps: expected none with this scheduler, whose timesteps are its own, got 800,500,20 [E_REQUEST]\nEuler, Heun, DDIM, UniPC, LCM, TCD and DPM-Solver take a list, where no curve lays their noise levels.",
     );
 });
 

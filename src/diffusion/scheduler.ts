@@ -7,6 +7,8 @@ import { check } from "../core/assert.ts";
 import { Fields, type Json } from "./fields.ts";
 import type { Denoise, Noise, Plan, PlanStep, SampleStep, StepChoice } from "./plan.ts";
 import {
+  type Curve,
+  curveNames,
   ddimPlan,
   dpmPlan,
   eulerPlan,
@@ -49,6 +51,15 @@ export type SchedulerName = (typeof schedulerNames)[number];
 
 /** Whether its noise levels are Karras', whatever the spacing. */
 export const isKarras = (name: SchedulerName): boolean => name.endsWith("-karras");
+
+/** What noise levels follow: those of the timesteps, or a curve that gives the timesteps. */
+export const sigmaNames = ["timesteps", "karras", "exponential", "beta"] as const;
+export type SigmaName = (typeof sigmaNames)[number];
+
+const curved: readonly SchedulerName[] = ["euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m", "unipc"];
+
+/** Whether its noise levels may follow any curve, as its class in diffusers has it. */
+export const hasSigmas = (name: SchedulerName): boolean => curved.includes(name);
 
 /** What the network says (after guidance) to `x`, which is scaled as it was trained; flat, the same length. */
 export type Predict = (x: Float32Array, step: PlanStep) => Promise<Float32Array>;
@@ -126,13 +137,22 @@ const spacingOf = (f: Fields, fallback: Spacing): { spacing: Spacing; offset: nu
 const predictionOf = (f: Fields, supported: readonly Prediction[] = predictions): Prediction =>
   f.oneOf("prediction_type", supported, "epsilon");
 
-/** Levels by Karras' curve, by an exponential one, or those of the timesteps; diffusers refuses two at once too. */
+/** The field of the file that asks for each curve. */
+const curveFields = {
+  karras: "use_karras_sigmas",
+  exponential: "use_exponential_sigmas",
+  beta: "use_beta_sigmas",
+} as const satisfies Record<Curve, string>;
+
+/** Levels by a curve, or those of the timesteps; diffusers refuses two curves at once too. */
 function curveOf(f: Fields): SigmaOptions["curve"] {
-  f.mustBeOff("use_beta_sigmas");
-  if (!f.flag("use_karras_sigmas", false))
-    return f.flag("use_exponential_sigmas", false) ? "exponential" : "timesteps";
-  f.mustBeOff("use_exponential_sigmas");
-  return "karras";
+  const [curve, ...others] = curveNames.filter((name) => f.flag(curveFields[name], false));
+  check(others.length === 0, "E_CONFIG", () => ({
+    where: f.where,
+    expected: `one at most of ${Object.values(curveFields).join(", ")}`,
+    got: [curve, ...others].map((name) => curveFields[name as Curve]).join(" and "),
+  }));
+  return curve ?? "timesteps";
 }
 
 /** Ends of the curve of levels. */
@@ -238,7 +258,7 @@ const makers: Readonly<Record<string, Maker>> = {
     const own = curveOf(f);
     // Lu's levels lie evenly in log σ as the exponential ones do; only their timesteps are rounded as Karras' are
     const isLu = own === "timesteps" && f.flag("use_lu_lambdas", false);
-    const cutsOff = own === "exponential" || f.json.beta_schedule === "squaredcos_cap_v2";
+    const cutsOff = own === "exponential" || own === "beta" || f.json.beta_schedule === "squaredcos_cap_v2";
     const plan = {
       ...spacingOf(f, "linspace"),
       ...(isLu ? { sigmaMin: null, sigmaMax: null } : curveEnds(f)),
@@ -411,3 +431,10 @@ export function withScheduler(config: Json, name: SchedulerName): Json {
   const own: Json = isFirst ? { solver_order: 1 } : {};
   return { ...(exchanged ? latentDefaults : {}), ...config, ...dropped, ...named[name], ...own };
 }
+
+/** `config` with noise levels of a request's choice, in place of any curve that it names. */
+export const withSigmas = (config: Json, sigmas: SigmaName): Json => ({
+  ...config,
+  use_lu_lambdas: false,
+  ...Object.fromEntries(curveNames.map((name) => [curveFields[name], name === sigmas])),
+});
