@@ -23,5 +23,5 @@ export {
   type Reconstructor,
   reconstruction,
 } from "./eval/reconstruction.ts";
-export { resample } from "./eval/resample.ts";
 export { openScorer, type Scorer, type ScorerOptions } from "./eval/scorer.ts";
+export { resample } from "./image/resample.ts";

@@ -76,6 +76,7 @@ export function localEngine(): Engine {
       ...{ name, title: titles.get(name) ?? titleOf(name), location: locationOf(name) },
       ...{ family: its?.family ?? null, engine: its?.engine ?? null, defaults: its?.defaults ?? null },
       ...{ precisions: its?.precisions ?? null, unit: its?.unit ?? null },
+      isInpainting: its?.isInpainting ?? null,
     };
   }
 

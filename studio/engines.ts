@@ -60,6 +60,8 @@ export interface Model {
   readonly precisions: readonly string[] | null;
   /** Pixels that the sides of a picture are multiples of. */
   readonly unit: number | null;
+  /** Whether it draws nothing but what is painted on a picture. */
+  readonly isInpainting: boolean | null;
 }
 
 /** What is told while a model is made ready; an engine elsewhere tells none of it. */

@@ -2,6 +2,7 @@
 
 import type { Request } from "koala-diffusion";
 import type { StartFiles } from "koala-diffusion/web";
+import { asked, committed, openDatabase } from "./database.ts";
 import type { Drawing, History } from "./engines.ts";
 import { titleOf } from "./names.ts";
 
@@ -20,36 +21,12 @@ interface Kept {
 
 const STORE = "drawings";
 
-const asked = <T>(request: IDBRequest<T>): Promise<T> =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-
-/** Until what a request has written is kept: a full storage may say so only at the end. */
-const committed = (request: IDBRequest): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const { transaction } = request;
-    transaction?.addEventListener("complete", () => resolve());
-    transaction?.addEventListener("abort", () => reject(transaction.error ?? request.error));
-  });
-
-async function openDatabase(): Promise<IDBDatabase | null> {
-  try {
-    const opening = indexedDB.open("koala-studio", 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
-    return await asked(opening);
-  } catch {
-    return null; // private windows of some browsers have none
-  }
-}
-
 export interface LocalHistory extends History {
   add(kept: Omit<Kept, "id" | "isFavourite">): Promise<Drawing>;
 }
 
 export function localHistory(): LocalHistory {
-  const database = openDatabase();
+  const database = openDatabase("koala-studio", STORE, { keyPath: "id" });
   /** What the browser did not keep: it lives as long as the page. */
   const memory = new Map<string, Kept>();
   /** One address a picture, however often it is listed. */

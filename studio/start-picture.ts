@@ -1,10 +1,11 @@
 /** The picture that drawing starts from, and what is painted on it. */
 
-import { type Signal, signal } from "@preact/signals";
-import { KoalaError, requestFields } from "koala-diffusion";
+import { batch, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { KoalaError } from "koala-diffusion";
 import { type StartFiles, sizeLike, usualStrength } from "koala-diffusion/web";
 import type { Model } from "./engines.ts";
 import { type Mark, markOf, maskFile, type Size } from "./mask.ts";
+import { type KeptStart, startKeeper } from "./start-keeper.ts";
 
 export interface StartImage extends Size {
   readonly file: Blob;
@@ -18,6 +19,10 @@ export interface StartPicture {
   /** Takes a picture in place of the one before. @throws KoalaError E_IMAGE */
   put(files: StartFiles): Promise<void>;
   remove(): void;
+  /** Takes the one that this page had when it was left, once, and keeps from then on what there is. */
+  restore(): Promise<void>;
+  /** Whether that is done: before, nobody knows whether there is none. */
+  readonly isRestored: ReadonlySignal<boolean>;
   /** What an engine is given; null: noise. */
   files(): Promise<StartFiles | null>;
   /** Of a picture, what stands for fields that are left open. */
@@ -29,9 +34,6 @@ type Said = Readonly<Record<string, unknown>>;
 
 /** Of the form, where it is one. */
 const asNumber = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined);
-
-/** What every model's sides are multiples of; some have a larger one. */
-const leastUnit = requestFields().find(({ key }) => key === "width")?.multipleOf ?? 1;
 
 /** Larger ones are made smaller as they come: few models draw more, and a picture is sent and kept with every drawing. */
 const longestSide = 2048;
@@ -65,40 +67,65 @@ async function read(file: Blob): Promise<Omit<StartImage, "url">> {
 export function startPicture(): StartPicture {
   const image = signal<StartImage | null>(null);
   const marks = signal<readonly Mark[]>([]);
+  const isRestored = signal(false);
+  const keeper = startKeeper();
+  /** Of the picture, what is kept as it came. */
+  let own: Omit<KeptStart, "marks"> | null = null;
   let puts = 0;
 
   function remove(): void {
     puts++;
     if (image.value !== null) URL.revokeObjectURL(image.value.url);
+    own = null;
     image.value = null;
     marks.value = [];
   }
 
+  async function put(files: StartFiles, kept: KeptStart | null = null): Promise<void> {
+    const turn = ++puts;
+    const its = await read(files.image);
+    const mask = files.mask === null ? [] : [await markOf(files.mask)];
+    if (turn !== puts) return; // another one came meanwhile
+    batch(() => {
+      remove();
+      own = kept ?? { id: Date.now() + Math.random(), files: { ...files, image: its.file } };
+      image.value = { ...its, url: URL.createObjectURL(its.file) };
+      marks.value = kept?.marks.flatMap((mark) => mark ?? mask) ?? mask;
+    });
+  }
+
+  async function restore(): Promise<void> {
+    const before = puts;
+    const kept = await keeper.read().catch(() => null);
+    // a picture that came meanwhile is the page's now; one that cannot be read any more is none
+    if (kept !== null && before === puts) await put(kept.files, kept).catch(() => {});
+    effect(() => {
+      const painted = marks.value.map((mark) => ("mask" in mark ? null : mark));
+      keeper.keep(image.value && own && { ...own, marks: painted });
+    });
+    isRestored.value = true;
+  }
+  let restoring: Promise<void> | null = null;
+
   return {
     image,
     marks,
-    async put(files) {
-      const own = ++puts;
-      const its = await read(files.image);
-      const mask = files.mask === null ? [] : [await markOf(files.mask)];
-      if (own !== puts) return; // another one came meanwhile
-      remove();
-      image.value = { ...its, url: URL.createObjectURL(its.file) };
-      marks.value = mask;
-    },
+    isRestored,
+    put: (files) => put(files),
     remove,
+    restore: () => (restoring ??= restore()),
     async files() {
       const its = image.value;
       return its === null ? null : { image: its.file, mask: await maskFile(marks.value, its) };
     },
-    usual(model, { width, height }) {
+    usual(model, { width, height, paddingMaskCrop }) {
       if (image.value === null) return {};
       const strength = usualStrength(marks.value.length > 0);
-      const defaults = model?.defaults ?? null;
-      if (defaults === null) return { strength };
+      const { defaults = null, unit = null } = model ?? {};
+      // where a part of the picture is drawn, its shape is not what is drawn
+      if (defaults === null || unit === null || paddingMaskCrop !== undefined) return { strength };
       const sides = { width: asNumber(width), height: asNumber(height) };
       const pixels = defaults.width * defaults.height;
-      const unit = Math.max(model?.unit ?? 1, leastUnit);
       return { ...sizeLike(image.value, sides, { pixels, unit }), strength };
     },
   };

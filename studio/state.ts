@@ -366,7 +366,9 @@ export function createStudio(engine: Engine): Studio {
   return {
     ...s,
     startPicture: start,
-    lacksStart: computed(() => s.form.value.strength !== undefined && start.image.value === null),
+    lacksStart: computed(
+      () => s.form.value.strength !== undefined && start.image.value === null && start.isRestored.value,
+    ),
     usual: computed(() => ({ ...s.model.value?.defaults, ...start.usual(s.model.value, s.form.value) })),
     engine,
     fields,
@@ -395,6 +397,7 @@ export function createStudio(engine: Engine): Studio {
       const left = isUnfinished(unfinished) ? unfinished : null;
       await Promise.all([
         refresh(),
+        start.restore(),
         exclusively(async (signal) => {
           s.models.value = await engine.models();
           const wanted = remembered("model", "");
@@ -443,7 +446,7 @@ export function createStudio(engine: Engine): Studio {
     },
     startFromNoise() {
       start.remove();
-      set("strength", undefined);
+      for (const key of ["strength", "paddingMaskCrop", "maskedContent"]) set(key, undefined);
     },
     take(drawing) {
       typeSettings(drawing);

@@ -16,6 +16,7 @@ export const fakeModel = (name: string): ServedModel => ({
   isXL: false,
   precisions: ["f32", "int4"],
   unit: 8,
+  isInpainting: false,
   resolve: (input, start = {}) => withStart(resolveRequest(input, defaults), start, 0),
   sizeLike: (picture, said) => sizeLike(picture, said, { pixels: defaults.width * defaults.height, unit: 8 }),
   facts: async () => ({ model: name, parameters: 1 }),

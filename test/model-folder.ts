@@ -89,6 +89,18 @@ export function writeFamily(folder: string, family: string, o: FamilyOptions = {
   return folder;
 }
 
+/** The family with a U-Net that reads a mask and a masked picture beside the latents. */
+export function writeInpainting(folder: string, family: string, scheduler?: object): string {
+  writeFamily(folder, family, { scheduler });
+  const config = { ...readJsonFile(join(folder, "unet/config.json")), in_channels: 9 };
+  writeFileSync(join(folder, "unet/config.json"), JSON.stringify(config));
+  writeWeights(join(folder, weightPath("unet")), weightsFor("unet", config));
+  const index = readJsonFile(join(folder, "model_index.json"));
+  const className = String(index._class_name).replace("Pipeline", "InpaintPipeline");
+  writeFileSync(join(folder, "model_index.json"), JSON.stringify({ ...index, _class_name: className }));
+  return folder;
+}
+
 const pixart = new URL("golden/pixart/", import.meta.url).pathname;
 
 /** Makes `folder` the tiny PixArt of that name in test/golden/pixart: `alpha` or `sigma`. */

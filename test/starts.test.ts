@@ -1,6 +1,6 @@
 /** Pictures that start from a picture, with masks and without, against diffusers; and what is refused. */
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -9,14 +9,7 @@ import { psnr } from "../src/image/psnr.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { drawn } from "./drawn.ts";
 import { goldenJson, goldenTensors } from "./golden.ts";
-import {
-  emojiModel,
-  readJsonFile,
-  weightPath,
-  weightsFor,
-  writeFamily,
-  writeWeights,
-} from "./model-folder.ts";
+import { emojiModel, writeFamily, writeInpainting } from "./model-folder.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 let work = "";
@@ -38,18 +31,6 @@ interface GoldenStart {
   readonly seed: number;
   readonly count: number;
   readonly scheduler?: object;
-}
-
-/** The family with a U-Net that reads a mask and a masked picture beside the latents. */
-function writeInpainting(folder: string, family: string, scheduler: object | undefined): string {
-  writeFamily(folder, family, { scheduler });
-  const config = { ...readJsonFile(join(folder, "unet/config.json")), in_channels: 9 };
-  writeFileSync(join(folder, "unet/config.json"), JSON.stringify(config));
-  writeWeights(join(folder, weightPath("unet")), weightsFor("unet", config));
-  const index = readJsonFile(join(folder, "model_index.json"));
-  const className = String(index._class_name).replace("Pipeline", "InpaintPipeline");
-  writeFileSync(join(folder, "model_index.json"), JSON.stringify({ ...index, _class_name: className }));
-  return folder;
 }
 
 describe("pictures that start from a picture are diffusers'", () => {
@@ -104,6 +85,60 @@ describe("the emoji model", () => {
     expect(picture?.data.subarray(0, half).some((v) => v !== 200)).toBe(true);
   });
 
+  /** A slope of greys of another size than the model's, with a square of the mask in it whose edge is soft. */
+  const large = { ...grey(300, 200, 0) };
+  for (let i = 0; i < large.data.length; i++) large.data[i] = (Math.floor(i / 3) % 300) / 2 + (i % 3) * 20;
+  const square = grey(300, 200, 0);
+  for (let y = 50; y < 90; y++)
+    for (let x = 200; x < 260; x++)
+      square.data.fill(y < 52 || y > 87 ? 128 : 255, 3 * (300 * y + x), 3 * (300 * y + x + 1));
+
+  it.each([
+    [0, "original"],
+    [24, "fill"],
+    [8192, "noise"],
+  ] as const)("draws a mask's surroundings, %i px around it, into a picture of any size", async (padding, content) => {
+    const said = { ...request, paddingMaskCrop: padding, maskedContent: content };
+    const [picture] = await drawn(pipeline, said, { image: large, mask: square });
+    expect([picture?.width, picture?.height]).toEqual([300, 200]);
+    const changed = picture?.data.map((v, i) => Number(v !== large.data[i])) ?? new Uint8Array();
+    expect(changed.every((isOther, i) => isOther === 0 || square.data[i] !== 0)).toBe(true);
+    expect(changed.reduce((sum, v) => sum + v, 0)).toBeGreaterThan(3 * 60 * 40 * 0.5);
+  });
+
+  it("records what of the picture was drawn, and over what", async () => {
+    const said = { ...request, paddingMaskCrop: 8, maskedContent: "fill" } as const;
+    for await (const event of pipeline.generate(said, { image: large, mask: square }))
+      if (event.type === "image")
+        expect(event.request).toMatchObject({
+          ...{ width: 128, height: 128, strength: 1, paddingMaskCrop: 8, maskedContent: "fill" },
+        });
+  });
+
+  it("draws over other things under a mask, and keeps the rest of each", async () => {
+    const contents = ["original", "fill", "noise", "nothing"] as const;
+    const half = image.data.length / 2;
+    const dark = { ...image, data: image.data.map((v, i) => (i < half ? 20 : v)) };
+    for (const [strength, distinct] of [
+      [0.5, 4],
+      [1, 3], // zeros under all of the noise are what original begins with then: noise alone
+    ] as const) {
+      const upper: string[] = [];
+      for (const maskedContent of contents) {
+        const [picture] = await drawn(
+          pipeline,
+          { ...request, strength, maskedContent },
+          { image: dark, mask },
+        );
+        expect(picture?.data.subarray(half).every((v) => v === 200)).toBe(true);
+        upper.push(picture?.data.subarray(0, half).join() ?? "");
+      }
+      expect(new Set(upper).size).toBe(distinct);
+      const [without] = await drawn(pipeline, { ...request, strength }, { image: dark, mask });
+      expect(without?.data.subarray(0, half).join()).toBe(upper[0]);
+    }
+  });
+
   it("records the strength, and stays nearer to the picture at less of it", async () => {
     const distance = async (strength: number): Promise<number> => {
       let away = 0;
@@ -154,6 +189,26 @@ describe("the emoji model", () => {
     ],
     [request, { image, mask: grey(64, 64, 0) }, "mask: expected 128 x 128 px, as the picture that is drawn"],
     [
+      { ...request, paddingMaskCrop: 8 },
+      { image },
+      "paddingMaskCrop: expected a mask of what is drawn anew beside it, got none",
+    ],
+    [
+      { ...request, maskedContent: "original" as const },
+      {},
+      "maskedContent: expected a mask of what is drawn anew beside it, got none",
+    ],
+    [
+      { ...request, paddingMaskCrop: 8 },
+      { image: grey(64, 64, 0), mask: grey(64, 32, 255) },
+      "mask: expected 64 x 64 px, as the picture, got 64 x 32 px",
+    ],
+    [
+      { ...request, paddingMaskCrop: 8 },
+      { image: grey(64, 64, 0), mask: grey(64, 64, 0) },
+      "mask: expected some white, around which is drawn, got one that is black all over",
+    ],
+    [
       { ...request, strength: 0.2 },
       { image },
       "strength: expected at least 0.25 at 4 steps, so that one is taken, got 0.2",
@@ -175,6 +230,23 @@ describe("the emoji model", () => {
   ])("takes for %j with %j the size %j", (picture, said, size) => {
     expect(pipeline.sizeLike(picture, said)).toEqual(size);
   });
+});
+
+it("an inpainting model draws a mask's surroundings too, over each content", async () => {
+  const pipeline = await Pipeline.load(writeInpainting(join(work, "part"), "sd15", undefined), {
+    isOffline: true,
+  });
+  const image: Picture = { width: 90, height: 50, data: new Uint8Array(3 * 90 * 50).fill(90) };
+  const mask = { ...image, data: new Uint8Array(3 * 90 * 50).fill(255, 6000, 7000) };
+  const upper = new Set<string>();
+  for (const maskedContent of ["original", "fill", "noise", "nothing"] as const) {
+    const said = { prompt: "a", seed: 1, steps: 2, width: 64, height: 64, paddingMaskCrop: 4, maskedContent };
+    const [picture] = await drawn(pipeline, said, { image, mask });
+    expect(picture?.data.every((v, i) => v === 90 || mask.data[i - (i % 3)] !== 0)).toBe(true);
+    upper.add(picture?.data.join() ?? "");
+  }
+  expect(upper.size).toBe(4);
+  await pipeline.dispose();
 });
 
 it("an inpainting model asks for a picture and a mask", async () => {

@@ -10,7 +10,7 @@ const defaults = { width: 128, height: 128, steps: 8 } as Model["defaults"];
 
 const modelOf = (name: string): Model => ({
   ...{ name, title: name, location: `/${name}`, family: null, engine: null },
-  ...{ defaults, precisions: null, unit: null },
+  ...{ defaults, precisions: null, unit: 8, isInpainting: false },
 });
 
 const drawingBy = (model: string): Drawing => ({
@@ -257,6 +257,10 @@ it("draws from a picture that was given, with the mask that was painted on it, a
   expect(studio.usual.value).toMatchObject({ width: 184, height: 88, strength: 0.75, steps: 8 });
   studio.set("height", 64);
   expect(studio.usual.value).toMatchObject({ width: 128, height: 64 });
+  studio.set("height", undefined);
+  studio.set("paddingMaskCrop", 8); // what is drawn has not the picture's shape then, but the model's
+  expect(studio.usual.value).toMatchObject({ width: 128, height: 128 });
+  studio.set("paddingMaskCrop", undefined);
   await studio.draw();
   studio.startPicture.marks.value = [stroke];
   expect(studio.usual.value.strength).toBe(1);
@@ -289,11 +293,12 @@ it("forgets a picture's strength and mask with the picture", async () => {
   const studio = await opened();
   await studio.startFrom(fileOf(64, 64));
   studio.startPicture.marks.value = [stroke];
-  studio.set("strength", 0.4);
+  for (const [key, value] of Object.entries({ strength: 0.4, paddingMaskCrop: 8, maskedContent: "fill" }))
+    studio.set(key, value);
   studio.startFromNoise();
   await studio.draw();
   expect(starts).toEqual([null]);
-  expect(studio.form.value).not.toHaveProperty("strength");
+  expect(studio.form.value).toEqual({ prompt: "a red apple" });
   expect(studio.startPicture.marks.value).toEqual([]);
   expect(studio.lacksStart.value).toBe(false);
 });

@@ -7,8 +7,8 @@
 
 import { KoalaError } from "../core/errors.ts";
 import type { Picture } from "../image/pixels.ts";
+import { resample } from "../image/resample.ts";
 import { type JsonObject, jsonObject } from "../models/config.ts";
-import { resample } from "./resample.ts";
 
 /** How pictures are brought to the tower's square. */
 export type Framing = "crop" | "pad";

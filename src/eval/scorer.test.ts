@@ -9,11 +9,11 @@ import { goldenJson, goldenTensors } from "../../test/golden.ts";
 import { emojiModel, readJsonFile, writeWeights } from "../../test/model-folder.ts";
 import { scorerWeights, writeScorer } from "../../test/scorer-folder.ts";
 import type { Picture } from "../image/pixels.ts";
+import { resample } from "../image/resample.ts";
 import { openFolder } from "../node/files.ts";
 import { host } from "../runtime/host.ts";
 import { pairedCosines, pick } from "./features.ts";
 import { framed, normalised, preprocessing } from "./preprocess.ts";
-import { resample } from "./resample.ts";
 import { openScorer } from "./scorer.ts";
 
 const golden = goldenJson("evaluation/index.json");

@@ -113,18 +113,27 @@ export async function readPicture(path: string): Promise<Picture> {
 /** A mask that is white where a picture is transparent. @throws KoalaError E_IMAGE for one that is nowhere */
 export async function transparencyOf(bytes: Uint8Array, where: string): Promise<Picture> {
   const { default: sharp } = await import("sharp");
-  const { width, height } = await decodePicture(bytes, where);
-  const { hasAlpha } = await sharp(bytes).metadata();
-  check(hasAlpha === true, "E_IMAGE", () => ({
-    where,
-    expected: "a picture with transparent parts, which are drawn anew",
-    got: "one without transparency",
-  }));
-  const image = sharp(bytes).autoOrient().extractChannel("alpha").toColourspace("b-w").negate();
-  const alpha = await image.raw().toBuffer();
-  const data = new Uint8Array(3 * width * height);
-  for (let i = 0; i < data.length; i++) data[i] = alpha[Math.floor(i / 3)] ?? 0;
-  return { width, height, data };
+  try {
+    const image = sharp(bytes, { limitInputPixels: maxPixels });
+    const { hasAlpha } = await image.metadata();
+    check(hasAlpha === true, "E_IMAGE", () => ({
+      where,
+      expected: "a picture with transparent parts, which are drawn anew",
+      got: "one without transparency",
+    }));
+    const { data: alpha, info } = await image
+      .autoOrient()
+      .extractChannel("alpha")
+      .toColourspace("b-w")
+      .negate()
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    const data = new Uint8Array(3 * alpha.length);
+    for (let i = 0; i < data.length; i++) data[i] = alpha[Math.floor(i / 3)] ?? 0;
+    return { width: info.width, height: info.height, data };
+  } catch (cause) {
+    throw cause instanceof KoalaError ? cause : unreadable(where, cause);
+  }
 }
 
 /** The pixels of a picture file's bytes, which come from `where`, in the same way. @throws KoalaError E_IMAGE */
@@ -139,11 +148,14 @@ export async function decodePicture(bytes: Uint8Array, where: string): Promise<P
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data: new Uint8Array(data) };
   } catch (cause) {
-    throw new KoalaError("E_IMAGE", {
-      where,
-      expected: "a picture of a format that sharp reads, whole and of at most 8192 x 8192 px",
-      got: (cause as Error).message,
-      cause,
-    });
+    throw unreadable(where, cause);
   }
 }
+
+const unreadable = (where: string, cause: unknown): KoalaError =>
+  new KoalaError("E_IMAGE", {
+    where,
+    expected: "a picture of a format that sharp reads, whole and of at most 8192 x 8192 px",
+    got: (cause as Error).message,
+    cause,
+  });

@@ -5,9 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { writeFamily } from "../../test/model-folder.ts";
-import { schedulerFromConfig, schedulerNames, withScheduler } from "../diffusion/scheduler.ts";
+import {
+  hasSigmas,
+  schedulerFromConfig,
+  schedulerNames,
+  sigmaNames,
+  withScheduler,
+} from "../diffusion/scheduler.ts";
 import type { PipelineEvent } from "./events.ts";
 import { idleWarnings, usedRequest } from "./idle.ts";
+import { schedulerFor } from "./model.ts";
 import { Pipeline } from "./pipeline.ts";
 import { hasSpacing, type RequestInput, resolveRequest, spacings } from "./request.ts";
 
@@ -75,6 +82,21 @@ it("nor where timesteps are named, but for how much noise there is at first", ()
   expect(warnings({ scheduler: "euler", timesteps, spacing: "linspace" })).toEqual([]);
 });
 
+it("nor where a curve lays the noise levels from end to end", () => {
+  expect(warnings({ scheduler: "unipc", sigmas: "beta", spacing: "linspace" })).toEqual([
+    "spacing has no effect with the noise levels of sigmas beta",
+  ]);
+  expect(warnings({ scheduler: "unipc", sigmas: "timesteps", spacing: "linspace" })).toEqual([]);
+  expect(warnings({ scheduler: "euler", sigmas: "beta", spacing: "linspace" })).toEqual([]);
+});
+
+it("sigmas have none on a sampler that has noise levels of its own", () => {
+  expect(warnings({ scheduler: "ddim", sigmas: "karras" })).toEqual([
+    "sigmas has no effect with ddim, whose noise levels are its own",
+  ]);
+  expect(warnings({ scheduler: "heun", sigmas: "karras" })).toEqual([]);
+});
+
 it("eta has none on a sampler whose fresh noise is not the request's to say", () => {
   expect(warnings({ eta: 0.3 })).toEqual(["eta has no effect with euler: ddim and tcd have one"]);
   expect(warnings({ scheduler: "tcd", eta: 0.3 })).toEqual([]);
@@ -87,6 +109,20 @@ it("which samplers those are is so by their plans", () => {
       return JSON.stringify(schedulerFromConfig(config, "scheduler").plan(7));
     });
     expect([name, new Set(plans).size > 1]).toEqual([name, hasSpacing(name)]);
+  }
+});
+
+it("and whose noise levels follow any curve", () => {
+  const model = { scheduler: { _class_name: "DDIMScheduler" }, schedulerPath: "scheduler" };
+  for (const scheduler of schedulerNames) {
+    const plans = sigmaNames.map((sigmas) => {
+      const asked = { scheduler, spacing: "leading", sigmas } as const;
+      return JSON.stringify(schedulerFor(model, asked, { prediction: "epsilon" }).plan(7));
+    });
+    expect([scheduler, new Set(plans).size]).toEqual([
+      scheduler,
+      hasSigmas(scheduler) ? sigmaNames.length : 1,
+    ]);
   }
 });
 

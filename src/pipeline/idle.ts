@@ -3,10 +3,10 @@
  * picture does not record them.
  */
 
-import type { SchedulerName } from "../diffusion/scheduler.ts";
+import { hasSigmas, type SchedulerName } from "../diffusion/scheduler.ts";
 import { isGuided } from "./denoise.ts";
 import type { Denoiser, TextEncoder } from "./networks.ts";
-import { type Defaults, hasEta, hasSpacing, type Request, usualSpacing } from "./request.ts";
+import { type Defaults, hasEta, hasSpacing, isByCurve, type Request, usualSpacing } from "./request.ts";
 
 /** What of a model decides it. */
 interface Reader {
@@ -22,7 +22,7 @@ type Spacings = Pick<Defaults, "usualSpacings" | "spacing">;
 const ofGuidance: readonly Field[] = ["negativePrompt", "guidanceRescale", "guidanceFrom", "guidanceUntil"];
 const ofSizes: readonly Field[] = ["originalSize", "crop", "targetSize"];
 
-/** How much noise these begin with hangs on the spacing even where timesteps are named, as in diffusers. */
+/** How much noise these begin with hangs on the spacing even where timesteps are named or follow a curve, as in diffusers. */
 const noisedBySpacing: readonly SchedulerName[] = ["euler", "euler-a", "heun"];
 
 /** Where it is that each field has no effect; those that have one are not in it. */
@@ -44,6 +44,14 @@ function idleIn(request: Request, { denoiser, isXL, texts }: Reader): ReadonlyMa
     [
       request.timesteps === undefined || noisedBySpacing.includes(request.scheduler) ? [] : ["spacing"],
       "where timesteps are named",
+    ],
+    [
+      isByCurve(request) && !noisedBySpacing.includes(request.scheduler) ? ["spacing"] : [],
+      `with the noise levels of sigmas ${request.sigmas}`,
+    ],
+    [
+      hasSigmas(request.scheduler) ? [] : ["sigmas"],
+      `with ${request.scheduler}, whose noise levels are its own`,
     ],
     [hasEta(request.scheduler) ? [] : ["eta"], `with ${request.scheduler}: ddim and tcd have one`],
   ];

@@ -1,6 +1,12 @@
 /** A model as the pipeline draws with it: any of the pipelines that koala runs, opened and checked but not yet compiled. */
 
-import { type Scheduler, schedulerFromConfig, withScheduler } from "../diffusion/scheduler.ts";
+import {
+  hasSigmas,
+  type Scheduler,
+  schedulerFromConfig,
+  withScheduler,
+  withSigmas,
+} from "../diffusion/scheduler.ts";
 import type { Value } from "../graph/op.ts";
 import type { JsonObject } from "../models/config.ts";
 import type { ModelDefaults } from "../models/detect.ts";
@@ -79,11 +85,13 @@ async function adapted(parts: ModelParts, adapt: Adapt | undefined): Promise<Mod
 /** The sampler that the request names, on the model's own noise schedule. @throws KoalaError E_CONFIG */
 export function schedulerFor(
   { scheduler, schedulerPath }: Pick<Model, "scheduler" | "schedulerPath">,
-  request: Pick<Request, "scheduler" | "spacing" | "eta">,
+  request: Pick<Request, "scheduler" | "spacing" | "sigmas" | "eta">,
   { prediction }: Pick<ModelDefaults, "prediction">,
 ): Scheduler {
+  const named = withScheduler(scheduler, request.scheduler);
+  const isOpen = request.sigmas !== undefined && hasSigmas(request.scheduler);
   const config = {
-    ...withScheduler(scheduler, request.scheduler),
+    ...(isOpen ? withSigmas(named, request.sigmas) : named),
     timestep_spacing: request.spacing,
     prediction_type: prediction,
     ...(request.eta === undefined ? {} : { eta: request.eta }),

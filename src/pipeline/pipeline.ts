@@ -8,7 +8,6 @@ import { checkPrecision } from "../engine/compile.ts";
 import type { Program } from "../engine/program.ts";
 import { compileStepwise } from "../engine/stepwise.ts";
 import { tapsOf } from "../graph/order.ts";
-import { compose } from "../image/compose.ts";
 import { type Picture, toPictures } from "../image/pixels.ts";
 import { defaultsFor, type ModelDefaults } from "../models/detect.ts";
 import { host } from "../runtime/host.ts";
@@ -19,6 +18,7 @@ import { Compiler } from "./compiler.ts";
 import { entries } from "./conditions.ts";
 import { decodeLatents } from "./decode.ts";
 import { denoise } from "./denoise.ts";
+import { drawnPart } from "./drawn-part.ts";
 import { encodePrompts } from "./encode.ts";
 import type { PipelineEvent } from "./events.ts";
 import { idleWarnings, usedRequest } from "./idle.ts";
@@ -194,16 +194,24 @@ export class Pipeline {
     return this.stored.isXL;
   }
 
-  /** Pixels that the sides of a picture are multiples of. */
+  /** Whether it draws nothing but what a mask leaves to it of a picture. */
+  get isInpainting(): boolean {
+    return this.parts.denoiser.besideChannels > 0;
+  }
+
+  /** Pixels that the sides of a picture are multiples of: of the model's cells or patches, and of a request's own step. */
   get unit(): number {
-    return this.parts.denoiser.patch * this.parts.vae.factor;
+    const cell = this.parts.denoiser.patch * this.parts.vae.factor;
+    let unit = cell;
+    while (unit % pixelStep !== 0) unit += cell;
+    return unit;
   }
 
   /** The size of a picture that starts from `picture`: what is said of it, else its shape, at the model's number of pixels. */
   sizeLike(picture: Size, said: Pick<RequestInput, "width" | "height"> = {}): Size {
     return sizeLike(picture, said, {
       pixels: this.defaults.width * this.defaults.height,
-      unit: Math.max(this.unit, pixelStep),
+      unit: this.unit,
     });
   }
 
@@ -340,7 +348,8 @@ export class Pipeline {
     for (const message of new Set(warnings)) yield { type: "warning", message };
     yield* this.tellWarnings();
 
-    const starter = yield* this.starter(request, plan.encoderStripes, o);
+    const part = drawnPart(request, o);
+    const starter = yield* this.starter(request, plan.encoderStripes, { ...part.start, signal });
     yield* this.tellWarnings();
 
     const decode = async (latents: Tensor, stop: AbortSignal | undefined): Promise<Tensor> => {
@@ -360,9 +369,7 @@ export class Pipeline {
         this.denoise({ request, index, conditions, starter }, (its) => decode(its, signal), o),
       freeDenoiser: () => this.denoiserStage.free(),
       decode: async function* (index, latents, stop) {
-        const drawn = toPictures(await decode(latents, stop))[0] as Picture;
-        const picture =
-          o.image === undefined || o.mask === undefined ? drawn : compose(o.image, drawn, o.mask);
+        const picture = part.restore(toPictures(await decode(latents, stop))[0] as Picture);
         yield* tellWarnings();
         const seed = request.seed + index;
         yield { type: "image", index, seed, request: { ...used, seed }, picture, latents };
@@ -374,7 +381,7 @@ export class Pipeline {
   private async *starter(
     request: Request,
     stripes: number | null,
-    { image, mask, signal }: GenerateOptions,
+    { image, mask, signal }: Start & { readonly signal: AbortSignal | undefined },
   ): AsyncGenerator<PipelineEvent, Starter> {
     if (image === undefined) return fromNoise;
     const stage = this.encoderStage;

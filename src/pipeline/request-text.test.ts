@@ -49,6 +49,17 @@ describe("the parameters text", () => {
     ]);
   });
 
+  it("says as the web UI what was drawn of a picture, and over what", () => {
+    const said = { ...request, strength: 0.75, paddingMaskCrop: 32 };
+    const start = "Denoising strength: 0.75, Inpaint area: Only masked, Masked area padding: 32";
+    const textOf = (its: Partial<Request>) => parametersText({ ...said, ...its }, maker);
+    expect(textOf({})).toContain(`${start}, Version`);
+    expect(textOf({ maskedContent: "original" })).toContain(`${start}, Version`);
+    expect(textOf({ maskedContent: "fill" })).toContain(`${start}, Masked content: fill, Version`);
+    expect(textOf({ maskedContent: "noise" })).toContain("Masked content: latent noise");
+    expect(textOf({ maskedContent: "nothing" })).toContain("Masked content: latent nothing");
+  });
+
   it("leaves out an empty negative prompt and quotes what holds commas", () => {
     const text = parametersText(
       { ...request, prompt: "", negativePrompt: "", scheduler: "dpmpp-2m-karras", guidanceRescale: 0.7 },
@@ -87,13 +98,30 @@ describe("the parameters text", () => {
     expect(schedulerOf("Sampler: Euler a")).toBe("euler-a");
   });
 
+  it("has the curve of the noise levels as its schedule type", () => {
+    const textOf = (sigmas: Request["sigmas"]) =>
+      pictureText({ ...request, scheduler: "euler", ...(sigmas === undefined ? {} : { sigmas }) }, maker)
+        .parameters;
+    expect(textOf("beta")).toContain("Sampler: Euler, Schedule type: Beta,");
+    expect(textOf("timesteps")).toBe(textOf(undefined));
+    const read = (rest: string) => readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").request;
+    expect(read("Sampler: UniPC, Schedule type: Karras")).toMatchObject({
+      scheduler: "unipc",
+      sigmas: "karras",
+    });
+    expect(read("Sampler: Euler a, Schedule type: Karras")).not.toHaveProperty("sigmas");
+  });
+
   it("says what its picture was drawn with and we do not do", () => {
     const missingIn = (rest: string) =>
       readPictureText({ parameters: `a\nSteps: 3, ${rest}` }, "x.png").missing;
     expect(missingIn("Sampler: DPM++ 3M SDE Karras, Clip skip: 2, Hires upscale: 2, Seed: 1")).toEqual([
       ...["Sampler: DPM++ 3M SDE Karras", "Hires upscale: 2"],
     ]);
-    expect(missingIn("Sampler: Euler, Schedule type: Exponential")).toEqual(["Schedule type: Exponential"]);
+    expect(missingIn("Sampler: Euler, Schedule type: Turbo")).toEqual(["Schedule type: Turbo"]);
+    expect(missingIn("Sampler: Euler, Schedule type: Exponential")).toBeUndefined();
+    expect(missingIn("Sampler: Euler a, Schedule type: Karras")).toEqual(["Schedule type: Karras"]);
+    expect(missingIn("Sampler: Euler a Karras")).toEqual(["Schedule type: Karras"]);
     expect(missingIn("Sampler: Euler, Schedule type: Automatic, Clip skip: 1")).toBeUndefined();
     expect(missingIn("Sampler: DPM++ 2M, Schedule type: Karras")).toBeUndefined();
   });

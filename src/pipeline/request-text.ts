@@ -5,12 +5,15 @@
 
 import { check } from "../core/assert.ts";
 import { shortened } from "../core/quoted.ts";
-import { isKarras, type SchedulerName } from "../diffusion/scheduler.ts";
+import { type Curve, curveNames } from "../diffusion/plans.ts";
+import { hasSigmas, isKarras, type SchedulerName } from "../diffusion/scheduler.ts";
 import { foreignSyntax } from "./foreign-syntax.ts";
 import {
   hasEta,
   hasSpacing,
+  isByCurve,
   listFromText,
+  type MaskedContent,
   parseRequest,
   type Request,
   type RequestInput,
@@ -41,6 +44,21 @@ export const scheduleTypes: Readonly<Record<Spacing, string>> = {
   linspace: "Uniform",
 };
 
+/** The web UI's schedule types that are curves of ours. */
+export const curveTypes: Readonly<Record<Curve, string>> = {
+  karras: "Karras",
+  exponential: "Exponential",
+  beta: "Beta",
+};
+
+/** The web UI's names of what stands under a mask. */
+const maskedContentNames: Readonly<Record<MaskedContent, string>> = {
+  original: "original",
+  fill: "fill",
+  noise: "latent noise",
+  nothing: "latent nothing",
+};
+
 /** What is recorded beside the request. */
 export interface Maker {
   /** Hub id, or the folder's own name: never a path of this machine. */
@@ -57,7 +75,8 @@ const quote = (value: string): string => (/[,\n:]/.test(value) ? JSON.stringify(
 /** The `parameters` text. */
 export function parametersText(r: Request, maker: Maker): string {
   const spacing = hasSpacing(r.scheduler) && r.timesteps === undefined ? scheduleTypes[r.spacing] : undefined;
-  const type = isKarras(r.scheduler) ? "Karras" : spacing;
+  const curve = isKarras(r.scheduler) ? "karras" : isByCurve(r) ? (r.sigmas as Curve) : undefined;
+  const type = curve === undefined ? spacing : curveTypes[curve];
   const values: Record<string, string> = {
     Steps: String(r.steps),
     Sampler: samplers[r.scheduler],
@@ -72,6 +91,12 @@ export function parametersText(r: Request, maker: Maker): string {
     ...(maker.loras === undefined ? {} : { Loras: maker.loras.join(", ") }),
     ...(r.precision === undefined ? {} : { Precision: r.precision }),
     ...(r.strength === undefined ? {} : { "Denoising strength": String(r.strength) }),
+    ...(r.paddingMaskCrop === undefined
+      ? {}
+      : { "Inpaint area": "Only masked", "Masked area padding": String(r.paddingMaskCrop) }),
+    ...(r.maskedContent === undefined || r.maskedContent === "original"
+      ? {}
+      : { "Masked content": maskedContentNames[r.maskedContent] }),
     ...(r.guidanceRescale === 0 ? {} : { "CFG Rescale": String(r.guidanceRescale) }),
     Version: `koala-diffusion ${maker.version}`,
   };
@@ -101,17 +126,31 @@ export interface Recorded {
   readonly missing?: readonly string[];
 }
 
+/** A sampler of ours, and the curve of its noise levels where its name does not say it. */
+export interface Sampling {
+  readonly scheduler: SchedulerName;
+  readonly sigmas?: Curve;
+}
+
+/** The curve that a schedule type of the web UI is, in any case. */
+export const curveOfType = (type: string): Curve | undefined =>
+  curveNames.find((name) => curveTypes[name].toLowerCase() === type.toLowerCase());
+
 /**
  * One of ours by its name in the web UI, of version 1.9 on or with the schedule in it as before, in any case; undefined: none.
  * `type` is the schedule type, where one is told.
  */
-export function samplerOf(sampler: string, type = ""): SchedulerName | undefined {
-  const wanted = sampler.toLowerCase();
-  const wantsKarras = type.toLowerCase() === "karras" || wanted.endsWith(" karras");
-  const plain = wanted.replace(/ karras$/, "");
-  return (Object.keys(samplers) as SchedulerName[]).find(
-    (name) => samplers[name].toLowerCase() === plain && isKarras(name) === wantsKarras,
+export function samplingOf(sampler: string, type = ""): Sampling | undefined {
+  const [, plain = "", inName = ""] = /^(.*?)(?: (karras|exponential))?$/.exec(sampler.toLowerCase()) ?? [];
+  const curve = curveOfType(type) ?? curveOfType(inName);
+  const alike = (Object.keys(samplers) as SchedulerName[]).filter(
+    (name) => samplers[name].toLowerCase() === plain,
   );
+  const ofKarras = curve === "karras" ? alike.find(isKarras) : undefined;
+  if (ofKarras !== undefined) return { scheduler: ofKarras };
+  const scheduler = alike.find((name) => !isKarras(name));
+  if (scheduler === undefined) return undefined;
+  return curve === undefined ? { scheduler } : { scheduler, sigmas: curve };
 }
 
 /**
@@ -156,7 +195,9 @@ function readParameters(text: string): Recorded {
   const lastLayer = number("Clip skip") ?? 1;
   const type = values.get("Schedule type");
   const sampler = values.get("Sampler");
-  const scheduler = sampler === undefined ? undefined : samplerOf(sampler, type);
+  const sampling = sampler === undefined ? undefined : samplingOf(sampler, type);
+  const { scheduler, sigmas } = sampling ?? {};
+  const isCurveLost = sigmas !== undefined && scheduler !== undefined && !hasSigmas(scheduler);
   const timesteps = values.get("Timesteps");
   const isEtaRead = scheduler !== undefined && hasEta(scheduler);
   const eta = isEtaRead ? (number("Eta DDIM") ?? number("Eta")) : undefined;
@@ -171,13 +212,18 @@ function readParameters(text: string): Recorded {
     guidanceRescale: number("CFG Rescale"),
     clipSkip: lastLayer === 1 ? undefined : lastLayer - 1, // the web UI counts from 1, the last layer
     ...{ seed: number("Seed"), width, height, scheduler, spacing, eta },
+    sigmas: isCurveLost ? undefined : sigmas,
     timesteps: timesteps === undefined ? undefined : listFromText(timesteps),
   });
   const isOurs = values.get("Version")?.startsWith("koala-diffusion") === true; // then all that its prompt says was done
-  const isTypeKnown = type === undefined || spacing !== undefined || /^(karras|automatic)$/i.test(type);
+  const isTypeKnown =
+    type === undefined ||
+    spacing !== undefined ||
+    /^automatic$/i.test(type) ||
+    curveOfType(type) !== undefined;
   const missing = [
     ...(sampler === undefined || scheduler !== undefined ? [] : [`Sampler: ${sampler}`]),
-    ...(isTypeKnown ? [] : [`Schedule type: ${type}`]),
+    ...(isTypeKnown && !isCurveLost ? [] : [`Schedule type: ${type ?? curveTypes[sigmas as Curve]}`]),
     ...Object.entries(foreign).flatMap(([name, neutral]) => {
       const value = values.get(name) ?? neutral;
       if (name === "Eta" && isEtaRead) return [];

@@ -9,7 +9,14 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import { quoted } from "../core/quoted.ts";
-import { isKarras, type SchedulerName, schedulerNames } from "../diffusion/scheduler.ts";
+import {
+  hasSigmas,
+  isKarras,
+  type SchedulerName,
+  type SigmaName,
+  schedulerNames,
+  sigmaNames,
+} from "../diffusion/scheduler.ts";
 
 export const spacings = ["leading", "trailing", "linspace"] as const;
 export type Spacing = (typeof spacings)[number];
@@ -17,6 +24,10 @@ export type Spacing = (typeof spacings)[number];
 /** `bf16` where the engine and the CPU have it; `int8` and `int4` are f32 with the weights in blocks of so many bits, packed at load. */
 export const precisionNames = ["f32", "bf16", "int8", "int4"] as const;
 export type PrecisionName = (typeof precisionNames)[number];
+
+/** What stands under a mask before noise is added. */
+export const maskedContents = ["original", "fill", "noise", "nothing"] as const;
+export type MaskedContent = (typeof maskedContents)[number];
 
 /** Seeds are 32 bits: torch's CPU generator, whose noise ours equals, reads no more of a seed than that. */
 export const largestSeed = 4294967295;
@@ -54,11 +65,20 @@ export interface Request {
   readonly height: number;
   /** How much of a picture to start from is drawn anew, 0 to 1; absent: the picture starts from noise. */
   readonly strength?: number;
+  /**
+   * Pixels around the mask, where its surroundings alone are drawn, at this width and height, and put back: diffusers'
+   * `padding_mask_crop`. The picture to start from keeps its own sides then. Absent: all of it is drawn.
+   */
+  readonly paddingMaskCrop?: number;
+  /** What stands under the mask before noise is added; absent: the picture. */
+  readonly maskedContent?: MaskedContent;
   /** Of the first picture; picture i has `seed + i`. */
   readonly seed: number;
   readonly count: number;
   readonly scheduler: SchedulerName;
   readonly spacing: Spacing;
+  /** What the noise levels follow, of samplers that leave it open; absent: as the model's scheduler has it. */
+  readonly sigmas?: SigmaName;
   /** Training steps that are visited, falling; absent: as scheduler and spacing lay them. */
   readonly timesteps?: readonly number[];
   /** Share of fresh noise in the steps of samplers that may have some, 0 to 1; absent: the sampler's own. */
@@ -98,6 +118,8 @@ const text = z.string().max(longestText);
 /** What a side is a multiple of, whatever the model. */
 export const pixelStep = 8;
 const pixels = z.int().min(pixelStep).max(4096).multipleOf(pixelStep);
+/** The side of the largest picture that is read: more around a mask is all of it. */
+const largestPadding = 8192;
 /** In units of the data's standard deviation. SDXL's noise begins at 14.6. */
 const sigma = z.number().min(0).max(1000);
 const conditionPixels = z.int().min(0).max(65_536);
@@ -139,6 +161,16 @@ const fields = {
     description:
       "how much of a picture to start from is drawn anew, as a share of the steps (default 0.75, with a mask 1)",
   }),
+  paddingMaskCrop: z.int().min(0).max(largestPadding).optional().meta({
+    description:
+      "draws the surroundings of the mask alone, with so much around it, at width x height, and puts them back into the picture, which keeps its size",
+    unit: "px",
+  }),
+  maskedContent: z.enum(maskedContents).optional().meta({
+    description:
+      "what is under the mask before noise is added: the picture, colours from around it, noise or zeros (default original)",
+    argument: "NAME",
+  }),
   seed: z
     .int()
     .min(0)
@@ -151,6 +183,11 @@ const fields = {
     .enum(spacings)
     .optional()
     .meta({ description: "how the timesteps are spread", argument: "NAME" }),
+  sigmas: z.enum(sigmaNames).optional().meta({
+    description:
+      "noise levels of euler, heun, dpmpp-2m, dpmpp-2m-sde, dpmpp-3m and unipc: those of the timesteps, or a curve's",
+    argument: "NAME",
+  }),
   timesteps: z
     .array(z.int().min(0).max(9999))
     .min(1)
@@ -388,6 +425,10 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
 /** Whether the sampler follows the spacing: LCM and TCD visit what was distilled on, and Karras' levels span the whole table. */
 export const hasSpacing = (scheduler: SchedulerName): boolean =>
   scheduler !== "lcm" && scheduler !== "tcd" && !isKarras(scheduler);
+
+/** Whether a curve lays the noise levels of a request that names it, whatever its timesteps. */
+export const isByCurve = ({ scheduler, sigmas }: Pick<Request, "scheduler" | "sigmas">): boolean =>
+  hasSigmas(scheduler) && sigmas !== undefined && sigmas !== "timesteps";
 
 /** Whether the share of fresh noise is the request's to say. */
 export const hasEta = (scheduler: SchedulerName): boolean => scheduler === "ddim" || scheduler === "tcd";

@@ -9,19 +9,21 @@ import { check } from "../core/assert.ts";
 import type { Plan } from "../diffusion/plan.ts";
 import { addNoise } from "../diffusion/prediction.ts";
 import type { Scheduler } from "../diffusion/scheduler.ts";
+import { cropRegion } from "../image/crop-region.ts";
 import { type Picture, toPixels } from "../image/pixels.ts";
 import type { TorchGenerator } from "../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { encodeInStripes } from "./encode-stripes.ts";
+import { contentLatents, contentPicture } from "./masked-content.ts";
 import type { Model } from "./model.ts";
 import type { VaePart } from "./parts.ts";
 import type { Request, RequestInput, Size } from "./request.ts";
 import { runHalf, type VaeRun } from "./vae-half.ts";
 
 export interface Start {
-  /** Of the request's size. */
+  /** Of the request's size; with `paddingMaskCrop` of any. */
   readonly image?: Picture | undefined;
-  /** Of the same size: white is drawn anew, black stays, grey is between. Needs `image`. */
+  /** Of the picture's size: white is drawn anew, black stays, grey is between. Needs `image`. */
   readonly mask?: Picture | undefined;
 }
 
@@ -31,6 +33,21 @@ export const usualStrength = (isMasked: boolean): number => (isMasked ? 1 : 0.75
 /** Steps that a strength takes of so many, as diffusers counts them: `get_timesteps` of its image-to-image pipelines. */
 const stepsOf = (steps: number, strength: number): number => Math.floor(steps * strength);
 
+/** Fields that only mean something with a mask. */
+const ofMasks = ["paddingMaskCrop", "maskedContent"] as const;
+
+function checkSides(where: string, picture: Picture | undefined, size: Size, whose: string): void {
+  check(
+    picture === undefined || (picture.width === size.width && picture.height === size.height),
+    "E_REQUEST",
+    () => ({
+      where,
+      expected: `${size.width} x ${size.height} px, as ${whose}`,
+      got: `${picture?.width} x ${picture?.height} px`,
+    }),
+  );
+}
+
 /**
  * The request with the strength that its picture is started from, by a denoiser that reads so many channels beside the latents.
  * @throws KoalaError E_REQUEST
@@ -39,8 +56,14 @@ export function withStart(request: Request, { image, mask }: Start, besideChanne
   check(besideChannels === 0 || (image !== undefined && mask !== undefined), "E_REQUEST", () => ({
     where: image === undefined ? "image" : "mask",
     expected: "a picture and a mask of what is drawn anew, since this model is one for inpainting",
-    got: "nothing",
+    got: image === undefined ? "nothing" : "a picture alone",
   }));
+  for (const where of ofMasks)
+    check(mask !== undefined || request[where] === undefined, "E_REQUEST", () => ({
+      where,
+      expected: "a mask of what is drawn anew beside it",
+      got: "none",
+    }));
   if (image === undefined) {
     check(mask === undefined && request.strength === undefined, "E_REQUEST", () => ({
       where: mask === undefined ? "strength" : "mask",
@@ -49,17 +72,18 @@ export function withStart(request: Request, { image, mask }: Start, besideChanne
     }));
     return request;
   }
-  const { width, height, steps, strength = usualStrength(mask !== undefined) } = request;
-  for (const [where, picture] of Object.entries({ image, mask }))
-    check(
-      picture === undefined || (picture.width === width && picture.height === height),
-      "E_REQUEST",
-      () => ({
-        where,
-        expected: `${width} x ${height} px, as the picture that is drawn`,
-        got: `${picture?.width} x ${picture?.height} px`,
-      }),
-    );
+  const { width, height, steps, strength = usualStrength(mask !== undefined), paddingMaskCrop } = request;
+  if (paddingMaskCrop === undefined)
+    for (const [where, picture] of Object.entries({ image, mask }))
+      checkSides(where, picture, { width, height }, "the picture that is drawn");
+  else {
+    checkSides("mask", mask, image, "the picture");
+    check(mask !== undefined && cropRegion(mask, request, 0) !== null, "E_REQUEST", () => ({
+      where: "mask",
+      expected: "some white, around which is drawn",
+      got: "one that is black all over",
+    }));
+  }
   check(stepsOf(steps, strength) > 0, "E_REQUEST", () => ({
     where: "strength",
     expected: `at least ${Math.ceil(1000 / steps) / 1000} at ${steps} steps, so that one is taken`,
@@ -172,31 +196,38 @@ export const fromNoise: Starter = (plan, cells, generator) => ({
 });
 
 /**
- * From a picture of the request's size, which is encoded once for all pictures. Draws come in diffusers' order.
+ * From a picture of the request's size, which is encoded once for all pictures. Draws come in diffusers' order. What `maskedContent`
+ * puts under the mask is where denoising begins, for a U-Net that reads the mask too: what that reads of the picture is the rest of
+ * it, whatever the content.
  * @throws KoalaError E_WEIGHTS for a VAE without an encoder, E_NAN, E_ENGINE
  */
 export async function fromPicture(
   { vae, denoiser }: Pick<Model, "vae" | "denoiser">,
-  { strength }: Request,
+  { strength, maskedContent: content = "original" }: Request,
   { image, mask }: { readonly image: Picture; readonly mask?: Picture | undefined },
   o: VaeRun,
 ): Promise<Starter> {
   const pixels = toPixels([image]);
   const readsMask = denoiser.besideChannels > 0 && mask !== undefined;
-  const restarts = readsMask && strength === 1; // then nothing but what the mask leaves is read
+  // at full strength nothing of what was there shines through, as it would at the first level; what is put there is to
+  const isAnew = strength === 1 && content === "original";
+  const restarts = readsMask && isAnew; // then nothing but what the mask leaves is read
+  const shown = mask === undefined ? image : contentPicture(content, image, mask);
   const seen = await encodePictures(
     vae,
-    [...(restarts ? [] : [pixels]), ...(readsMask ? [maskedPixels(pixels, mask)] : [])],
+    [...(restarts ? [] : [toPixels([shown])]), ...(readsMask ? [maskedPixels(pixels, mask)] : [])],
     o,
   );
   const [encoded] = seen;
   const encodedRest = readsMask ? seen.at(-1) : undefined;
   const drawn = mask === undefined ? null : maskCells(mask, vae.factor);
+  const isDrawn = (i: number): boolean => drawn?.[i % drawn.length] === 1;
   return (plan, count, generator) => {
     const noised = () => {
       const latents = drawLatents(encoded as Tensor, vae, generator);
       const noise = generator.randn(count);
-      return { latents, noise, x: addNoise(latents, noise, plan.steps[0]?.at ?? { signal: 1, noise: 0 }) };
+      const begun = contentLatents(content, latents, noise, isDrawn);
+      return { latents, noise, x: addNoise(begun, noise, plan.steps[0]?.at ?? { signal: 1, noise: 0 }) };
     };
     if (drawn === null) return { x: noised().x, keep: asIs, beside: nothing };
     if (encodedRest !== undefined) {
@@ -204,10 +235,7 @@ export async function fromPicture(
       return { x, keep: asIs, beside: joined(drawn, drawLatents(encodedRest, vae, generator)) };
     }
     const { latents, noise, x } = noised();
-    const isDrawn = (i: number): boolean => drawn[i % drawn.length] === 1;
-    // at full strength nothing of what was there shines through, as it would at the first level
-    if (strength === 1)
-      for (let i = 0; i < count; i++) if (isDrawn(i)) x[i] = (noise[i] ?? 0) * plan.initNoiseSigma;
+    if (isAnew) for (let i = 0; i < count; i++) if (isDrawn(i)) x[i] = (noise[i] ?? 0) * plan.initNoiseSigma;
     const keep = (denoised: Float32Array) => denoised.map((v, i) => (isDrawn(i) ? v : (latents[i] ?? 0)));
     return { x, keep, beside: nothing };
   };

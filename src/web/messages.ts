@@ -25,6 +25,8 @@ export interface LoadedModel {
   readonly precisions: readonly PrecisionName[];
   /** Pixels that the sides of a picture are multiples of. */
   readonly unit: number;
+  /** Whether it draws nothing but what a mask leaves to it of a picture. */
+  readonly isInpainting: boolean;
 }
 
 /** A model that this browser keeps, whole or in part. */

@@ -43,7 +43,7 @@ async function fitTo(bitmap: ImageBitmap, { width, height }: Size): Promise<Pict
 }
 
 /**
- * What a pipeline starts from, of the size that `sizeOf` gives to a picture of this shape.
+ * What a pipeline starts from, of the size that `sizeOf` gives to a picture of this shape, which may be its own.
  * @throws KoalaError E_IMAGE
  */
 export async function readStart(

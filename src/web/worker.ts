@@ -105,6 +105,11 @@ async function* generate(
 ): AsyncGenerator<PipelineEvent> {
   const its = loaded("generate");
   if (start === null) return yield* its.generate(request, { signal });
+  if (request.paddingMaskCrop !== undefined) {
+    // what is drawn is cut out of it, and made of the request's size, where the mask is
+    yield* its.generate(request, { signal, ...(await readStart(start, (picture) => picture)) });
+    return;
+  }
   const pictures = await readStart(start, (picture) => its.sizeLike(picture, request));
   const { width, height } = pictures.image;
   yield* its.generate({ ...request, width, height }, { signal, ...pictures });
@@ -126,8 +131,8 @@ async function load(
     onProgress: (file, bytes, total) => tell({ id, type: "download", download: { file, bytes, total } }),
   });
   pipeline = opened;
-  const { family, defaults, engineName, precisions, unit } = opened;
-  return { location, family, engine: engineName, defaults, precisions, unit };
+  const { family, defaults, engineName, precisions, unit, isInpainting } = opened;
+  return { location, family, engine: engineName, defaults, precisions, unit, isInpainting };
 }
 
 function send(id: number, event: PipelineEvent): void {

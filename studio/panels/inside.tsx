@@ -52,6 +52,7 @@ const choice = signal<Choice>({ kind: "word", stage: "", step: 1, word: 0, x: 0.
 
 export function Inside({ studio }: { readonly studio: Studio }) {
   const { engine, isBusy, model } = studio;
+  const isInpainting = model.value?.isInpainting === true;
   const prompt = studio.fields.find(({ key }) => key === "prompt");
   const change = (part: Partial<Choice>): void => {
     choice.value = { ...choice.value, ...part };
@@ -61,7 +62,8 @@ export function Inside({ studio }: { readonly studio: Studio }) {
     studio.exclusively(async (signal) => {
       const name = model.value?.name;
       if (name === undefined) return;
-      const { preview: _, strength: _strength, ...request } = studio.request();
+      const { preview: _, ...typed } = studio.request();
+      const { strength: _strength, paddingMaskCrop: _padding, maskedContent: _content, ...request } = typed; // from noise
       done.value =
         engine.kind === "server" ? "The server looks inside; this takes as long as a picture" : "Starting";
       try {
@@ -95,7 +97,7 @@ export function Inside({ studio }: { readonly studio: Studio }) {
       >
         {prompt !== undefined && <Field field={prompt} studio={studio} />}
         <div class="row">
-          <button type="submit" class="main" disabled={isBusy.value || model.value === null}>
+          <button type="submit" class="main" disabled={isBusy.value || model.value === null || isInpainting}>
             Draw and look inside
           </button>
           {isBusy.value && (
@@ -104,8 +106,12 @@ export function Inside({ studio }: { readonly studio: Studio }) {
             </button>
           )}
           <span role="status">{done.value}</span>
-          {studio.startPicture.image.value !== null && (
-            <span class="hint">It draws from noise here, without the picture to start from.</span>
+          {isInpainting ? (
+            <span class="hint">This draws from noise alone, which a model for inpainting cannot.</span>
+          ) : (
+            studio.startPicture.image.value !== null && (
+              <span class="hint">It draws from noise here, without the picture to start from.</span>
+            )
           )}
         </div>
       </form>

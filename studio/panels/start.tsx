@@ -25,6 +25,7 @@ export function StartPanel({ studio }: { readonly studio: Studio }) {
     return () => removeEventListener("paste", onPaste);
   }, []);
   const image = startPicture.image.value;
+  const isInpainting = studio.model.value?.isInpainting;
   return (
     <section
       class={isOver.value ? "start over" : "start"}
@@ -46,7 +47,9 @@ export function StartPanel({ studio }: { readonly studio: Studio }) {
       {image === null ? (
         <div class="row give">
           <GiveButton studio={studio} label="Start from a picture…" />
-          <span class="hint">or drop or paste one here</span>
+          <span class="hint">
+            {isInpainting ? "This model needs one, with a part painted" : "or drop or paste one here"}
+          </span>
         </div>
       ) : (
         <Given studio={studio} image={image} />
@@ -99,7 +102,8 @@ function Given({ studio, image }: { readonly studio: Studio; readonly image: Sta
   const { marks } = startPicture;
   const isPainting = useSignal(false);
   const isPainted = marks.value.length > 0;
-  const { width, height } = { width: image.width, height: image.height, ...usual.value, ...form.value };
+  const isWhole = form.value.paddingMaskCrop !== undefined; // nothing is cut off then
+  const { width, height } = { ...image, ...(isWhole ? {} : { ...usual.value, ...form.value }) };
   const strength = fields.find(({ key }) => key === "strength");
   const { strength: now } = { ...usual.value, ...form.value };
   return (
@@ -112,7 +116,9 @@ function Given({ studio, image }: { readonly studio: Studio; readonly image: Sta
         <p class="hint">
           {isPainted
             ? "What is painted is drawn anew; the rest stays as it is."
-            : "The drawing begins with this picture instead of noise. Paint a part, and only that is drawn anew."}
+            : studio.model.value?.isInpainting
+              ? "Paint the part that this model is to draw; the rest stays as it is."
+              : "The drawing begins with this picture instead of noise. Paint a part, and only that is drawn anew."}
         </p>
       </div>
       <div class="row">

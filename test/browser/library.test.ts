@@ -198,6 +198,42 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     expect(told.pictures).toBe(1);
   });
 
+  test("draws a mask's surroundings into a picture that keeps its size, and nothing outside of it", async () => {
+    const told = await page.evaluate(
+      async ([location, asked]) => {
+        /** A picture of 300 x 200 px as a file, with a square in it. */
+        const file = async (ground: string, square: string): Promise<Blob> => {
+          const canvas = new OffscreenCanvas(300, 200);
+          const context = canvas.getContext("2d") as OffscreenCanvasRenderingContext2D;
+          context.fillStyle = ground;
+          context.fillRect(0, 0, 300, 200);
+          context.fillStyle = square;
+          context.fillRect(200, 40, 50, 40);
+          return canvas.convertToBlob();
+        };
+        const start = { image: await file("#8090a0", "#8090a0"), mask: await file("black", "white") };
+        const pipeline = koala.start();
+        await pipeline.load(location, "wasm");
+        const counts = { width: 0, height: 0, outside: 0, inside: 0 };
+        const said = { ...asked, paddingMaskCrop: 16, maskedContent: "fill" } as const;
+        for await (const event of pipeline.generate(said, { start })) {
+          if (event.type !== "image") continue;
+          const { width, height, data } = event.picture;
+          Object.assign(counts, { width, height });
+          for (const [i, value] of data.entries()) {
+            const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+            const isInside = x >= 200 && x < 250 && y >= 40 && y < 80;
+            if (value !== [0x80, 0x90, 0xa0][i % 3]) counts[isInside ? "inside" : "outside"]++;
+          }
+        }
+        return counts;
+      },
+      [model, request] as const,
+    );
+    expect(told).toMatchObject({ width: 300, height: 200, outside: 0 });
+    expect(told.inside).toBeGreaterThan(3000); // of 6000 bytes
+  });
+
   test("says in one sentence what is wrong", async () => {
     expect(await failure("nonsense")).toBe(
       "nonsense: expected the address of a model's folder, or a hub id (owner/name), got neither [E_MODEL]",

@@ -4,8 +4,10 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Browser, Page } from "playwright-core";
+import sharp from "sharp";
 import { build } from "vite";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { emojiModel, writeInpainting } from "../model-folder.ts";
 import { killAll, startKoala } from "../slow/server-processes.ts";
 import { axeFindings } from "./axe.ts";
 import { hasChromium, startChromium } from "./chromium.ts";
@@ -36,6 +38,10 @@ beforeAll(async () => {
     "secret",
     "--runs",
     runs,
+    "--model",
+    emojiModel,
+    "--model",
+    writeInpainting(join(folder, "tiny-inpainting"), "sd15"),
   );
   url = server.line;
   browser = await startChromium();
@@ -109,6 +115,45 @@ describe.skipIf(!hasChromium)("the studio of koala serve", () => {
     await start.waitFor();
     await page.getByRole("button", { name: "Paint on…" }).waitFor();
     expect(await page.getByLabel("Strength", { exact: true }).inputValue()).toBe("1");
+  });
+
+  test("draws with a model for inpainting, and says what that starts from", async () => {
+    await page.locator("label.model select").selectOption("tiny-inpainting");
+    await page.getByText("tiny-inpainting is ready").waitFor();
+    await steps(2);
+    await page.getByText("This model needs one, with a part painted").waitFor();
+    await draw();
+    const needed =
+      "expected a picture and a mask of what is drawn anew, since this model is one for inpainting";
+    await page.getByText(`image: ${needed}`).waitFor();
+    const buffer = await sharp({ create: { width: 160, height: 104, channels: 3, background: "teal" } })
+      .png()
+      .toBuffer();
+    const input = page.getByLabel("Picture to start from").locator("input[type=file]");
+    await input.setInputFiles({ name: "given.png", mimeType: "image/png", buffer });
+    await page.getByText("Paint the part that this model is to draw; the rest stays as it is.").waitFor();
+    await draw();
+    await page.getByText(`mask: ${needed}`).waitFor();
+    await page.getByRole("button", { name: "Paint a part…" }).click();
+    await page.getByRole("button", { name: "Picture to paint on" }).press(" ");
+    await page.getByRole("button", { name: "Done" }).click();
+    await draw();
+    await page.getByText(/px · seed \d+ · 2 steps/).waitFor();
+    await page.getByRole("link", { name: "Look inside" }).click();
+    await page.getByText("This draws from noise alone, which a model for inpainting cannot.").waitFor();
+    expect(await page.getByRole("button", { name: "Draw and look inside" }).isDisabled()).toBe(true);
+    const refused = await page.evaluate(async () => {
+      const body = JSON.stringify({ model: "tiny-inpainting", prompt: "a" });
+      const headers = { "content-type": "application/json" };
+      return (await (await fetch("/api/explore", { method: "POST", headers, body })).json()).error.message;
+    });
+    expect(refused).toBe(
+      "tiny-inpainting: expected a model that draws from noise, to look inside, got one for inpainting, which draws a part of a picture [E_MODEL]",
+    );
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByLabel("Values, with commas").first().fill("1, 2");
+    await page.getByRole("button", { name: "Compare" }).click();
+    await expect.poll(() => page.locator(".cell img").count(), { timeout: 120_000 }).toBe(2);
   });
 
   test("what the server refuses stands next to its field", async () => {

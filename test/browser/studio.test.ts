@@ -214,6 +214,45 @@ describe.skipIf(!hasChromium)("the studio", () => {
     expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("a blue house");
   });
 
+  test("has the picture to start from and what is painted on it after a reload, until it is removed", async () => {
+    await open({ steps: many });
+    const buffer = await sharp({ create: { width: 160, height: 104, channels: 3, background: "teal" } })
+      .png()
+      .toBuffer();
+    const start = page.getByAltText("What it starts from");
+    const input = page.getByLabel("Picture to start from").locator("input[type=file]");
+    await input.setInputFiles({ name: "given.png", mimeType: "image/png", buffer });
+    await press("Paint a part…");
+    const easel = page.getByRole("button", { name: "Picture to paint on" });
+    await easel.press(" ");
+    for (const key of ["ArrowRight", "ArrowRight", "ArrowRight", " "]) await easel.press(key);
+    await press("Done");
+    const painted = (): Promise<string> =>
+      page.locator(".given canvas").evaluate((canvas) => (canvas as HTMLCanvasElement).toDataURL());
+    const before = await painted();
+    await press("Draw");
+    await page.getByText(aStep).waitFor();
+    await page.reload();
+    await start.waitFor();
+    await page.getByRole("button", { name: "Paint on…" }).waitFor();
+    expect(await painted()).toBe(before);
+    expect(await start.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(160);
+    await press("Paint on…");
+    await press("Undo"); // stroke by stroke, as before
+    await press("Done");
+    expect(await painted()).not.toBe(before);
+    const after = await painted();
+    await page.reload();
+    await start.waitFor();
+    await expect.poll(painted).toBe(after);
+    await press("Remove");
+    await page.reload();
+    await ready();
+    await page.getByText("or drop or paste one here").waitFor();
+    expect(await start.count()).toBe(0);
+    expect(complaints).toEqual([]);
+  });
+
   test("leaves a number as it is typed, digit by digit", async () => {
     await open();
     const guidance = page.getByLabel("Guidance", { exact: true });

@@ -1,7 +1,7 @@
 /** An evaluation on one page, in an HTML file that needs no other: tables, chart, samples beside what they are most like. */
 
-import { resample } from "../../eval/resample.ts";
 import type { Picture } from "../../image/pixels.ts";
+import { resample } from "../../image/resample.ts";
 import { encodePicture, readPicture } from "../image-file.ts";
 import { escaped, htmlPage, htmlTable } from "../page/html.ts";
 import { chartSvg } from "./chart.ts";

@@ -1,9 +1,9 @@
 /** A study on one page, in an HTML file that needs no other, and its numbers as JSON. */
 
 import { join } from "node:path";
-import { resample } from "../../eval/resample.ts";
 import { grid } from "../../image/grid.ts";
 import type { Picture } from "../../image/pixels.ts";
+import { resample } from "../../image/resample.ts";
 import { seconds } from "../cli/units.ts";
 import { writeAtomically } from "../files.ts";
 import { encodePicture, readPicture } from "../image-file.ts";

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { KoalaError } from "../../core/errors.ts";
-import { resample } from "../../eval/resample.ts";
+import { resample } from "../../image/resample.ts";
 import { Census } from "../../train/data/census.ts";
 import { checkUsable, SkipLog } from "../../train/data/sample.ts";
 import { openSource } from "../data/open-source.ts";

@@ -6,9 +6,17 @@
 import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { quoted } from "../../core/quoted.ts";
-import { isKarras, type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
-import { longestText, type Spacing, spacings } from "../../pipeline/request.ts";
-import { samplerOf, samplers, scheduleTypes } from "../../pipeline/request-text.ts";
+import type { Curve } from "../../diffusion/plans.ts";
+import { hasSigmas, isKarras, type SchedulerName, schedulerNames } from "../../diffusion/scheduler.ts";
+import { longestText, type Request, type Spacing, spacings } from "../../pipeline/request.ts";
+import {
+  curveOfType,
+  curveTypes,
+  type Sampling,
+  samplers,
+  samplingOf,
+  scheduleTypes,
+} from "../../pipeline/request-text.ts";
 import { withWrittenWeights } from "./a1111-prompt.ts";
 import type { JsonObject } from "./body.ts";
 import type { Models } from "./models.ts";
@@ -21,6 +29,8 @@ const names: Readonly<Record<string, string>> = {
   count: "batch_size",
   clipSkip: "CLIP_stop_at_last_layers",
   strength: "denoising_strength",
+  paddingMaskCrop: "inpaint_full_res_padding",
+  maskedContent: "inpainting_fill",
   image: "init_images",
 };
 export const nameOf = (key: string): string => names[key] ?? key;
@@ -79,28 +89,34 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 /** A schedule type by its label or its name: "SGM Uniform", "sgm_uniform". */
 const typeNamed = (text: string): string => text.toLowerCase().replaceAll("_", " ");
 
-/** A schedule type: the web UI's own choice, Karras' levels, or one of our spacings. @throws KoalaError E_REQUEST */
-function typeOf(type: unknown): "automatic" | "karras" | Spacing {
+/** The schedule types that are known here. */
+export const scheduleLabels: readonly string[] = [
+  "Automatic",
+  ...Object.values(curveTypes),
+  ...Object.values(scheduleTypes),
+];
+
+/** A schedule type: the web UI's own choice, a curve of noise levels, or one of our spacings. @throws KoalaError E_REQUEST */
+function typeOf(type: unknown): { readonly curve?: Curve; readonly spacing?: Spacing } {
   const wanted = typeof type === "string" ? typeNamed(type) : "";
-  if (!isGiven(type) || type === "" || wanted === "automatic") return "automatic";
-  if (wanted === "karras") return "karras";
+  if (!isGiven(type) || type === "" || wanted === "automatic") return {};
+  const curve = curveOfType(wanted);
+  if (curve !== undefined) return { curve };
   const spacing = spacings.find((one) => typeNamed(scheduleTypes[one]) === wanted);
-  if (spacing !== undefined) return spacing;
+  if (spacing !== undefined) return { spacing };
   throw new KoalaError("E_REQUEST", {
     where: "scheduler",
-    expected: `one of Automatic, Karras, ${Object.values(scheduleTypes).join(", ")}`,
+    expected: `one of ${scheduleLabels.join(", ")}`,
     got: quoted(type),
   });
 }
 
 /** One of ours by its name in the web UI (of version 1.9 on, or with the schedule in it as before) or our own. */
-function schedulerOf(sampler: unknown, wantsKarras: boolean): SchedulerName {
+function samplerFrom(sampler: unknown, curve: Curve | undefined): Sampling {
   const wanted = typeof sampler === "string" ? sampler.toLowerCase() : "";
   const own = schedulerNames.find((name) => name === wanted);
-  const label = own === undefined ? wanted.replace(/ karras$/, "") : samplers[own];
-  const chosen = samplerOf(label, wantsKarras || /[ -]karras$/.test(wanted) ? "karras" : "");
-  const isKnown = samplerOf(label) !== undefined;
-  check(!wantsKarras || chosen !== undefined || !isKnown, "E_REQUEST", karrasAlone(sampler));
+  const label = own === undefined ? wanted : samplers[own];
+  const chosen = samplingOf(label, curve ?? (own !== undefined && isKarras(own) ? "karras" : undefined));
   if (chosen !== undefined) return chosen;
   throw new KoalaError("E_REQUEST", {
     where: "sampler_name",
@@ -109,13 +125,17 @@ function schedulerOf(sampler: unknown, wantsKarras: boolean): SchedulerName {
   });
 }
 
-const withKarras = schedulerNames.filter(isKarras).map((name) => samplers[name]);
+const withCurves = [...new Set(schedulerNames.filter(hasSigmas).map((name) => samplers[name]))];
 
-const karrasAlone = (sampler: unknown) => () => ({
-  where: "scheduler",
-  expected: `Karras with sampler_name ${withKarras.join(" or ")} alone`,
-  got: isGiven(sampler) ? `it with ${quoted(sampler)}` : "it without a sampler_name",
-});
+/** A schedule type that the sampler, named or the model's own, cannot follow. @throws KoalaError E_REQUEST */
+export function checkCurve({ scheduler, sigmas }: Pick<Request, "scheduler" | "sigmas">): void {
+  const curve = sigmas === undefined || sigmas === "timesteps" ? null : curveTypes[sigmas];
+  check(curve === null || hasSigmas(scheduler), "E_REQUEST", () => ({
+    where: "scheduler",
+    expected: `${curve} with sampler_name ${withCurves.join(", ")} alone`,
+    got: `it with ${quoted(samplers[scheduler])}`,
+  }));
+}
 
 /** A prompt in our words; what is none, or too long for one, is left to the schema to refuse. */
 const promptFrom = (value: unknown): unknown =>
@@ -140,11 +160,10 @@ export function read(body: JsonObject): JsonObject {
     ["height", body.height],
     ["seed", body.seed === -1 ? undefined : body.seed],
   ];
-  const type = typeOf(body.scheduler);
+  const { curve, spacing } = typeOf(body.scheduler);
   const sampler = body.sampler_name ?? body.sampler_index;
-  if (isGiven(sampler)) pairs.push(["scheduler", schedulerOf(sampler, type === "karras")]);
-  else check(type !== "karras", "E_REQUEST", karrasAlone(sampler));
-  if (type !== "automatic" && type !== "karras") pairs.push(["spacing", type]);
+  const sampling = isGiven(sampler) ? samplerFrom(sampler, curve) : { sigmas: curve };
+  pairs.push(...Object.entries(sampling), ["spacing", spacing]);
   const counts = [body.batch_size, body.n_iter].filter(isGiven);
   const wrong = counts.find((n) => !Number.isInteger(n)); // may be anything: not even a number can be made of some
   if (wrong !== undefined) pairs.push(["count", wrong]);

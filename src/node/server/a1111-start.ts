@@ -7,6 +7,7 @@ import { check } from "../../core/assert.ts";
 import { KoalaError } from "../../core/errors.ts";
 import { quoted } from "../../core/quoted.ts";
 import type { Picture } from "../../image/pixels.ts";
+import type { MaskedContent } from "../../pipeline/request.ts";
 import type { Start } from "../../pipeline/start.ts";
 import type { JsonObject } from "./body.ts";
 import { startFrom } from "./start-pictures.ts";
@@ -15,21 +16,30 @@ export interface Started {
   readonly start: Start;
   /** How pictures come to the size that is drawn: pulled to its shape, or cropped. */
   readonly fit: "cover" | "fill";
+  /** The fields of the request that say how it is started from. */
+  readonly fields: JsonObject;
 }
 
-export const fromNoise: Started = { start: {}, fit: "cover" };
+export const fromNoise: Started = { start: {}, fit: "cover", fields: {} };
 
 /** The web UI's own, where a client says none. */
 const usualStrength = 0.75;
 const usualBlur = 4;
+const usualFill = 0;
+const usualFullRes = true;
+const usualPadding = 0;
+
 const mostBlur = 64;
+
+/** What stands under a mask, by the number of `inpainting_fill`. */
+const contents: readonly MaskedContent[] = ["fill", "original", "noise", "nothing"];
 
 /** Values that mean what is done here; of `masked`, where there is a mask. */
 const only = {
   always: { resize_mode: [0, 1] }, // 2 and 3 paint bars or enlarge latents
   masked: {
-    inpainting_fill: [1], // what was there, under noise; others begin from other things
-    inpaint_full_res: [false, 0], // else the mask's surroundings alone are drawn, enlarged
+    inpainting_fill: contents.map((_, i) => i),
+    inpaint_full_res: [false, true, 0, 1],
     inpainting_mask_invert: [0, 1, false, true],
   },
 } as const;
@@ -45,9 +55,15 @@ function checkOnly(body: JsonObject, fields: Readonly<Record<string, readonly un
   }
 }
 
-export const strengthFrom = ({ denoising_strength: strength }: JsonObject): JsonObject => ({
-  strength: strength ?? usualStrength,
-});
+/** The fields of a request that say what is done with its mask; a padding that is none is left to the schema to refuse. */
+function maskFieldsFrom(body: JsonObject): JsonObject {
+  checkOnly(body, only.masked);
+  const isFullRes = Boolean(body.inpaint_full_res ?? usualFullRes);
+  return {
+    maskedContent: contents[Number(body.inpainting_fill ?? usualFill)],
+    ...(isFullRes ? { paddingMaskCrop: body.inpaint_full_res_padding ?? usualPadding } : {}),
+  };
+}
 
 /** @throws KoalaError E_REQUEST, E_IMAGE */
 export async function readStart(body: JsonObject): Promise<Started> {
@@ -58,7 +74,7 @@ export async function readStart(body: JsonObject): Promise<Started> {
     got: Array.isArray(images) ? `${images.length} of them` : quoted(images),
   }));
   checkOnly(body, only.always);
-  if (mask !== undefined && mask !== null) checkOnly(body, only.masked);
+  const maskFields = mask === undefined || mask === null ? {} : maskFieldsFrom(body);
   const isBlur = typeof blur === "number" && blur >= 0 && blur <= mostBlur;
   if (!isBlur)
     throw new KoalaError("E_REQUEST", {
@@ -74,6 +90,7 @@ export async function readStart(body: JsonObject): Promise<Started> {
       mask: start.mask && (await blurred(isInverted ? inverted(start.mask) : start.mask, blur)),
     },
     fit: (body.resize_mode ?? 0) === 0 ? "fill" : "cover",
+    fields: { strength: body.denoising_strength ?? usualStrength, ...maskFields },
   };
 }
 

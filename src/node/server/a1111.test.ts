@@ -5,6 +5,7 @@ import { gate } from "../../../test/fake-crew.ts";
 import { defaults } from "../../../test/fake-world.ts";
 import { says, scenes } from "../../../test/server-scene.ts";
 import { resolveRequest } from "../../pipeline/request.ts";
+import { encodePicture } from "../image-file.ts";
 
 const scene = scenes();
 
@@ -33,17 +34,16 @@ describe("txt2img", () => {
     [{ s_min_uncond: 3 }, "s_min_uncond: expected 0, got 3"],
     [{ seed_resize_from_w: 512 }, "seed_resize_from_w: expected 0, got 512"],
     [
-      { sampler_name: "Euler", scheduler: "Exponential" },
-      'scheduler: expected one of Automatic, Karras, DDIM, SGM Uniform, Uniform, got "Exponential"',
-    ],
-    [{ scheduler: 3 }, "scheduler: expected one of Automatic, Karras, DDIM, SGM Uniform, Uniform, got 3"],
-    [
-      { sampler_name: "Euler", scheduler: "Karras" },
-      'scheduler: expected Karras with sampler_name DPM++ 2M or DPM++ 2M SDE alone, got it with "Euler"',
+      { sampler_name: "Euler", scheduler: "Turbo" },
+      'scheduler: expected one of Automatic, Karras, Exponential, Beta, DDIM, SGM Uniform, Uniform, got "Turbo"',
     ],
     [
-      { scheduler: "karras" },
-      "scheduler: expected Karras with sampler_name DPM++ 2M or DPM++ 2M SDE alone, got it without a sampler_name",
+      { scheduler: 3 },
+      "scheduler: expected one of Automatic, Karras, Exponential, Beta, DDIM, SGM Uniform, Uniform, got 3",
+    ],
+    [
+      { sampler_name: "Euler a", scheduler: "Karras" },
+      'scheduler: expected Karras with sampler_name Euler, Heun, DPM++ 2M, DPM++ 2M SDE, DPM++ 3M, UniPC alone, got it with "Euler a"',
     ],
   ])("refuses %o", async (setting, sentence) => {
     const s = await scene();
@@ -82,6 +82,11 @@ describe("txt2img", () => {
     ["DPM++ 2M", "", { scheduler: "dpmpp-2m" }],
     ["DPM++ 2M SDE", "Karras", { scheduler: "dpmpp-2m-sde-karras" }],
     ["UniPC", "", { scheduler: "unipc" }],
+    ["Euler", "Karras", { scheduler: "euler", sigmas: "karras" }],
+    ["Euler", "Exponential", { scheduler: "euler", sigmas: "exponential" }],
+    ["DPM++ 2M SDE Exponential", undefined, { scheduler: "dpmpp-2m-sde", sigmas: "exponential" }],
+    ["DPM++ 2M", "beta", { scheduler: "dpmpp-2m", sigmas: "beta" }],
+    [undefined, "karras", { sigmas: "karras" }],
   ])("draws %s with the schedule %s", async (sampler_name, scheduler, request) => {
     const s = await scene();
     await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", sampler_name, scheduler });
@@ -110,6 +115,48 @@ it("draws what the web UI's brackets mean, and with the layer of CLIP that is se
     override_settings: { CLIP_stop_at_last_layers: 1 },
   });
   expect(drawn()).not.toHaveProperty("clipSkip");
+});
+
+describe("info.infotexts", () => {
+  const textsOf = async (answer: Response): Promise<string[]> =>
+    JSON.parse(((await answer.json()) as { info: string }).info).infotexts;
+  const isOf = (seed: number) => expect.stringContaining(`Seed: ${seed},`);
+
+  it("has one text a picture, each with its own seed", async () => {
+    const s = await scene();
+    const answer = await s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", seed: 5, batch_size: 3 });
+    expect(await textsOf(answer)).toEqual([isOf(5), isOf(6), isOf(7)]);
+  });
+
+  it("has none for pictures that an interrupt left undrawn, but one where it left all", async () => {
+    const s = await scene();
+    const { wait } = gate();
+    for (const done of [2, 0]) {
+      s.crew.before = done === 0 ? wait : async () => {};
+      s.crew.after = async (index) => (index + 1 === done ? wait() : undefined);
+      const answer = s.ask("POST", "/sdapi/v1/txt2img", { prompt: "a", seed: 5, batch_size: 3 });
+      const count = async (): Promise<number> => {
+        const [id = ""] = s.jobs.runningIds();
+        return s.store.get(id)?.pictures.length ?? -1;
+      };
+      await expect.poll(count).toBe(done);
+      await s.ask("POST", "/sdapi/v1/interrupt");
+      expect(await textsOf(await answer)).toEqual(done === 0 ? [isOf(5)] : [isOf(5), isOf(6)]);
+    }
+  });
+
+  it("is what the pictures' files say, without what had no effect", async () => {
+    const s = await scene();
+    s.crew.draw = async (_task, tell) => {
+      const picture = { width: 1, height: 1, data: new Uint8Array(3) };
+      const png = await encodePicture(picture, "png", { parameters: "a\nSteps: 4, Seed: 5" });
+      await tell({ type: "picture", index: 0, seed: 5, png, residentBytes: 1 });
+    };
+    const answer = await s.ask("POST", "/sdapi/v1/txt2img", {
+      ...{ prompt: "a", seed: 5, negative_prompt: "blurry", cfg_scale: 1, send_images: false },
+    });
+    expect(await textsOf(answer)).toEqual(["a\nSteps: 4, Seed: 5"]);
+  });
 });
 
 it("keeps its options when it is sent all that it told", async () => {

@@ -8,19 +8,39 @@ import { isKarras, schedulerNames } from "../../diffusion/scheduler.ts";
 import { parametersText, samplers } from "../../pipeline/request-text.ts";
 import { packageVersion } from "../cli/package.ts";
 import { readText } from "../png-text.ts";
-import { checkEta, clipSkipFrom, nameOf, type Options, optionsFrom, read } from "./a1111-request.ts";
-import { fromNoise, readStart, type Started, strengthFrom } from "./a1111-start.ts";
+import {
+  checkCurve,
+  checkEta,
+  clipSkipFrom,
+  nameOf,
+  type Options,
+  optionsFrom,
+  read,
+  scheduleLabels,
+} from "./a1111-request.ts";
+import { fromNoise, readStart, type Started } from "./a1111-start.ts";
 import type { Env } from "./access.ts";
-import { awaitJob, picturesOf } from "./await-job.ts";
+import { awaitJob, filesOf, inBase64, type PictureFile } from "./await-job.ts";
 import { type JsonObject, pictureBytes, readJsonObject, readObjectWithPictures } from "./body.ts";
 import type { Job } from "./job.ts";
 import type { ServerParts } from "./parts.ts";
 import { bytesFrom } from "./start-pictures.ts";
 
-/** What the web UI tells of a picture, as JSON in a string. */
-function infoOf({ request, model, created, pictures }: Job): string {
+/** What a picture's file says of it; null where that is nothing, or cannot be read any more. */
+function saidIn({ png }: PictureFile): string | null {
+  try {
+    return readText(png, "picture").parameters ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** What the web UI tells of pictures, as JSON in a string. */
+function infoOf({ request, model, created, pictures }: Job, files: readonly PictureFile[]): string {
   const maker = { model, version: packageVersion() };
   const seeds = Array.from({ length: request.count }, (_, i) => request.seed + i);
+  const textOf = (seed: number): string => parametersText({ ...request, seed }, maker);
+  const texts = files.map((file) => saidIn(file) ?? textOf(file.seed));
   return JSON.stringify({
     prompt: request.prompt,
     all_prompts: seeds.map(() => request.prompt),
@@ -30,7 +50,7 @@ function infoOf({ request, model, created, pictures }: Job): string {
     sampler_name: samplers[request.scheduler],
     cfg_scale: request.guidance,
     ...{ steps: request.steps, batch_size: request.count, sd_model_name: model },
-    infotexts: seeds.map((seed) => parametersText({ ...request, seed }, maker)),
+    infotexts: texts.length > 0 ? texts : [textOf(request.seed)], // the web UI has one where nothing was drawn, too
     ...(pictures.some(({ nsfw }) => nsfw !== undefined)
       ? { nsfw: pictures.map(({ nsfw }) => nsfw ?? null) }
       : {}),
@@ -60,40 +80,36 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
   }
 
   /** A body's job, and the answer; it starts from pictures where there are some. */
-  async function draw(
-    c: Context<Env>,
-    body: JsonObject,
-    more: JsonObject,
-    started: Started,
-  ): Promise<Response> {
+  async function draw(c: Context<Env>, body: JsonObject, { start, fit, fields }: Started): Promise<Response> {
     const options = {
       ...optionsOf(c),
       ...optionsFrom(body.override_settings ?? {}, models, "override_settings"),
     };
     const model = models.named(options.sd_model_checkpoint, "sd_model_checkpoint");
     const input = {
-      ...{ ...read(body), ...(model.isXL ? {} : clipSkipFrom(options)), ...more }, // on SDXL the web UI passes over it
+      ...{ ...read(body), ...(model.isXL ? {} : clipSkipFrom(options)), ...fields }, // on SDXL the web UI passes over it
       preview: options.live_previews_enable === true,
     };
-    const { start, fit } = started;
     const accepted = await models.acceptStarted(model, input, start, { fieldOf: nameOf, fit });
+    checkCurve(accepted.request);
     checkEta(body.eta, accepted.request.scheduler);
     const job = await awaitJob(c, parts, model.name, accepted);
-    const images = body.send_images === false ? [] : await picturesOf(parts, job);
+    const files = await filesOf(parts, job);
+    const images = body.send_images === false ? [] : await inBase64(files);
     // what came in as pictures is not sent back, unless it is asked for
     const { init_images: _images, mask: _mask, ...parameters } = body;
     return c.json({
       images,
       parameters: body.include_init_images === true ? body : parameters,
-      info: infoOf(job),
+      info: infoOf(job, files),
     });
   }
 
-  door.post("/txt2img", async (c) => draw(c, await readJsonObject(c), {}, fromNoise));
+  door.post("/txt2img", async (c) => draw(c, await readJsonObject(c), fromNoise));
 
   door.post("/img2img", async (c) => {
     const body = await readObjectWithPictures(c, ["init_images", "mask"]);
-    return draw(c, body, strengthFrom(body), await readStart(body));
+    return draw(c, body, await readStart(body));
   });
 
   /** What of the asker's runs, longest first: with one token or none, others own their jobs too. */
@@ -143,6 +159,15 @@ export function a1111Door(parts: ServerParts): Hono<Env> {
         name: isKarras(name) ? `${samplers[name]} Karras` : samplers[name],
         aliases: [name],
         options: {},
+      })),
+    ),
+  );
+
+  door.get("/schedulers", (c) =>
+    c.json(
+      scheduleLabels.map((label) => ({
+        ...{ name: label.toLowerCase().replaceAll(" ", "_"), label },
+        ...{ aliases: null, default_rho: -1, need_inner_model: false },
       })),
     ),
   );

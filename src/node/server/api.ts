@@ -30,8 +30,8 @@ import { startFrom } from "./start-pictures.ts";
 const usualPage = 50;
 const largestPage = 500;
 
-const modelView = ({ name, family, engine, defaults, precisions, unit }: ServedModel) => ({
-  ...{ name, family, engine, defaults, precisions, unit },
+const modelView = ({ name, family, engine, defaults, precisions, unit, isInpainting }: ServedModel) => ({
+  ...{ name, family, engine, defaults, precisions, unit, isInpainting },
 });
 
 export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): Hono<Env> {
@@ -191,6 +191,11 @@ export function apiDoor({ jobs, store, models, inspector, runs }: ServerParts): 
   door.post("/explore", async (c) => {
     const { model: name, ...input } = await readJsonObject(c);
     const model = models.named(name);
+    check(!model.isInpainting, "E_MODEL", () => ({
+      where: model.name,
+      expected: "a model that draws from noise, to look inside",
+      got: "one for inpainting, which draws a part of a picture",
+    }));
     const request = models.accept(model, input);
     const found = await inspector.explore(model.name, request, c.req.raw.signal);
     return c.body(pack(found), 200, { "Content-Type": "application/octet-stream" });

@@ -446,6 +446,10 @@ describe("other paths", () => {
       aliases: ["dpmpp-2m-karras"],
       options: {},
     });
+    expect(await ask("schedulers")).toContainEqual({
+      ...{ name: "sgm_uniform", label: "SGM Uniform" },
+      ...{ aliases: null, default_rho: -1, need_inner_model: false },
+    });
     s.crew.before = gate().wait;
     const reply = s.ask("POST", "/sdapi/v1/txt2img", {
       ...{ prompt: "a", sampler_name: "DPM++ 2M Karras", seed: -1, batch_size: 2, n_iter: 2 },

@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { convertPng, type PictureFormat } from "../image-file.ts";
 import type { Env } from "./access.ts";
 import { errorFrom } from "./crew.ts";
-import { isOver, type Job } from "./job.ts";
+import { isOver, type Job, type KeptPicture } from "./job.ts";
 import type { Accepted } from "./models.ts";
 import type { ServerParts } from "./parts.ts";
 
@@ -32,14 +32,21 @@ export async function awaitJob(
   }
 }
 
-/** Its pictures in base64. */
-export async function picturesOf(
-  { store }: ServerParts,
-  job: Job,
-  format: PictureFormat = "png",
-): Promise<string[]> {
-  const pngs = await Promise.all(job.pictures.map(({ index }) => store.picture(job.id, index)));
-  const there = pngs.filter((png) => png !== null);
-  const files = format === "png" ? there : await Promise.all(there.map((png) => convertPng(png, format)));
-  return files.map((bytes) => Buffer.from(bytes).toString("base64"));
+/** A picture with its file. */
+export interface PictureFile extends KeptPicture {
+  readonly png: Uint8Array<ArrayBuffer>;
 }
+
+/** Its pictures with their files, but for those that someone took away by hand. */
+export async function filesOf({ store }: ServerParts, job: Job): Promise<PictureFile[]> {
+  const files = await Promise.all(
+    job.pictures.map(async (picture) => ({ ...picture, png: await store.picture(job.id, picture.index) })),
+  );
+  return files.flatMap(({ png, ...picture }) => (png === null ? [] : [{ ...picture, png }]));
+}
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+
+/** Files in base64. */
+export const inBase64 = (files: readonly PictureFile[], format: PictureFormat = "png"): Promise<string[]> =>
+  Promise.all(files.map(async ({ png }) => base64(format === "png" ? png : await convertPng(png, format))));

@@ -35,6 +35,18 @@ it("answers requests without a socket, with koala-emoji where no model is named"
   await again.close();
 });
 
+it.each([
+  ["token", "Did you mean tokens?"],
+  [
+    "studio",
+    "The options are models, data, engine, base, isOffline, precisions, host, names, url, tokens, origins, limits, nsfw, capacity, workers, threads, redis, runs, log.",
+  ],
+])("refuses an option that it has not: %s", async (name, hint) => {
+  await expect(openServer({ data, [name]: "secret" })).rejects.toThrow(
+    `${name}: expected an option of openServer, got an unknown name [E_FLAG]\n${hint}`,
+  );
+});
+
 it("is for others than this machine only with a token", async () => {
   await expect(openServer({ data, host: "0.0.0.0" })).rejects.toThrow(
     "--host: expected a loopback address, or a token, got 0.0.0.0 without one [E_FLAG]\nOthers could use this machine: --token SECRET lets in only those who know it.",

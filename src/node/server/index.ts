@@ -1,6 +1,8 @@
 /** The door `koala-diffusion/server`: the server of `koala serve` inside another program, as a function from Request to Response. */
 
 import { pino } from "pino";
+import { KoalaError } from "../../core/errors.ts";
+import { nearest } from "../../core/nearest.ts";
 import { usualModel } from "../cli/package.ts";
 import type { ModelPlace } from "./engine-messages.ts";
 import { placesOf } from "./models.ts";
@@ -19,6 +21,26 @@ export interface ServerOptions
   readonly data: string;
 }
 
+const known: Readonly<Record<keyof ServerOptions, true>> = {
+  ...{ models: true, data: true, engine: true, base: true, isOffline: true, precisions: true },
+  ...{ host: true, names: true, url: true, tokens: true, origins: true, limits: true, nsfw: true },
+  ...{ capacity: true, workers: true, threads: true, redis: true, runs: true, log: true },
+};
+
+/** Programs without types say what they like: a token under a wrong name would let everyone in. @throws KoalaError E_FLAG */
+function checkKnown(options: object): void {
+  const name = Object.keys(options).find((key) => !Object.hasOwn(known, key));
+  if (name === undefined) return;
+  const names = Object.keys(known);
+  const [near] = nearest(name, names);
+  throw new KoalaError("E_FLAG", {
+    where: name,
+    expected: "an option of openServer",
+    got: "an unknown name",
+    hint: near === undefined ? `The options are ${names.join(", ")}.` : `Did you mean ${near}?`,
+  });
+}
+
 export interface KoalaServer {
   /** Answers a request to any of the server's paths. */
   fetch(request: Request): Promise<Response>;
@@ -35,13 +57,9 @@ export interface KoalaServer {
  * await koala.close();
  * @throws KoalaError as `koala serve`
  */
-export async function openServer({
-  models,
-  engine,
-  base,
-  isOffline,
-  ...o
-}: ServerOptions): Promise<KoalaServer> {
+export async function openServer(options: ServerOptions): Promise<KoalaServer> {
+  checkKnown(options);
+  const { models, engine, base, isOffline, ...o } = options;
   const precision = o.precisions?.[0];
   const app = await openApp({
     ...usual,

@@ -19,7 +19,7 @@ it("has all that its engine has where none is named, the model's own usual one f
   const packed = await openServed("koala-emoji", { ...place, precision: "int4" }, null);
   expect(packed.precisions).toEqual(["int4", "f32", "int8"]);
   expect(packed.resolve({ prompt: "" }).precision).toBe("int4");
-  expect(packed.unit).toBe(4); // the factor of its VAE
+  expect(packed.unit).toBe(8); // a request's step: the factor of its VAE is 4
 });
 
 it("is not served where it has none of them", async () => {

@@ -38,6 +38,8 @@ export interface ServedModel {
   readonly precisions: readonly PrecisionName[];
   /** Pixels that the sides of a picture are multiples of. */
   readonly unit: number;
+  /** Whether it draws nothing but what a mask leaves to it of a picture. */
+  readonly isInpainting: boolean;
   /** @throws KoalaError E_REQUEST */
   resolve(input: RequestInput, start?: Start): Request;
   /** The size of a picture that starts from another, by what is said of it. */
@@ -140,7 +142,7 @@ export class Models {
   }
 
   /**
-   * The same of a request that may start from pictures, which are made of its size.
+   * The same of a request that may start from pictures, which are made of its size; not those of which a part is drawn.
    * @throws KoalaError E_REQUEST, in the door's words
    */
   async acceptStarted(
@@ -159,12 +161,32 @@ export class Models {
         got: `${mask?.width} x ${mask?.height} px`,
       }),
     );
-    const size = model.sizeLike(image, parseRequest(input, fieldOf));
+    const parsed = parseRequest(input, fieldOf);
+    if (parsed.paddingMaskCrop !== undefined) {
+      checkKept(image, fieldOf("image"));
+      return {
+        request: this.accept(model, input, fieldOf, { image, mask }),
+        start: await toPngs({ image, mask }),
+      };
+    }
+    const size = model.sizeLike(image, parsed);
     this.checkLimits(size, fieldOf); // before pictures of it are made
     const start = await fitStart({ image, mask }, size, fit);
     const request = this.accept(model, { ...input, ...size }, fieldOf, start);
     return { request, start: await toPngs(start) };
   }
+}
+
+/** Of the largest picture that the schema knows: a start that is not made smaller is sent and kept with its job, and so is what is drawn. */
+const longestKept = 4096;
+
+/** @throws KoalaError E_REQUEST */
+function checkKept({ width, height }: Size, where: string): void {
+  check(Math.max(width, height) <= longestKept, "E_REQUEST", () => ({
+    where,
+    expected: `at most ${longestKept} x ${longestKept} px, since the picture keeps its size`,
+    got: `${width} x ${height} px`,
+  }));
 }
 
 type Fit = "cover" | "fill";
@@ -215,7 +237,7 @@ export async function openServed(
     engine: pipeline.engineName,
     defaults: pipeline.defaults,
     isXL: pipeline.isXL,
-    ...{ precisions, unit: pipeline.unit },
+    ...{ precisions, unit: pipeline.unit, isInpainting: pipeline.isInpainting },
     resolve: (input, start) => pipeline.resolve({ ...usual, ...input }, start),
     sizeLike: (picture, said) => pipeline.sizeLike(picture, said),
     facts: () => (facts ??= openModel(location, options).then((files) => modelFacts(name, files))),

@@ -11,7 +11,7 @@ import type { Start } from "../../pipeline/start.ts";
 import type { PictureFormat } from "../image-file.ts";
 import type { NsfwVerdict } from "../nsfw/policy.ts";
 import type { Env } from "./access.ts";
-import { awaitJob, picturesOf } from "./await-job.ts";
+import { awaitJob, filesOf, inBase64 } from "./await-job.ts";
 import { type JsonObject, readJsonObject } from "./body.ts";
 import { type JobPicture, picturePath } from "./job.ts";
 import { readEdit } from "./openai-edit.ts";
@@ -106,14 +106,13 @@ export function openaiDoor(parts: ServerParts): Hono<Env> {
       got: "cancelled",
     }));
     const created = seconds(job.created);
-    if (!isUrl)
+    if (!isUrl) {
+      const files = await filesOf(parts, job);
       return c.json({
         created,
-        data: (await picturesOf(parts, job, format)).map((b64_json, i) => ({
-          b64_json,
-          ...nsfwOf(job.pictures[i]),
-        })),
+        data: (await inBase64(files, format)).map((b64_json, i) => ({ b64_json, ...nsfwOf(files[i]) })),
       });
+    }
     return c.json({
       created,
       data: job.pictures.map((its) => ({

@@ -164,6 +164,7 @@ export const routes: readonly Route[] = [
   }),
   route("post", "/sdapi/v1/interrupt", "A1111: end what runs", [200, object]),
   route("get", "/sdapi/v1/samplers", "A1111: schedulers", [200, json({ type: "array" })]),
+  route("get", "/sdapi/v1/schedulers", "A1111: schedule types", [200, json({ type: "array" })]),
   route("get", "/sdapi/v1/sd-models", "A1111: the served models", [200, json({ type: "array" })]),
   route("get", "/sdapi/v1/options", "A1111: the chosen model", [200, object]),
   route("post", "/sdapi/v1/options", "A1111: choose a model", [200, object], { body: object }),
@@ -259,7 +260,7 @@ function schemas(models: Models): Json {
       properties: {
         ...{ name: text, family: text, engine: text, defaults: { type: "object" } },
         precisions: { type: "array", items: fields.precision },
-        unit: { type: "integer" },
+        ...{ unit: { type: "integer" }, isInpainting: { type: "boolean" } },
       },
     },
     OpenAIImageInput: { type: "object", required: ["prompt"], properties: openai },
@@ -276,6 +277,8 @@ function schemas(models: Models): Json {
         ...a1111,
         init_images: { type: "array", items: base64, minItems: 1, maxItems: 1 },
         ...{ denoising_strength: fields.strength, mask: base64, mask_blur: { type: "number" } },
+        inpainting_fill: { type: "integer", minimum: 0, maximum: 3 },
+        ...{ inpaint_full_res: { type: "boolean" }, inpaint_full_res_padding: fields.paddingMaskCrop },
       },
     },
     Error: {

@@ -12,6 +12,7 @@ import {
   cancelChannel,
   type Drawn,
   eventsChannel,
+  type Failure,
   failureFrom,
   pictureFrom,
   picturesKey,
@@ -99,13 +100,17 @@ export class RedisCrew implements Crew {
     this.tellers.set(task.id, tell);
     try {
       const job = await this.handOver(line.queue, task);
-      const { attempt } = await this.result(job, line, signal);
-      const fields = await this.redis.hgetallBuffer(picturesKey(task.id, attempt));
+      const result = await this.result(job, line, signal);
+      const key = picturesKey(task.id, result.attempt);
+      const fields = await this.redis.hgetallBuffer(key);
       const pictures = Object.entries(fields).sort(([a], [b]) => Number(a) - Number(b));
-      if (pictures.length < task.request.count) throw await this.lost(job, "a result that Redis has dropped");
+      const isFailure = "koala" in result;
+      if (!isFailure && pictures.length < task.request.count)
+        throw await this.lost(job, "a result that Redis has dropped");
       for (const [index, field] of pictures) await tell(pictureFrom(Number(index), field));
-      await job.remove().catch(() => {}); // its result is kept here; what is left there expires
-      await this.redis.del(picturesKey(task.id, attempt));
+      if (!isFailure) await job.remove().catch(() => {}); // its result is kept here; what is left there expires
+      await this.redis.del(key);
+      if (isFailure) throw errorFrom(result.koala);
     } finally {
       this.tellers.delete(task.id);
       this.handedOver--;
@@ -135,7 +140,12 @@ export class RedisCrew implements Crew {
     });
   }
 
-  private async result(job: BullJob<Task, Drawn>, { events }: Line, signal: AbortSignal): Promise<Drawn> {
+  /** How a try ended, that drew or that failed for good. @throws EngineLost */
+  private async result(
+    job: BullJob<Task, Drawn>,
+    { events }: Line,
+    signal: AbortSignal,
+  ): Promise<Drawn | Failure> {
     const gone = new Promise<never>((_, reject) => {
       const stop = (): void => reject(signal.reason);
       if (signal.aborted) stop();
@@ -147,8 +157,9 @@ export class RedisCrew implements Crew {
       if (signal.aborted && !(signal.reason instanceof Closing)) await this.callBack(job);
       if (signal.aborted) throw signal.reason;
       const reason = (thrown as Error).message;
-      const error = failureFrom(reason);
-      throw error === null ? await this.lost(job, reason) : errorFrom(error);
+      const failure = failureFrom(reason);
+      if (failure === null) throw await this.lost(job, reason);
+      return failure;
     }
   }
 

@@ -26,12 +26,19 @@ export interface Drawn {
   readonly attempt: string;
 }
 
-/** A failure that is the request's or the model's, and not the worker's: text of BullMQ's `failedReason`. */
-export const failureText = (error: JobError): string => JSON.stringify({ koala: error });
+/** A failure that is the request's or the model's, and not the worker's, in the try whose pictures of before it are kept. */
+export interface Failure extends Drawn {
+  readonly koala: JobError;
+}
 
-export function failureFrom(text: string): JobError | null {
+/** As text of BullMQ's `failedReason`. */
+export const failureText = (failure: Failure): string => JSON.stringify(failure);
+
+/** Null for what went wrong otherwise. */
+export function failureFrom(text: string): Failure | null {
   try {
-    return (JSON.parse(text) as { koala?: JobError }).koala ?? null;
+    const found = JSON.parse(text) as Partial<Failure>;
+    return found.koala === undefined ? null : (found as Failure);
   } catch {
     return null;
   }

@@ -77,10 +77,11 @@ export async function startWorker(
       log.info({ job: task.id }, "job drawn");
       return { attempt };
     } catch (thrown) {
-      await redis.del(key);
       log.warn({ job: task.id, err: thrown }, "job not drawn");
+      const isWanted = !(thrown instanceof EngineLost) && !stop.signal.aborted;
+      if (!isWanted) await redis.del(key); // another try draws them again; a job that was cancelled takes no more
       if (thrown instanceof EngineLost) throw thrown; // the server lets it be tried again
-      throw new Error(failureText(errorData(thrown)));
+      throw new Error(failureText({ koala: errorData(thrown), attempt }));
     } finally {
       stops.delete(task.id);
     }

@@ -109,6 +109,32 @@ describe("/api/jobs", () => {
     ]);
   });
 
+  it("leaves a picture of which the mask's surroundings are drawn as it is", async () => {
+    const s = await scene();
+    const tasks = watched(s);
+    const start = { image: await base64(60, 30, "#ff0000"), mask: await base64(60, 30) };
+    const job = await accepted(s, { prompt: "a", ...start, paddingMaskCrop: 4, maskedContent: "noise" });
+    await s.jobs.ended(job.id);
+    // the model's own size, since the picture's shape is not what is drawn
+    expect(job.request).toMatchObject({ width: 16, height: 8, paddingMaskCrop: 4, maskedContent: "noise" });
+    expect(await seen(tasks[0]?.start?.image)).toEqual({ width: 60, height: 30, first: [255, 0, 0] });
+    expect(await seen(tasks[0]?.start?.mask)).toEqual({ width: 60, height: 30, first: [255, 255, 255] });
+  });
+
+  it("refuses a larger one than is kept, and one without a mask", async () => {
+    const s = await scene();
+    const image = await base64(4104, 8);
+    const ask = (body: object) => s.ask("POST", "/api/jobs", { prompt: "a", paddingMaskCrop: 4, ...body });
+    expect(await says(await ask({ image, mask: image }))).toEqual([
+      400,
+      "image: expected at most 4096 x 4096 px, since the picture keeps its size, got 4104 x 8 px [E_REQUEST]",
+    ]);
+    expect(await says(await ask({ image: await base64(64, 64) }))).toEqual([
+      400,
+      "paddingMaskCrop: expected a mask of what is drawn anew beside it, got none [E_REQUEST]",
+    ]);
+  });
+
   it.each([
     [{ strength: 0.5 }, "strength: expected a picture to start from beside it, got none"],
     [{ mask: "iVBORw0KGgo=" }, "mask: expected a picture of a format that sharp reads"],
@@ -163,15 +189,108 @@ describe("A1111's img2img", () => {
     expect(await seen(tasks[0]?.start?.mask)).toEqual({ width: 64, height: 64, first: [255, 255, 255] });
   });
 
+  /** A mask of 64 x 48 px with a white square of 8 px in it. */
+  const squareMask = async (): Promise<string> =>
+    (
+      await sharp(await png(64, 48, "black"))
+        .composite([{ input: await png(8, 8, "white"), left: 40, top: 10 }])
+        .png()
+        .toBuffer()
+    ).toString("base64");
+
+  it.each([
+    [true, 32],
+    [1, 5],
+    [undefined, undefined], // the web UI's own are only what is masked, without padding
+  ])("draws the mask's surroundings alone with inpaint_full_res %j and padding %j", async (isFull, padding) => {
+    const s = await scene();
+    const tasks = watched(s);
+    const answer = await ask(s, {
+      ...{ prompt: "a", init_images: [await base64(64, 48, "#0000ff")], mask: await squareMask() },
+      ...{ mask_blur: 0, inpaint_full_res: isFull, inpaint_full_res_padding: padding },
+      ...{ width: 128, height: 128 },
+    });
+    expect(answer.status).toBe(200);
+    const [task] = tasks;
+    expect(task?.request).toMatchObject({ width: 128, height: 128, paddingMaskCrop: padding ?? 0 });
+    expect(await seen(task?.start?.image)).toEqual({ width: 64, height: 48, first: [0, 0, 255] });
+    expect(await seen(task?.start?.mask)).toEqual({ width: 64, height: 48, first: [0, 0, 0] });
+    const { info } = (await answer.json()) as { info: string };
+    const [text] = JSON.parse(info).infotexts;
+    expect(text).toContain(`Inpaint area: Only masked, Masked area padding: ${padding ?? 0}`);
+  });
+
+  it.each([false, 0])("draws all of the picture with inpaint_full_res %j", async (isFull) => {
+    const s = await scene();
+    const tasks = watched(s);
+    await ask(s, {
+      ...{ prompt: "a", init_images: [await base64(64, 48)], mask: await squareMask() },
+      ...{ inpaint_full_res: isFull, inpaint_full_res_padding: 32, width: 128, height: 128 },
+    });
+    expect(tasks[0]?.request).not.toHaveProperty("paddingMaskCrop");
+    expect(await seen(tasks[0]?.start?.mask)).toMatchObject({ width: 128, height: 128 });
+  });
+
+  it.each([
+    [0, "fill"],
+    [1, "original"],
+    [2, "noise"],
+    [3, "nothing"],
+    [undefined, "fill"],
+  ])("puts with inpainting_fill %j under the mask: %s", async (fill, content) => {
+    const s = await scene();
+    const tasks = watched(s);
+    await ask(s, {
+      ...{ prompt: "a", init_images: [await base64(64, 48)], mask: await squareMask() },
+      ...{ inpainting_fill: fill, width: 64, height: 48 },
+    });
+    expect(tasks[0]?.request.maskedContent).toBe(content);
+  });
+
+  it("asks nothing of a mask that is not there", async () => {
+    const s = await scene();
+    const tasks = watched(s);
+    const images = { init_images: [await base64(64, 48)], mask: null };
+    await ask(s, { prompt: "a", ...images, inpaint_full_res: true, inpainting_fill: 0, width: 64 });
+    expect(tasks[0]?.request).toMatchObject({ width: 64, height: 48, strength: 0.75 });
+    expect(tasks[0]?.request).not.toHaveProperty("paddingMaskCrop");
+    expect(tasks[0]?.request).not.toHaveProperty("maskedContent");
+  });
+
+  it.each([
+    [
+      { inpaint_full_res_padding: -1 },
+      "inpaint_full_res_padding: expected a whole number from 0 to 8192 (px), got -1",
+    ],
+    [
+      { inpaint_full_res_padding: "32" },
+      'inpaint_full_res_padding: expected a whole number from 0 to 8192 (px), got "32"',
+    ],
+    [
+      { inpainting_mask_invert: 1 },
+      "mask: expected some white, around which is drawn, got one that is black all over",
+    ],
+  ])("refuses with a white mask %j", async (body, message) => {
+    const s = await scene();
+    const start = { init_images: [await base64(64, 64)], mask: await base64(64, 64) };
+    expect(await says(await ask(s, { prompt: "a", ...start, ...body }))).toEqual([
+      400,
+      `${message} [E_REQUEST]`,
+    ]);
+  });
+
   it.each([
     [{}, "init_images: expected a list of one picture in base64, got nothing"],
     [{ init_images: [] }, "init_images: expected a list of one picture in base64, got 0 of them"],
     [{ init_images: ["no"], resize_mode: 2 }, "resize_mode: expected one of 0, 1, got 2"],
     [
-      { init_images: ["no"], mask: "no", inpaint_full_res: true },
-      "inpaint_full_res: expected one of false, 0, got true",
+      { init_images: ["no"], mask: "no", inpaint_full_res: "yes" },
+      'inpaint_full_res: expected one of false, true, 0, 1, got "yes"',
     ],
-    [{ init_images: ["no"], mask: "no", inpainting_fill: 2 }, "inpainting_fill: expected 1, got 2"],
+    [
+      { init_images: ["no"], mask: "no", inpainting_fill: 4 },
+      "inpainting_fill: expected one of 0, 1, 2, 3, got 4",
+    ],
     [{ init_images: ["no"], mask_blur: -1 }, "mask_blur: expected a number from 0 to 64 (px), got -1"],
   ])("refuses %j", async (body, message) => {
     const s = await scene();

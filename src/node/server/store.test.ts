@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "libsql";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { defaults } from "../../../test/fake-world.ts";
 import { accepted, scenes } from "../../../test/server-scene.ts";
+import { resolveRequest } from "../../pipeline/request.ts";
 import { Store } from "./store.ts";
 
 const scene = scenes();
@@ -24,6 +26,20 @@ it("searches prompts without regard to case and to how a letter is written", asy
   expect(found(s.store, "город")).toEqual(["Äpfel im ГОРОД"]);
   expect(found(s.store, "APPLE")).toEqual(["apple"]);
   expect(found(s.store, "%")).toEqual([]);
+});
+
+it("lists jobs with what each starts from", async () => {
+  const s = await scene();
+  const png = new Uint8Array(1);
+  const owner = { owner: "", client: "here", isAwaited: false, model: "koala-emoji" };
+  const request = resolveRequest({ prompt: "apple", seed: 1 }, defaults);
+  for (const start of [null, { image: png, mask: null }, { image: png, mask: png }])
+    s.jobs.create({ ...owner, request, start });
+  expect(s.store.list({ owner: "", limit: 9 }).map(({ start }) => start)).toEqual([
+    { hasMask: true },
+    { hasMask: false },
+    null,
+  ]);
 });
 
 it("opens a folder of before pictures had marks, prompts were folded and tries counted", async () => {

@@ -54,6 +54,10 @@ function foldPrompts(db: Database.Database): void {
 /** Of the tables; another one is refused. */
 const format = 1;
 
+/** A job with what it starts from, which is asked with it and not once a job: whether that has a mask, null for noise. */
+const selectJobs =
+  "select *, (select mask is not null from starts where job = jobs.id) as startHasMask from jobs where";
+
 /** Of a row of jobs. */
 const hasFavourite =
   "(favourite = 1 or exists (select 1 from pictures where job = jobs.id and pictures.favourite = 1))";
@@ -72,6 +76,7 @@ interface Row {
   readonly ended: number | null;
   readonly error: string | null;
   readonly tries: number;
+  readonly startHasMask: number | null;
 }
 
 interface PictureRow {
@@ -202,7 +207,7 @@ export class Store {
   }
 
   get(id: string): Job | null {
-    const row = this.sql("select * from jobs where id = ?").get(id) as Row | undefined;
+    const row = this.sql(`${selectJobs} id = ?`).get(id) as Row | undefined;
     return row === undefined ? null : this.jobOf(row);
   }
 
@@ -213,7 +218,7 @@ export class Store {
     if (isFavourite !== undefined) clauses.push([`${hasFavourite} = ?`, isFavourite ? 1 : 0]);
     if (search !== undefined) clauses.push(["instr(folded, ?) > 0", folded(search)]);
     const where = clauses.map(([clause]) => clause).join(" and ");
-    const rows = this.sql(`select * from jobs where ${where} order by created desc, rowid desc limit ?`).all(
+    const rows = this.sql(`${selectJobs} ${where} order by created desc, rowid desc limit ?`).all(
       ...clauses.map(([, value]) => value),
       limit,
     ) as Row[];
@@ -223,7 +228,7 @@ export class Store {
   /** What was running at a crash first, then what waited, in the order of arrival. */
   unfinished(): Job[] {
     const rows = this.sql(
-      "select * from jobs where state in ('running', 'waiting') order by state, created, rowid",
+      `${selectJobs} state in ('running', 'waiting') order by state, created, rowid`,
     ).all() as Row[];
     return rows.map((row) => this.jobOf(row));
   }
@@ -330,15 +335,12 @@ export class Store {
     const pictures = this.sql(
       "select number, seed, facts, favourite from pictures where job = ? order by number",
     ).all(id) as PictureRow[];
-    const start = this.sql("select mask is not null as hasMask from starts where job = ?").get(id) as
-      | { readonly hasMask: number }
-      | undefined;
     return {
       ...{ id, owner, client, model, state, created, started, ended, tries },
       isAwaited: row.awaited === 1,
       isFavourite: row.favourite === 1,
       request: JSON.parse(row.request) as Job["request"],
-      start: start === undefined ? null : { hasMask: start.hasMask === 1 },
+      start: row.startHasMask === null ? null : { hasMask: row.startHasMask === 1 },
       error: row.error === null ? null : (JSON.parse(row.error) as JobError),
       pictures: pictures.map(({ number, seed, facts, favourite }) => ({
         ...{ index: number, seed, isFavourite: (favourite ?? row.favourite) === 1 },

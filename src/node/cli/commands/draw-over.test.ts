@@ -35,6 +35,26 @@ it("takes a mask of the picture's size, a size and a strength", async () => {
   expect(generator.start.mask).toMatchObject({ width: 32, height: 32 });
 });
 
+it("leaves the picture as it is where the mask's surroundings are drawn, at the model's own size", async () => {
+  const generator = new FakeGenerator();
+  const files = [await paint("red.png", 60, 40), await paint("mask.png", 60, 40, "white")] as const;
+  const flags = ["--image", files[0], "--mask", files[1], "--padding-mask-crop", "32"];
+  const { err, code } = await run(["generate", "apple", ...flags, "--masked-content", "fill"], { generator });
+  expect(code).toBe(0);
+  expect(err).toContain("4 steps at strength 1, euler trailing, guidance 3.5, 16 x 8 around the mask, seed");
+  expect(generator.start.image).toMatchObject({ width: 60, height: 40 });
+  expect(generator.start.mask).toMatchObject({ width: 60, height: 40 });
+});
+
+it("asks for the mask of a record that has a padding", async () => {
+  const [image, mask] = [await paint("red.png", 16, 8), await paint("mask.png", 16, 8, "white")];
+  const flags = ["--image", image, "--padding-mask-crop", "4", "--seed", "1"];
+  await run(["generate", "apple", ...flags, "--mask", mask, "--output", "a.png"]);
+  const { code, err } = await run(["generate", "--from", "a.png", "--image", image]);
+  expect(code).toBe(2);
+  expect(err).toContain("--mask: expected the mask that a.png was drawn with, got nothing");
+});
+
 it("asks for the picture of a record that has a strength", async () => {
   const image = await paint("red.png", 16, 8);
   await run(["generate", "apple", "--image", image, "--output", "a.png", "--seed", "1"]);
@@ -47,6 +67,18 @@ it("asks for the picture of a record that has a strength", async () => {
 it.each([
   [["--mask", "m.png"], "--image: expected the picture that --mask is for, got nothing"],
   [["--strength", "0.5"], "--image: expected a picture, beside --strength, got nothing"],
+  [
+    ["--image", "red.png", "--padding-mask-crop", "8"],
+    "--mask: expected a mask of what is drawn anew, beside --padding-mask-crop, got nothing",
+  ],
+  [
+    ["--image", "red.png", "--masked-content", "fill"],
+    "--mask: expected a mask of what is drawn anew, beside --masked-content, got nothing",
+  ],
+  [
+    ["--image", "red.png", "--mask", "red.png", "--masked-content", "fil"],
+    '--masked-content: expected one of original, fill, noise, nothing, got "fil"',
+  ],
   [["--image", "none.png"], "none.png: expected a picture that can be read, got no such file"],
   [["--image", "text.png"], "text.png: expected a picture of a format that sharp reads"],
   [

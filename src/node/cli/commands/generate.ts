@@ -10,6 +10,7 @@ import type { PipelineEvent } from "../../../pipeline/events.ts";
 import { planText, vaeChoices } from "../../../pipeline/memory.ts";
 import {
   hasSpacing,
+  isByCurve,
   parseRequest,
   type Request,
   type RequestInput,
@@ -75,7 +76,7 @@ export function define(command: Command, world: World, finish: (exitCode: number
     )
     .option(
       "--image <FILE>",
-      "a picture to start from instead of noise; without --width and --height its shape is kept, at the model's own number of pixels",
+      "a picture to start from instead of noise; without --width and --height its shape is kept, at the model's own number of pixels; with --padding-mask-crop its size too",
     )
     .option(
       "--mask <FILE>",
@@ -153,6 +154,15 @@ async function readRequest(
         : `the picture that ${o.from} was started from`,
     got: "nothing",
   }));
+  for (const key of ["paddingMaskCrop", "maskedContent"] as const)
+    check(input[key] === undefined || o.mask !== undefined, "E_FLAG", () => ({
+      where: "--mask",
+      expected:
+        recorded?.request[key] === undefined
+          ? `a mask of what is drawn anew, beside ${flagOf(key)}`
+          : `the mask that ${o.from} was drawn with`,
+      got: "nothing",
+    }));
   return { input, model: o.model ?? usualModel, missing: recorded?.missing ?? [] };
 }
 
@@ -175,13 +185,15 @@ async function readStart({ image: imageFile, mask: maskFile }: Options): Promise
   return { image, mask };
 }
 
-/** The request with the size that is drawn, and what it starts from at that size. */
+/** The request with the size that is drawn, and what it starts from: at that size, or where a part of it is drawn as it is. */
 async function withStart(
   input: RequestInput,
   given: Start,
   generator: Generator,
 ): Promise<{ request: Request; start: Start }> {
   if (given.image === undefined) return { request: generator.resolve(input), start: {} };
+  // what is drawn is cut out of it, and made of the request's size, where the mask is
+  if (input.paddingMaskCrop !== undefined) return { request: generator.resolve(input, given), start: given };
   const size = generator.sizeLike(given.image, input);
   const start = await fitStart(given, size);
   return { request: generator.resolve({ ...input, ...size }, start), start };
@@ -195,10 +207,11 @@ const modelName = (location: string): string =>
 function describe(r: Request): string {
   const pictures =
     r.count === 1 ? `seed ${r.seed}` : `${r.count} pictures, seeds ${r.seed} to ${r.seed + r.count - 1}`;
-  const spacing = r.timesteps?.join(",") ?? r.spacing;
+  const spacing = r.timesteps?.join(",") ?? (isByCurve(r) ? `${r.sigmas}` : r.spacing);
   const sampler = hasSpacing(r.scheduler) || r.timesteps ? `${r.scheduler} ${spacing}` : r.scheduler;
   const steps = r.strength === undefined ? `${r.steps} steps` : `${r.steps} steps at strength ${r.strength}`;
-  return `${steps}, ${sampler}, guidance ${r.guidance}, ${r.width} x ${r.height}, ${pictures}`;
+  const where = r.paddingMaskCrop === undefined ? "" : " around the mask";
+  return `${steps}, ${sampler}, guidance ${r.guidance}, ${r.width} x ${r.height}${where}, ${pictures}`;
 }
 
 /** Seconds spent in each phase, by the events that begin them. */

@@ -1,17 +1,23 @@
 /**
- * Bicubic resizing of pictures as PIL does it, byte for byte: CLIP's towers were trained on pictures made small so.
+ * Resizing of pictures as PIL does it, byte for byte: CLIP's towers were trained on pictures made small so, and diffusers brings
+ * pictures to start from to their size so.
  *
  * Source: Pillow's `Resample.c` (`precompute_coeffs`, `ImagingResampleHorizontal_8bpc`): the filter widens with the
  * shrinking, weights are fixed-point numbers of 22 bits, and the width is rounded to bytes before the height. (Pillow 13
  * begins with the height for some shapes, which moves a byte by a few levels.)
  */
 
-import type { Picture } from "../image/pixels.ts";
+import type { Picture } from "./pixels.ts";
+
+export interface Filter {
+  /** In pixels of the smaller of source and result. */
+  readonly support: number;
+  /** Weight of a pixel so far from the centre, in the same. */
+  at(distance: number): number;
+}
 
 /** Of the cubic convolution, PIL's choice (Keys 1981). */
 const a = -0.5;
-/** In pixels of the smaller of source and result. */
-const support = 2;
 /** Bits of a weight after the point: 32 − 8 of a byte − 2 of headroom. */
 const one = 2 ** 22;
 
@@ -22,6 +28,11 @@ function cubic(at: number): number {
   return 0;
 }
 
+const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+
+const bicubic: Filter = { support: 2, at: cubic };
+export const lanczos: Filter = { support: 3, at: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) };
+
 interface Axis {
   /** First source pixel of each result pixel. */
   readonly first: readonly number[];
@@ -29,10 +40,10 @@ interface Axis {
   readonly weights: readonly (readonly number[])[];
 }
 
-function axis(from: number, to: number): Axis {
+function axis(from: number, to: number, filter: Filter): Axis {
   const scale = from / to;
   const stretch = Math.max(scale, 1);
-  const reach = support * stretch;
+  const reach = filter.support * stretch;
   const first: number[] = [];
   const weights: number[][] = [];
   for (let i = 0; i < to; i++) {
@@ -40,7 +51,7 @@ function axis(from: number, to: number): Axis {
     const start = Math.max(0, Math.trunc(centre - reach + 0.5));
     const end = Math.min(from, Math.trunc(centre + reach + 0.5));
     const raw = Array.from({ length: end - start }, (_, k) =>
-      cubic((k + start - centre + 0.5) * (1 / stretch)),
+      filter.at((k + start - centre + 0.5) * (1 / stretch)),
     );
     const sum = raw.reduce((total, w) => total + w, 0);
     first.push(start);
@@ -74,18 +85,22 @@ function along(
   }
 }
 
-/** The picture at `width` x `height` pixels: PIL's `Image.resize((width, height), BICUBIC)`. */
-export function resample(picture: Picture, width: number, height: number): Picture {
+/** The picture at `width` x `height` pixels: PIL's `Image.resize((width, height), filter)`, whose own filter is the bicubic one. */
+export function resample(picture: Picture, width: number, height: number, filter: Filter = bicubic): Picture {
   let { data } = picture;
   if (width !== picture.width) {
     const wide = new Uint8Array(3 * width * picture.height);
     const stride = [3 * picture.width, 3 * width] as const;
-    along(data, wide, axis(picture.width, width), { lines: picture.height, step: 3, stride });
+    along(data, wide, axis(picture.width, width, filter), { lines: picture.height, step: 3, stride });
     data = wide;
   }
   if (height !== picture.height) {
     const tall = new Uint8Array(3 * width * height);
-    along(data, tall, axis(picture.height, height), { lines: width, step: 3 * width, stride: [3, 3] });
+    along(data, tall, axis(picture.height, height, filter), {
+      lines: width,
+      step: 3 * width,
+      stride: [3, 3],
+    });
     data = tall;
   }
   return { width, height, data };
