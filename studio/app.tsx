@@ -1,12 +1,9 @@
 /** The page: its views, what is said above them, keys that work everywhere. */
 
 import { signal } from "@preact/signals";
+import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
-import { Compare } from "./panels/compare.tsx";
 import { Draw } from "./panels/draw.tsx";
-import { Inside } from "./panels/inside.tsx";
-import { Models } from "./panels/models.tsx";
-import { Runs } from "./panels/runs.tsx";
 import { remember, remembered } from "./remember.ts";
 import type { Studio, View } from "./state.ts";
 
@@ -17,7 +14,29 @@ const titles: Readonly<Record<View, string>> = {
   runs: "Runs",
   models: "Models",
 };
-const panels = { draw: Draw, compare: Compare, inside: Inside, runs: Runs, models: Models };
+
+type Panel = ComponentType<{ readonly studio: Studio }>;
+/** The first view is there at once; what the others are made of is fetched apart, so that it does not wait for them. */
+const fetched = signal<{ readonly [V in View]?: Panel }>({ draw: Draw });
+const fetchers: { readonly [V in View]: () => Promise<Panel> } = {
+  draw: async () => Draw,
+  compare: async () => (await import("./panels/compare.tsx")).Compare,
+  inside: async () => (await import("./panels/inside.tsx")).Inside,
+  runs: async () => (await import("./panels/runs.tsx")).Runs,
+  models: async () => (await import("./panels/models.tsx")).Models,
+};
+
+async function fetchPanel(view: View): Promise<void> {
+  if (fetched.value[view] !== undefined) return;
+  const panel = await fetchers[view]();
+  fetched.value = { ...fetched.value, [view]: panel };
+}
+
+const notFetched = {
+  ...{ field: null, code: null, where: null },
+  message: "This view could not be fetched",
+  hint: "With a network again, reload the page.",
+};
 
 type Theme = "auto" | "light" | "dark";
 const themes: readonly Theme[] = ["auto", "light", "dark"];
@@ -66,7 +85,12 @@ export function App({ studio }: { readonly studio: Studio }) {
   }, [theme.value]);
 
   const view = shown.includes(studio.view.value) ? studio.view.value : "draw";
-  const Panel = panels[view];
+  useEffect(() => {
+    fetchPanel(view).catch(() => {
+      studio.problem.value = notFetched;
+    });
+  }, [view]);
+  const Panel = fetched.value[view];
   return (
     <div class="page">
       <header class="top">
@@ -110,7 +134,7 @@ export function App({ studio }: { readonly studio: Studio }) {
       <Said studio={studio} />
       <main id="main">
         <h1 class="sr">{titles[view]}</h1>
-        <Panel studio={studio} />
+        {Panel !== undefined && <Panel studio={studio} />}
       </main>
     </div>
   );
