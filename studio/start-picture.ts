@@ -64,6 +64,9 @@ async function read(file: Blob): Promise<Omit<StartImage, "url">> {
   });
 }
 
+/** Settings of what is painted, which say nothing where nothing is. */
+export const ofPaint: readonly string[] = ["paddingMaskCrop", "maskedContent"];
+
 export function startPicture(): StartPicture {
   const image = signal<StartImage | null>(null);
   const marks = signal<readonly Mark[]>([]);
@@ -120,10 +123,12 @@ export function startPicture(): StartPicture {
     },
     usual(model, { width, height, paddingMaskCrop }) {
       if (image.value === null) return {};
-      const strength = usualStrength(marks.value.length > 0);
+      const isPainted = marks.value.length > 0;
+      const strength = usualStrength(isPainted);
       const { defaults = null, unit = null } = model ?? {};
       // where a part of the picture is drawn, its shape is not what is drawn
-      if (defaults === null || unit === null || paddingMaskCrop !== undefined) return { strength };
+      if (defaults === null || unit === null || (isPainted && paddingMaskCrop !== undefined))
+        return { strength };
       const sides = { width: asNumber(width), height: asNumber(height) };
       const pixels = defaults.width * defaults.height;
       return { ...sizeLike(image.value, sides, { pixels, unit }), strength };

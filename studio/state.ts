@@ -11,7 +11,7 @@ import {
 import type { DrawEvent, Drawing, Engine, Model, Progress, Shown } from "./engines.ts";
 import { titleOf } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
-import { type StartPicture, startPicture } from "./start-picture.ts";
+import { ofPaint, type StartPicture, startPicture } from "./start-picture.ts";
 
 export const views = ["draw", "compare", "inside", "runs", "models"] as const;
 export type View = (typeof views)[number];
@@ -321,7 +321,12 @@ export function createStudio(engine: Engine): Studio {
     for await (const event of events) hear(event);
   }
 
-  const request = (): RequestInput => parseRequest({ ...s.form.value, preview: true });
+  const isSaid = (key: string): boolean => start.marks.value.length > 0 || !ofPaint.includes(key);
+  const request = (): RequestInput =>
+    parseRequest({
+      ...Object.fromEntries(Object.entries(s.form.value).filter(([key]) => isSaid(key))),
+      preview: true,
+    });
 
   async function draw(signal: AbortSignal): Promise<void> {
     const asked = request();
@@ -446,7 +451,7 @@ export function createStudio(engine: Engine): Studio {
     },
     startFromNoise() {
       start.remove();
-      for (const key of ["strength", "paddingMaskCrop", "maskedContent"]) set(key, undefined);
+      for (const key of ["strength", ...ofPaint]) set(key, undefined);
     },
     take(drawing) {
       typeSettings(drawing);

@@ -258,11 +258,13 @@ it("draws from a picture that was given, with the mask that was painted on it, a
   studio.set("height", 64);
   expect(studio.usual.value).toMatchObject({ width: 128, height: 64 });
   studio.set("height", undefined);
-  studio.set("paddingMaskCrop", 8); // what is drawn has not the picture's shape then, but the model's
-  expect(studio.usual.value).toMatchObject({ width: 128, height: 128 });
-  studio.set("paddingMaskCrop", undefined);
+  studio.set("paddingMaskCrop", 8);
+  expect(studio.usual.value).toMatchObject({ width: 184, height: 88 });
+  expect(studio.request()).not.toHaveProperty("paddingMaskCrop"); // nothing is painted
   await studio.draw();
-  studio.startPicture.marks.value = [stroke];
+  studio.startPicture.marks.value = [stroke]; // what is drawn has not the picture's shape then, but the model's
+  expect(studio.usual.value).toMatchObject({ width: 128, height: 128 });
+  expect(studio.request()).toMatchObject({ paddingMaskCrop: 8 });
   expect(studio.usual.value.strength).toBe(1);
   await studio.draw();
   const sizes = starts.map((start) => Promise.all([start?.image, start?.mask].map(sizeOf)));

@@ -2,6 +2,7 @@
 
 import { listFromText, type RequestField } from "koala-diffusion";
 import { useRef } from "preact/hooks";
+import { ofPaint } from "../start-picture.ts";
 import type { Studio } from "../state.ts";
 
 /** "guidanceRescale" → "Guidance rescale". */
@@ -10,7 +11,7 @@ export const labelOf = (key: string): string => {
   return words[0]?.toUpperCase() + words.slice(1);
 };
 
-const elsewhere = ["prompt", "negativePrompt", "strength", "preview"];
+const elsewhere = ["prompt", "negativePrompt", "strength", ...ofPaint, "preview"];
 const common = ["steps", "guidance", "width", "height", "seed", "count", "scheduler"];
 
 export function Settings({ studio }: { readonly studio: Studio }) {
@@ -41,10 +42,15 @@ export function Settings({ studio }: { readonly studio: Studio }) {
 export const choicesOf = ({ key, choices }: RequestField, studio: Studio): readonly string[] =>
   key === "precision" ? (studio.model.value?.precisions ?? choices) : choices;
 
+/** In place of a value that neither the request nor the model says; of other fields it is the model's own. */
+const unsaid: Readonly<Record<string, string>> = {
+  ...{ seed: "random", paddingMaskCrop: "whole picture", maskedContent: "original" },
+};
+
 function defaultOf(field: RequestField, studio: Studio): string {
   if (field.key === "precision") return choicesOf(field, studio)[0] ?? "";
   const value = studio.usual.value[field.key] ?? field.fallback;
-  return value === undefined ? (field.key === "seed" ? "random" : "model's own") : String(value);
+  return value === undefined ? (unsaid[field.key] ?? "model's own") : String(value);
 }
 
 export function Field({ field, studio }: { readonly field: RequestField; readonly studio: Studio }) {

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import type { StartImage } from "../start-picture.ts";
+import { ofPaint, type StartImage } from "../start-picture.ts";
 import type { Studio } from "../state.ts";
 import { PaintDialog } from "./paint-dialog.tsx";
 import { Painted } from "./painted.tsx";
@@ -102,7 +102,7 @@ function Given({ studio, image }: { readonly studio: Studio; readonly image: Sta
   const { marks } = startPicture;
   const isPainting = useSignal(false);
   const isPainted = marks.value.length > 0;
-  const isWhole = form.value.paddingMaskCrop !== undefined; // nothing is cut off then
+  const isWhole = isPainted && form.value.paddingMaskCrop !== undefined; // nothing is cut off then
   const { width, height } = { ...image, ...(isWhole ? {} : { ...usual.value, ...form.value }) };
   const strength = fields.find(({ key }) => key === "strength");
   const { strength: now } = { ...usual.value, ...form.value };
@@ -154,6 +154,15 @@ function Given({ studio, image }: { readonly studio: Studio; readonly image: Sta
               <span>all anew</span>
             </span>
           </label>
+        </div>
+      )}
+      {isPainted && (
+        <div class="fields">
+          {fields
+            .filter(({ key }) => ofPaint.includes(key))
+            .map((field) => (
+              <Field key={field.key} field={field} studio={studio} />
+            ))}
         </div>
       )}
       {isPainting.value && (
