@@ -5,24 +5,21 @@
  *   node scripts/emoji/base.js VAE ENCODERS OUT UNET     for teacher-128.yaml, which goes on with this one
  *
  * VAE is a run's model folder, ENCODERS what encoders.js has made, UNET the `unet` of a run's model folder.
- *
- * Latents of 128 px say four times what those of 64 px say once, so the same noise hides less of them. Their betas leave a quarter of
- * the signal-to-noise ratio at every step: Hoogeboom et al. 2023, arXiv:2301.11093, section 3.1.
  */
 
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { betas } from "./betas.js";
 
 const [vae, encoders, out, unet] = process.argv.slice(2);
 if (out === undefined) {
   console.error("usage: node scripts/emoji/base.js VAE ENCODERS OUT [UNET]");
   process.exit(2);
 }
-const betas = unet === undefined ? [0.00085, 0.012] : [0.0034, 0.0108]; // those of SDXL for 64 px
 const shipped = resolve(import.meta.dirname, "../../models/koala-emoji");
 await mkdir(join(out, "scheduler"), { recursive: true });
 const scheduler = JSON.parse(await readFile(join(shipped, "scheduler/scheduler_config.json"), "utf8"));
-[scheduler.beta_start, scheduler.beta_end] = betas;
+Object.assign(scheduler, betas(unet === undefined ? 64 : 128));
 await writeFile(join(out, "scheduler/scheduler_config.json"), `${JSON.stringify(scheduler, null, 2)}\n`);
 await cp(join(shipped, "model_index.json"), join(out, "model_index.json"));
 await cp(unet ?? join(shipped, "unet"), join(out, "unet"), { recursive: true }); // the shipped one only holds its place

@@ -1,18 +1,20 @@
 /**
  * A PixArt folder to train the emoji transformer in:
  *
- *   node scripts/emoji/dit-base.js VAE DATA OUT
+ *   node scripts/emoji/dit-base.js VAE DATA OUT                  for dit-64.yaml, which begins with random weights
+ *   node scripts/emoji/dit-base.js VAE DATA OUT TRANSFORMER      for dit-128.yaml, which goes on with these
  *
- * VAE is the model folder of the autoencoder's run, DATA what data.js has made. The tokenizer knows the words of the
- * captions. T5 (t5.json) has random weights and is never trained: with some thousand words its states are vectors that
+ * VAE is the model folder of the autoencoder's run, DATA what data.js has made, TRANSFORMER the `transformer` of a run's
+ * model folder. The tokenizer knows the words of the captions. T5 (t5.json) has random weights and is never trained: with some thousand words its states are vectors that
  * stand nearly at right angles, one a word and place, and the transformer's own projection of the text learns what each
- * means. The transformer (dit.json) begins with random weights too. The noise is that of the other emoji models.
+ * means. The noise is that of the other emoji models: base.js says how much at which size.
  */
 
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { buildDit, buildT5, ditConfig, pixartFiles, pixartPresets, t5Config } from "koala-diffusion/models";
 import { freshStore } from "koala-diffusion/train";
+import { betas } from "./betas.js";
 
 /** Times that a word must stand in the captions to be a token of its own; others are spelt. */
 const LEAST = 3;
@@ -80,25 +82,19 @@ async function freshWeights({ parameters }, seed) {
   return Buffer.concat([size, head, ...parts]);
 }
 
-const [vae, data, out] = process.argv.slice(2);
+const [vae, data, out, trained] = process.argv.slice(2);
 if (out === undefined) {
-  console.error("usage: node scripts/emoji/dit-base.js VAE DATA OUT");
+  console.error("usage: node scripts/emoji/dit-base.js VAE DATA OUT [TRANSFORMER]");
   process.exit(2);
 }
 const tokenizer = await wordTokenizer(data);
 const transformer = await readJson(here("dit.json"));
-const noise = await readJson(
-  resolve(import.meta.dirname, "../../models/koala-emoji/scheduler/scheduler_config.json"),
-);
 const preset = pixartPresets["pixart-tiny"];
 const files = pixartFiles({
   ...{ ...preset, pipeline: "PixArtAlphaPipeline", hub: null, transformer },
   textEncoder: { ...(await readJson(here("t5.json"))), vocab_size: tokenizer.model.vocab.length },
   vae: await readJson(join(vae, "config.json")),
-  scheduler: {
-    ...preset.scheduler,
-    ...{ beta_start: noise.beta_start, beta_end: noise.beta_end, beta_schedule: noise.beta_schedule },
-  },
+  scheduler: { ...preset.scheduler, beta_schedule: "scaled_linear", ...betas(trained === undefined ? 64 : 128) },
 });
 for (const [path, value] of Object.entries(files)) {
   await mkdir(join(out, path, ".."), { recursive: true });
@@ -109,5 +105,7 @@ await cp(vae, join(out, "vae"), { recursive: true });
 
 const dit = buildDit(ditConfig(transformer), { batch: 1, height: 32, width: 32, tokens: 120 });
 const t5 = buildT5(t5Config(files["text_encoder/config.json"]), { batch: 1, tokens: 120 });
-await writeFile(join(out, "transformer", "diffusion_pytorch_model.safetensors"), await freshWeights(dit, 1));
+if (trained === undefined)
+  await writeFile(join(out, "transformer", "diffusion_pytorch_model.safetensors"), await freshWeights(dit, 1));
+else await cp(trained, join(out, "transformer"), { recursive: true });
 await writeFile(join(out, "text_encoder", "model.safetensors"), await freshWeights(t5, 2));

@@ -56,9 +56,17 @@ export const isKarras = (name: SchedulerName): boolean => name.endsWith("-karras
 export const sigmaNames = ["timesteps", "karras", "exponential", "beta"] as const;
 export type SigmaName = (typeof sigmaNames)[number];
 
-const curved: readonly SchedulerName[] = ["euler", "heun", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-3m", "unipc"];
+const curved: readonly SchedulerName[] = [
+  "euler",
+  "euler-a",
+  "heun",
+  "dpmpp-2m",
+  "dpmpp-2m-sde",
+  "dpmpp-3m",
+  "unipc",
+];
 
-/** Whether its noise levels may follow any curve, as its class in diffusers has it. */
+/** Whether its noise levels may follow any curve: as its class in diffusers has it, and Euler ancestral's as in k-diffusion. */
 export const hasSigmas = (name: SchedulerName): boolean => curved.includes(name);
 
 /** What the network says (after guidance) to `x`, which is scaled as it was trained; flat, the same length. */
@@ -188,8 +196,9 @@ const makers: Readonly<Record<string, Maker>> = {
 
   EulerAncestralDiscreteScheduler: (f) => {
     const table = tableOf(f, { last: leastAlpha });
-    const plain = { curve: "timesteps", sigmaMin: null, sigmaMax: null, final: "zero" } as const;
-    const o = { ...spacingOf(f, "linspace"), ...plain };
+    // diffusers' class has no curves and passes over their fields; a request's choice is in one of ours
+    const curve = f.oneOf("sigmas", sigmaNames, "timesteps");
+    const o = { ...spacingOf(f, "linspace"), curve, sigmaMin: null, sigmaMax: null, final: "zero" } as const;
     return {
       name: "euler-a",
       prediction: predictionOf(f),
@@ -435,6 +444,6 @@ export function withScheduler(config: Json, name: SchedulerName): Json {
 /** `config` with noise levels of a request's choice, in place of any curve that it names. */
 export const withSigmas = (config: Json, sigmas: SigmaName): Json => ({
   ...config,
-  use_lu_lambdas: false,
+  ...{ use_lu_lambdas: false, sigmas },
   ...Object.fromEntries(curveNames.map((name) => [curveFields[name], name === sigmas])),
 });

@@ -185,7 +185,7 @@ const fields = {
     .meta({ description: "how the timesteps are spread", argument: "NAME" }),
   sigmas: z.enum(sigmaNames).optional().meta({
     description:
-      "noise levels of euler, heun, dpmpp-2m, dpmpp-2m-sde, dpmpp-3m and unipc: those of the timesteps, or a curve's",
+      "noise levels of euler, euler-a, heun, dpmpp-2m, dpmpp-2m-sde, dpmpp-3m and unipc: those of the timesteps, or a curve's",
     argument: "NAME",
   }),
   timesteps: z

@@ -39,6 +39,14 @@ it("a one-step U-Net starts where the request says", () => {
   expect(timesteps(facts("sdxl"), { scheduler: "lcm", timesteps: [800] })).toEqual([800]); // the card of ByteDance/Hyper-SD
 });
 
+it("Euler ancestral follows a curve as Euler does, whose levels are diffusers'", () => {
+  const sdxl = facts("sdxl");
+  const karras = { sigmas: "karras", steps: 8 } as const;
+  const levels = timesteps(sdxl, { ...karras, scheduler: "euler" });
+  expect(timesteps(sdxl, { ...karras, scheduler: "euler-a" })).toEqual(levels);
+  expect(levels).not.toEqual(timesteps(sdxl, { scheduler: "euler", steps: 8 }));
+});
+
 it("TCD has the request's eta, or its own", () => {
   const viaOf = (said: Omit<RequestInput, "prompt">) => {
     const defaults = defaultsFor(facts("sdxl"));

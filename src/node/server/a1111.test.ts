@@ -42,8 +42,8 @@ describe("txt2img", () => {
       "scheduler: expected one of Automatic, Karras, Exponential, Beta, DDIM, SGM Uniform, Uniform, got 3",
     ],
     [
-      { sampler_name: "Euler a", scheduler: "Karras" },
-      'scheduler: expected Karras with sampler_name Euler, Heun, DPM++ 2M, DPM++ 2M SDE, DPM++ 3M, UniPC alone, got it with "Euler a"',
+      { sampler_name: "DDIM", scheduler: "Karras" },
+      'scheduler: expected Karras with sampler_name Euler, Euler a, Heun, DPM++ 2M, DPM++ 2M SDE, DPM++ 3M, UniPC alone, got it with "DDIM"',
     ],
   ])("refuses %o", async (setting, sentence) => {
     const s = await scene();
@@ -83,6 +83,7 @@ describe("txt2img", () => {
     ["DPM++ 2M SDE", "Karras", { scheduler: "dpmpp-2m-sde-karras" }],
     ["UniPC", "", { scheduler: "unipc" }],
     ["Euler", "Karras", { scheduler: "euler", sigmas: "karras" }],
+    ["Euler a", "Karras", { scheduler: "euler-a", sigmas: "karras" }],
     ["Euler", "Exponential", { scheduler: "euler", sigmas: "exponential" }],
     ["DPM++ 2M SDE Exponential", undefined, { scheduler: "dpmpp-2m-sde", sigmas: "exponential" }],
     ["DPM++ 2M", "beta", { scheduler: "dpmpp-2m", sigmas: "beta" }],
