@@ -102,12 +102,12 @@ async function page(findings: Findings, verdict: Verdict, said: Said): Promise<s
     paragraph(paperOf(study)),
     note(unread),
     "<h2>Scores</h2>",
+    await studyChart(lines, plan.design.shows),
     htmlTable(scores, numeric(scores, factors)),
     note(remarkOf(done, plan, findings)),
     ...findings.results.flatMap(({ arm, seed, failure }) =>
       failure === undefined ? [] : [paragraph(`Not counted: ${arm}, seed ${seed}: ${failure}`)],
     ),
-    await studyChart(lines, plan.design.shows),
     "<h2>What the arms are and take</h2>",
     htmlTable(costs, numeric(costs, 1)),
     note(
