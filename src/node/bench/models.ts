@@ -205,6 +205,14 @@ export const modelsRemark: string =
   "A picture: prompt through the encoders, all steps, decoder; loading the denoiser is left out, as it is of the published figures. " +
   "Where not every step was drawn, the others are computed from the middle of those after the first. Published: KOALA's figure of latency and memory, float16 on graphics cards.";
 
+/** Of a point's name, on each side of it. */
+const places = [
+  { align: "left", dx: 7 },
+  { align: "center", dy: -9 },
+  { align: "center", dy: 11 },
+  { align: "right", dx: -7 },
+] as const;
+
 /** Seconds against memory, as KOALA's figure has them: this machine and the published ones. */
 export function modelsChart(figures: readonly Figure[], machine: string): Promise<string> {
   const here = figures.flatMap((figure) => {
@@ -239,16 +247,18 @@ export function modelsChart(figures: readonly Figure[], machine: string): Promis
               field: "on",
               type: "nominal",
               sort: where,
-              legend: { title: null, orient: "top", labelLimit: 400 },
+              legend: { title: null, orient: "top", columns: 2, labelLimit: 400 },
             },
             scale: { domain: where, range: ["#c8702a", "#1f4e79", "#6f94b8", "#b3c6d9"] },
           },
         },
       },
-      {
-        mark: { type: "text", align: "left", dx: 7, fontSize: 9 },
-        encoding: { x, y, text: { field: "model", type: "nominal" } },
-      },
+      // names stand where those of the next card, whose points are near, do not
+      ...where.map((on, i) => ({
+        transform: [{ filter: { field: "on", equal: on } }],
+        mark: { type: "text" as const, fontSize: 9, ...places[i % places.length] },
+        encoding: { x, y, text: { field: "model", type: "nominal" as const } },
+      })),
     ],
   });
 }
