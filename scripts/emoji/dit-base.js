@@ -94,7 +94,11 @@ const files = pixartFiles({
   ...{ ...preset, pipeline: "PixArtAlphaPipeline", hub: null, transformer },
   textEncoder: { ...(await readJson(here("t5.json"))), vocab_size: tokenizer.model.vocab.length },
   vae: await readJson(join(vae, "config.json")),
-  scheduler: { ...preset.scheduler, beta_schedule: "scaled_linear", ...betas(trained === undefined ? 64 : 128) },
+  scheduler: {
+    ...preset.scheduler,
+    beta_schedule: "scaled_linear",
+    ...betas(trained === undefined ? 64 : 128),
+  },
 });
 for (const [path, value] of Object.entries(files)) {
   await mkdir(join(out, path, ".."), { recursive: true });
@@ -106,6 +110,9 @@ await cp(vae, join(out, "vae"), { recursive: true });
 const dit = buildDit(ditConfig(transformer), { batch: 1, height: 32, width: 32, tokens: 120 });
 const t5 = buildT5(t5Config(files["text_encoder/config.json"]), { batch: 1, tokens: 120 });
 if (trained === undefined)
-  await writeFile(join(out, "transformer", "diffusion_pytorch_model.safetensors"), await freshWeights(dit, 1));
+  await writeFile(
+    join(out, "transformer", "diffusion_pytorch_model.safetensors"),
+    await freshWeights(dit, 1),
+  );
 else await cp(trained, join(out, "transformer"), { recursive: true });
 await writeFile(join(out, "text_encoder", "model.safetensors"), await freshWeights(t5, 2));
