@@ -176,9 +176,9 @@ const targetsMeta = {
 const guidanceBound = z.number().min(1).max(50).optional();
 
 const weight = z.number().min(0).max(1e6).default(1);
+const model = path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" });
 /** Of a denoiser that learns from the data alone. */
 const learning = {
-  model: path.meta({ description: "model folder or hub id to begin with", argument: "MODEL" }),
   fresh: z.boolean().default(false).meta({ description: "begin with random weights, not with the model's" }),
   lora,
   // diffusers' train_text_to_image_lora_sdxl.py
@@ -191,6 +191,7 @@ const learning = {
 export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType>> } = {
   unet: {
     kind: z.literal("unet"),
+    model,
     unet: path.optional().meta({
       description: "config.json of a U-Net of another shape, with random weights",
       argument: "FILE",
@@ -199,6 +200,7 @@ export const kinds: { readonly [K in RunKind]: Readonly<Record<string, z.ZodType
   },
   transformer: {
     kind: z.literal("transformer"),
+    model,
     transformer: path.optional().meta({
       description: "config.json of a transformer of another shape, with random weights",
       argument: "FILE",
