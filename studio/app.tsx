@@ -18,8 +18,7 @@ const titles: Readonly<Record<View, string>> = {
 type Panel = ComponentType<{ readonly studio: Studio }>;
 /** The first view is there at once; what the others are made of is fetched apart, so that it does not wait for them. */
 const fetched = signal<{ readonly [V in View]?: Panel }>({ draw: Draw });
-const fetchers: { readonly [V in View]: () => Promise<Panel> } = {
-  draw: async () => Draw,
+const fetchers: { readonly [V in Exclude<View, "draw">]: () => Promise<Panel> } = {
   compare: async () => (await import("./panels/compare.tsx")).Compare,
   inside: async () => (await import("./panels/inside.tsx")).Inside,
   runs: async () => (await import("./panels/runs.tsx")).Runs,
@@ -27,7 +26,7 @@ const fetchers: { readonly [V in View]: () => Promise<Panel> } = {
 };
 
 async function fetchPanel(view: View): Promise<void> {
-  if (fetched.value[view] !== undefined) return;
+  if (view === "draw" || fetched.value[view] !== undefined) return;
   const panel = await fetchers[view]();
   fetched.value = { ...fetched.value, [view]: panel };
 }

@@ -64,9 +64,6 @@ async function read(file: Blob): Promise<Omit<StartImage, "url">> {
   });
 }
 
-/** Settings of what is painted, which say nothing where nothing is. */
-export const ofPaint: readonly string[] = ["paddingMaskCrop", "maskedContent"];
-
 export function startPicture(): StartPicture {
   const image = signal<StartImage | null>(null);
   const marks = signal<readonly Mark[]>([]);

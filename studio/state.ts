@@ -8,10 +8,11 @@ import {
   type RequestInput,
   requestFields,
 } from "koala-diffusion";
+import { maskFields } from "koala-diffusion/web";
 import type { DrawEvent, Drawing, Engine, Model, Progress, Shown } from "./engines.ts";
 import { titleOf } from "./names.ts";
 import { remember, remembered } from "./remember.ts";
-import { ofPaint, type StartPicture, startPicture } from "./start-picture.ts";
+import { type StartPicture, startPicture } from "./start-picture.ts";
 
 export const views = ["draw", "compare", "inside", "runs", "models"] as const;
 export type View = (typeof views)[number];
@@ -321,7 +322,8 @@ export function createStudio(engine: Engine): Studio {
     for await (const event of events) hear(event);
   }
 
-  const isSaid = (key: string): boolean => start.marks.value.length > 0 || !ofPaint.includes(key);
+  const isSaid = (key: string): boolean =>
+    start.marks.value.length > 0 || !maskFields.some((field) => field === key);
   const request = (): RequestInput =>
     parseRequest({
       ...Object.fromEntries(Object.entries(s.form.value).filter(([key]) => isSaid(key))),
@@ -451,7 +453,7 @@ export function createStudio(engine: Engine): Studio {
     },
     startFromNoise() {
       start.remove();
-      for (const key of ["strength", ...ofPaint]) set(key, undefined);
+      for (const key of ["strength", ...maskFields]) set(key, undefined);
     },
     take(drawing) {
       typeSettings(drawing);

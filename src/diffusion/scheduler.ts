@@ -53,7 +53,7 @@ export type SchedulerName = (typeof schedulerNames)[number];
 export const isKarras = (name: SchedulerName): boolean => name.endsWith("-karras");
 
 /** What noise levels follow: those of the timesteps, or a curve that gives the timesteps. */
-export const sigmaNames = ["timesteps", "karras", "exponential", "beta"] as const;
+export const sigmaNames: readonly ["timesteps", ...typeof curveNames] = ["timesteps", ...curveNames];
 export type SigmaName = (typeof sigmaNames)[number];
 
 const curved: readonly SchedulerName[] = [

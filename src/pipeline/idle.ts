@@ -6,7 +6,7 @@
 import { hasSigmas, type SchedulerName } from "../diffusion/scheduler.ts";
 import { isGuided } from "./denoise.ts";
 import type { Denoiser, TextEncoder } from "./networks.ts";
-import { type Defaults, hasEta, hasSpacing, isByCurve, type Request, usualSpacing } from "./request.ts";
+import { curveOf, type Defaults, hasEta, hasSpacing, type Request, usualSpacing } from "./request.ts";
 
 /** What of a model decides it. */
 interface Reader {
@@ -46,7 +46,7 @@ function idleIn(request: Request, { denoiser, isXL, texts }: Reader): ReadonlyMa
       "where timesteps are named",
     ],
     [
-      isByCurve(request) && !noisedBySpacing.includes(request.scheduler) ? ["spacing"] : [],
+      curveOf(request) === undefined || noisedBySpacing.includes(request.scheduler) ? [] : ["spacing"],
       `with the noise levels of sigmas ${request.sigmas}`,
     ],
     [

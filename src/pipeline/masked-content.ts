@@ -4,15 +4,12 @@
  * the first of the picture's seed.
  */
 
-import { fillMasked } from "../image/fill-masked.ts";
-import type { Picture } from "../image/pixels.ts";
 import type { MaskedContent } from "./request.ts";
 
-/** The picture that the VAE encodes, of one size with its mask. */
-export const contentPicture = (content: MaskedContent, image: Picture, mask: Picture): Picture =>
-  content === "fill" ? fillMasked(image, mask) : image;
-
-/** Latents [L, h, w] flat with the content where `isDrawn`; `noise` is that which is added. */
+/**
+ * Latents [L, h, w] flat with the content where `isDrawn`; `noise` is that which is added. `fill` is in them already: it is of the
+ * picture that was encoded.
+ */
 export function contentLatents(
   content: MaskedContent,
   latents: Float32Array,

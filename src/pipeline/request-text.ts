@@ -9,9 +9,9 @@ import { type Curve, curveNames } from "../diffusion/plans.ts";
 import { hasSigmas, isKarras, type SchedulerName } from "../diffusion/scheduler.ts";
 import { foreignSyntax } from "./foreign-syntax.ts";
 import {
+  curveOf,
   hasEta,
   hasSpacing,
-  isByCurve,
   listFromText,
   type MaskedContent,
   parseRequest,
@@ -75,7 +75,7 @@ const quote = (value: string): string => (/[,\n:]/.test(value) ? JSON.stringify(
 /** The `parameters` text. */
 export function parametersText(r: Request, maker: Maker): string {
   const spacing = hasSpacing(r.scheduler) && r.timesteps === undefined ? scheduleTypes[r.spacing] : undefined;
-  const curve = isKarras(r.scheduler) ? "karras" : isByCurve(r) ? (r.sigmas as Curve) : undefined;
+  const curve = isKarras(r.scheduler) ? "karras" : curveOf(r);
   const type = curve === undefined ? spacing : curveTypes[curve];
   const values: Record<string, string> = {
     Steps: String(r.steps),

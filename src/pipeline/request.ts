@@ -9,6 +9,7 @@ import { check } from "../core/assert.ts";
 import { KoalaError } from "../core/errors.ts";
 import { nearest } from "../core/nearest.ts";
 import { quoted } from "../core/quoted.ts";
+import type { Curve } from "../diffusion/plans.ts";
 import {
   hasSigmas,
   isKarras,
@@ -99,6 +100,9 @@ export type RequestInput = Pick<Request, "prompt"> & {
   readonly [K in Exclude<keyof Request, "prompt">]?: Request[K] | undefined;
 };
 
+/** Fields that say what is done with a mask, and nothing without one. */
+export const maskFields: readonly (keyof RequestInput)[] = ["paddingMaskCrop", "maskedContent"];
+
 /** What a model brings: the values of the fields that a request leaves open. */
 export interface Defaults {
   readonly steps: number;
@@ -183,11 +187,13 @@ const fields = {
     .enum(spacings)
     .optional()
     .meta({ description: "how the timesteps are spread", argument: "NAME" }),
-  sigmas: z.enum(sigmaNames).optional().meta({
-    description:
-      "noise levels of euler, euler-a, heun, dpmpp-2m, dpmpp-2m-sde, dpmpp-3m and unipc: those of the timesteps, or a curve's",
-    argument: "NAME",
-  }),
+  sigmas: z
+    .enum(sigmaNames)
+    .optional()
+    .meta({
+      description: `noise levels of ${schedulerNames.filter(hasSigmas).join(", ")}: those of the timesteps, or a curve's`,
+      argument: "NAME",
+    }),
   timesteps: z
     .array(z.int().min(0).max(9999))
     .min(1)
@@ -426,9 +432,9 @@ export function parseRequest(input: unknown, nameOf: (key: string) => string = (
 export const hasSpacing = (scheduler: SchedulerName): boolean =>
   scheduler !== "lcm" && scheduler !== "tcd" && !isKarras(scheduler);
 
-/** Whether a curve lays the noise levels of a request that names it, whatever its timesteps. */
-export const isByCurve = ({ scheduler, sigmas }: Pick<Request, "scheduler" | "sigmas">): boolean =>
-  hasSigmas(scheduler) && sigmas !== undefined && sigmas !== "timesteps";
+/** The curve that lays the noise levels, of a request that names one with a sampler that follows it. */
+export const curveOf = ({ scheduler, sigmas }: Pick<Request, "scheduler" | "sigmas">): Curve | undefined =>
+  hasSigmas(scheduler) && sigmas !== "timesteps" ? sigmas : undefined;
 
 /** Whether the share of fresh noise is the request's to say. */
 export const hasEta = (scheduler: SchedulerName): boolean => scheduler === "ddim" || scheduler === "tcd";

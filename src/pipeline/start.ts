@@ -10,14 +10,15 @@ import type { Plan } from "../diffusion/plan.ts";
 import { addNoise } from "../diffusion/prediction.ts";
 import type { Scheduler } from "../diffusion/scheduler.ts";
 import { cropRegion } from "../image/crop-region.ts";
+import { fillMasked } from "../image/fill-masked.ts";
 import { type Picture, toPixels } from "../image/pixels.ts";
 import type { TorchGenerator } from "../tensor/random.ts";
 import { float32, type Tensor, toFloat32 } from "../tensor/tensor.ts";
 import { encodeInStripes } from "./encode-stripes.ts";
-import { contentLatents, contentPicture } from "./masked-content.ts";
+import { contentLatents } from "./masked-content.ts";
 import type { Model } from "./model.ts";
 import type { VaePart } from "./parts.ts";
-import type { Request, RequestInput, Size } from "./request.ts";
+import { maskFields, type Request, type RequestInput, type Size } from "./request.ts";
 import { runHalf, type VaeRun } from "./vae-half.ts";
 
 export interface Start {
@@ -32,9 +33,6 @@ export const usualStrength = (isMasked: boolean): number => (isMasked ? 1 : 0.75
 
 /** Steps that a strength takes of so many, as diffusers counts them: `get_timesteps` of its image-to-image pipelines. */
 const stepsOf = (steps: number, strength: number): number => Math.floor(steps * strength);
-
-/** Fields that only mean something with a mask. */
-const ofMasks = ["paddingMaskCrop", "maskedContent"] as const;
 
 function checkSides(where: string, picture: Picture | undefined, size: Size, whose: string): void {
   check(
@@ -58,7 +56,7 @@ export function withStart(request: Request, { image, mask }: Start, besideChanne
     expected: "a picture and a mask of what is drawn anew, since this model is one for inpainting",
     got: image === undefined ? "nothing" : "a picture alone",
   }));
-  for (const where of ofMasks)
+  for (const where of maskFields)
     check(mask !== undefined || request[where] === undefined, "E_REQUEST", () => ({
       where,
       expected: "a mask of what is drawn anew beside it",
@@ -212,10 +210,11 @@ export async function fromPicture(
   // at full strength nothing of what was there shines through, as it would at the first level; what is put there is to
   const isAnew = strength === 1 && content === "original";
   const restarts = readsMask && isAnew; // then nothing but what the mask leaves is read
-  const shown = mask === undefined ? image : contentPicture(content, image, mask);
+  const isFilled = mask !== undefined && content === "fill";
+  const shown = isFilled ? toPixels([fillMasked(image, mask)]) : pixels;
   const seen = await encodePictures(
     vae,
-    [...(restarts ? [] : [toPixels([shown])]), ...(readsMask ? [maskedPixels(pixels, mask)] : [])],
+    [...(restarts ? [] : [shown]), ...(readsMask ? [maskedPixels(pixels, mask)] : [])],
     o,
   );
   const [encoded] = seen;

@@ -4,6 +4,7 @@ export type { Exploration, StageLook } from "../analyze/explore.ts";
 export { unpack } from "../analyze/packed.ts";
 export { blend, heat, rgb, type TokenGrid } from "../analyze/paint.ts";
 export type { Needs } from "../pipeline/needs.ts";
+export { maskFields } from "../pipeline/request.ts";
 export type { Maker, Recorded } from "../pipeline/request-text.ts";
 export { sizeLike, usualStrength } from "../pipeline/start.ts";
 export { type LoadCalls, WorkerPipeline } from "./client.ts";

@@ -1,8 +1,8 @@
 /** The request's fields as a form, made from its schema; what is left open is the model's. */
 
 import { listFromText, type RequestField } from "koala-diffusion";
+import { maskFields } from "koala-diffusion/web";
 import { useRef } from "preact/hooks";
-import { ofPaint } from "../start-picture.ts";
 import type { Studio } from "../state.ts";
 
 /** "guidanceRescale" → "Guidance rescale". */
@@ -11,7 +11,7 @@ export const labelOf = (key: string): string => {
   return words[0]?.toUpperCase() + words.slice(1);
 };
 
-const elsewhere = ["prompt", "negativePrompt", "strength", ...ofPaint, "preview"];
+const elsewhere = ["prompt", "negativePrompt", "strength", ...maskFields, "preview"];
 const common = ["steps", "guidance", "width", "height", "seed", "count", "scheduler"];
 
 export function Settings({ studio }: { readonly studio: Studio }) {

@@ -1,8 +1,9 @@
 /** The picture to start from: a place to give one, and what becomes of it. */
 
 import { useSignal } from "@preact/signals";
+import { maskFields } from "koala-diffusion/web";
 import { useEffect, useRef } from "preact/hooks";
-import { ofPaint, type StartImage } from "../start-picture.ts";
+import type { StartImage } from "../start-picture.ts";
 import type { Studio } from "../state.ts";
 import { PaintDialog } from "./paint-dialog.tsx";
 import { Painted } from "./painted.tsx";
@@ -159,7 +160,7 @@ function Given({ studio, image }: { readonly studio: Studio; readonly image: Sta
       {isPainted && (
         <div class="fields">
           {fields
-            .filter(({ key }) => ofPaint.includes(key))
+            .filter(({ key }) => maskFields.includes(key))
             .map((field) => (
               <Field key={field.key} field={field} studio={studio} />
             ))}

@@ -9,8 +9,9 @@ import { enlarge } from "../../../image/resize.ts";
 import type { PipelineEvent } from "../../../pipeline/events.ts";
 import { planText, vaeChoices } from "../../../pipeline/memory.ts";
 import {
+  curveOf,
   hasSpacing,
-  isByCurve,
+  maskFields,
   parseRequest,
   type Request,
   type RequestInput,
@@ -154,7 +155,7 @@ async function readRequest(
         : `the picture that ${o.from} was started from`,
     got: "nothing",
   }));
-  for (const key of ["paddingMaskCrop", "maskedContent"] as const)
+  for (const key of maskFields)
     check(input[key] === undefined || o.mask !== undefined, "E_FLAG", () => ({
       where: "--mask",
       expected:
@@ -207,7 +208,7 @@ const modelName = (location: string): string =>
 function describe(r: Request): string {
   const pictures =
     r.count === 1 ? `seed ${r.seed}` : `${r.count} pictures, seeds ${r.seed} to ${r.seed + r.count - 1}`;
-  const spacing = r.timesteps?.join(",") ?? (isByCurve(r) ? `${r.sigmas}` : r.spacing);
+  const spacing = r.timesteps?.join(",") ?? curveOf(r) ?? r.spacing;
   const sampler = hasSpacing(r.scheduler) || r.timesteps ? `${r.scheduler} ${spacing}` : r.scheduler;
   const steps = r.strength === undefined ? `${r.steps} steps` : `${r.steps} steps at strength ${r.strength}`;
   const where = r.paddingMaskCrop === undefined ? "" : " around the mask";
